@@ -1,0 +1,1 @@
+"""Training engine with the API that PyTorch Lightning users know."""

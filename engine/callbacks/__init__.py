@@ -1,0 +1,1 @@
+"""Callbacks: one member, one small file."""

@@ -1,0 +1,1 @@
+"""Loggers: one member, one small file."""

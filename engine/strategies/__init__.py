@@ -1,0 +1,1 @@
+"""Strategies: how one step runs on one or many processes."""

@@ -1,0 +1,1 @@
+"""plaunch: starts training on every node, follows it, and says what failed and why."""

@@ -1,0 +1,1 @@
+"""Backends: one kind of cluster, one file."""

@@ -1,0 +1,66 @@
+"""What every kind of cluster offers: its nodes, and a byte stream to a process on a node.
+
+The launcher asks nothing else of a cluster, so a backend is one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from launcher.job import Node
+
+
+class NodeError(Exception):
+    """A node that can't be used: what happened, and what to do about it."""
+
+    def __init__(self, node: str, problem: str, advice: str = "") -> None:
+        super().__init__(f"{node}: {problem}" + (f" ({advice})" if advice else ""))
+        self.node, self.problem, self.advice = node, problem, advice
+
+
+class Stream(Protocol):
+    """The standard input and output of a process on a node."""
+
+    def read(self, size: int) -> bytes:
+        """Wait for data and return at most ``size`` bytes; empty when the other side has gone."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``; raises OSError when the other side has gone."""
+        ...
+
+    def errors(self) -> str:
+        """What the process has written to its standard error so far (its last 10 kB)."""
+        ...
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code of the process (negative: a signal), or None if unknown after the timeout."""
+        ...
+
+    def close(self) -> None:
+        """Close both directions; a process that reads from it sees the end. May be called twice."""
+        ...
+
+
+class Cluster(Protocol):
+    """A kind of cluster. The constructor stores; only these methods act."""
+
+    name: str
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that the cluster has, in the order in which ranks are placed."""
+        ...
+
+    def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> Stream:
+        """Start ``argv`` on ``node`` and return its stream. Raises NodeError.
+
+        ``env`` holds no secrets; where the transport can't carry an environment it is ignored
+        (the agent gets all it needs through the stream). Called from several threads at once,
+        each for a node of its own.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what all connections shared (jump hosts, pools)."""
+        ...

@@ -1,0 +1,139 @@
+"""What a run is, as data: every part of the launcher speaks in these words.
+
+Frozen dataclasses without behaviour. Durations are in seconds and end in ``_s``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ProgramKind = Literal["script", "module", "program", "function"]
+State = Literal["succeeded", "failed", "preempted", "cancelled"]
+VerdictKind = Literal["exception", "signal", "oom", "exit", "lost_node", "hang", "start"]
+StartMethod = Literal["warm", "cold"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What every rank runs.
+
+    ``target`` is a script's path, a module's name, a program's name, or a function's name; a
+    function itself travels in ``pickled`` (cloudpickle, opened by the ranks only).
+    """
+
+    kind: ProgramKind
+    target: str
+    args: tuple[str, ...] = ()
+    pickled: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as the user asked for it."""
+
+    id: str
+    program: Program
+    run_dir: str
+    min_nodes: int | None = None
+    max_nodes: int | None = None
+    gpus: str | None = None
+    procs: int | None = None
+    max_restarts: int = 0
+    grace_s: float = 30.0
+    timeout_s: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    preload: tuple[str, ...] = ()
+    start: StartMethod = "warm"
+    result_file: str | None = None
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, or a part of this machine that acts as one.
+
+    ``address`` is what the launcher connects to; ``gpus`` (if not None) limits the GPUs that the
+    cluster file allows on it; ``python`` and ``workdir`` are paths on the node.
+    """
+
+    name: str
+    address: str
+    port: int | None = None
+    user: str | None = None
+    gpus: tuple[str, ...] | None = None
+    python: str = "python3"
+    workdir: str = "."
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which ranks run on a node: ``num_ranks`` ranks from ``first_rank`` on, seeing ``gpus``."""
+
+    node: Node
+    node_rank: int
+    first_rank: int
+    num_ranks: int
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An uncaught exception as the rank reported it; ``chain`` names the types of its causes."""
+
+    type: str
+    message: str
+    traceback: str
+    chain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """How one rank ended and what it gave back (JSON data)."""
+
+    rank: int
+    local_rank: int
+    node: str
+    exit_code: int | None = None
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who failed first and of what; the other failed ranks are only victims."""
+
+    kind: VerdictKind
+    rank: int | None
+    node: str
+    exit_code: int
+    signal: str | None = None
+    exception: Failure | None = None
+    last_lines: tuple[str, ...] = ()
+    victims: tuple[int, ...] = ()
+    attempt: int = 1
+    step: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a run: what ``result.json`` holds."""
+
+    job_id: str
+    state: State
+    exit_code: int
+    attempts: int
+    preemptions: int
+    world_size: int
+    seconds: float
+    nodes: tuple[Mapping[str, Any], ...]
+    ranks: tuple[RankResult, ...]
+    verdict: Verdict | None
+    run_dir: str
+
+    @property
+    def values(self) -> list[Any]:
+        """What each rank returned or reported, by rank."""
+        return [rank.value for rank in self.ranks]
