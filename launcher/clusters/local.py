@@ -1,0 +1,179 @@
+"""This machine as a cluster: every node is a process of its own, reached through pipes.
+
+The embedded default, so that a laptop behaves like a cluster. It is on the path of every local
+start: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+
+from launcher.clusters.base import NodeError
+from launcher.job import Node
+
+ERRORS_KEPT_BYTES = 10_000
+LAST_WORDS_WAIT_S = 0.5
+
+
+def local_nodes(
+    num_nodes: int,
+    *,
+    python: str | None = None,
+    workdir: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[Node, ...]:
+    """Return the nodes that this machine acts as.
+
+    A single one carries the machine's host name, several are ``local0``, ``local1`` and so on.
+    ``python`` defaults to this interpreter, ``workdir`` to the current folder.
+    """
+    if num_nodes < 1:
+        raise ValueError(f"a cluster has at least one node, not {num_nodes}")
+    names = [f"local{i}" for i in range(num_nodes)] if num_nodes > 1 else [os.uname().nodename]
+    python = python or sys.executable or "python3"
+    workdir = workdir or os.getcwd()
+    return tuple(
+        Node(name, "127.0.0.1", python=python, workdir=workdir, env=dict(env or {}))
+        for name in names
+    )
+
+
+class LocalStream:
+    """The pipes of a child process. Reading and writing may happen in different threads.
+
+    Our ends never block: a thread that waits in ``read`` or ``write`` also waits for ``close``,
+    so closing works although the process is stopped or doesn't read.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._stdin, self._stdout = process.stdin, process.stdout
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stdout.fileno(), False)
+        self._wake, self._waker = os.pipe()
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._errors = bytearray()
+        self._listener = threading.Thread(
+            target=self._gather_errors, name=f"stderr of {process.pid}", daemon=True
+        )
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id on this machine, which is also the id of its session."""
+        return self._process.pid
+
+    def read(self, size: int) -> bytes:
+        """Wait for data, at most ``size`` bytes; empty after the end and after ``close``."""
+        with self._reading:
+            while self._ready(self._stdout.fileno(), select.POLLIN):
+                try:
+                    return os.read(self._stdout.fileno(), size)
+                except BlockingIOError:
+                    continue
+            return b""
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``; raises OSError when the process has gone or after ``close``."""
+        rest = memoryview(data)
+        with self._writing:
+            while len(rest) > 0:
+                if not self._ready(self._stdin.fileno(), select.POLLOUT):
+                    raise BrokenPipeError(errno.EPIPE, "the stream is closed")
+                try:
+                    rest = rest[os.write(self._stdin.fileno(), rest) :]
+                except BlockingIOError:
+                    continue
+
+    def errors(self) -> str:
+        """Return the last 10 kB of what the process has written to its standard error."""
+        if self._process.poll() is not None:
+            self._listener.join(LAST_WORDS_WAIT_S)
+        return bytes(self._errors).decode(errors="replace")
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code (negative: the signal that ended it), or None if it runs on after that."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        """Close both pipes; a thread that waits in ``read`` or ``write`` returns at once."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._waker)
+            with self._writing:
+                self._stdin.close()
+            with self._reading:
+                self._stdout.close()
+            os.close(self._wake)
+            self._process.poll()
+
+    def _ready(self, fd: int, event: int) -> bool:
+        """Wait until ``fd`` is ready for ``event``; False if the stream was closed instead."""
+        if self._closed:
+            return False
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.register(self._wake, select.POLLIN)
+        poll.poll()
+        return not self._closed
+
+    def _gather_errors(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            while chunk := stderr.read(ERRORS_KEPT_BYTES):
+                self._errors += chunk
+                del self._errors[:-ERRORS_KEPT_BYTES]
+
+
+class LocalCluster:
+    """``num_nodes`` nodes that are all this machine; each connection is a child process."""
+
+    name = "local"
+
+    def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:
+        self._nodes = tuple(nodes) if nodes is not None else local_nodes(num_nodes)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, in the order in which ranks are placed."""
+        return self._nodes
+
+    def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> LocalStream:
+        """Start ``argv`` in a session of its own and in the current folder.
+
+        ``env``, unless empty, is its whole environment; else it inherits ours. Raises NodeError.
+        """
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(env) or None,
+                start_new_session=True,
+                close_fds=True,
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NodeError(
+                node.name, f"can't start {argv[0]}: {reason}", "check `python` in the cluster file"
+            ) from error
+        return LocalStream(process)
+
+    def close(self) -> None:
+        """Nothing is shared between the connections of this machine."""
