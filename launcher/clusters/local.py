@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from launcher.clusters.base import NodeError
 from launcher.job import Node
@@ -76,7 +77,7 @@ class LocalStream:
     def read(self, size: int) -> bytes:
         """Wait for data, at most ``size`` bytes; empty after the end and after ``close``."""
         with self._reading:
-            while self._ready(self._stdout.fileno(), select.POLLIN):
+            while self._ready(self._stdout, select.POLLIN):
                 try:
                     return os.read(self._stdout.fileno(), size)
                 except BlockingIOError:
@@ -88,7 +89,7 @@ class LocalStream:
         rest = memoryview(data)
         with self._writing:
             while len(rest) > 0:
-                if not self._ready(self._stdin.fileno(), select.POLLOUT):
+                if not self._ready(self._stdin, select.POLLOUT):
                     raise BrokenPipeError(errno.EPIPE, "the stream is closed")
                 try:
                     rest = rest[os.write(self._stdin.fileno(), rest) :]
@@ -122,12 +123,12 @@ class LocalStream:
             os.close(self._wake)
             self._process.poll()
 
-    def _ready(self, fd: int, event: int) -> bool:
-        """Wait until ``fd`` is ready for ``event``; False if the stream was closed instead."""
+    def _ready(self, pipe: IO[bytes], event: int) -> bool:
+        """Wait until ``pipe`` is ready for ``event``; False if the stream was closed instead."""
         if self._closed:
             return False
         poll = select.poll()
-        poll.register(fd, event)
+        poll.register(pipe, event)
         poll.register(self._wake, select.POLLIN)
         poll.poll()
         return not self._closed
