@@ -136,7 +136,7 @@ def test_closing_is_the_end_of_input_for_the_process(connect: Connect) -> None:
 
 def test_closing_wakes_a_reader_although_the_process_is_stopped(connect: Connect) -> None:
     """A thread that waits for a frozen process is freed by close, and then reads the end."""
-    stream = connect("print('u', flush=True); input()")
+    stream = connect("print('u', end='', flush=True); input()")
     assert stream.read(1) == b"u"
     os.kill(stream.pid, signal.SIGSTOP)
     read = in_thread(lambda: stream.read(100))
@@ -149,7 +149,7 @@ def test_closing_wakes_a_reader_although_the_process_is_stopped(connect: Connect
 
 def test_closing_wakes_a_writer_whose_process_does_not_read(connect: Connect) -> None:
     """A thread that is stuck in write gets an OSError when the stream is closed."""
-    stream = connect("import signal; print('u', flush=True); signal.pause()")
+    stream = connect("import signal; print('u', end='', flush=True); signal.pause()")
     assert stream.read(1) == b"u"
     write = in_thread(lambda: stream.write(bytes(1_000_000)))
 
