@@ -1,0 +1,224 @@
+"""What every logger has in common: its folder, its version, and who may write."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+class Logger:
+    """A place that metrics and hyper-parameters of a run go to.
+
+    A member implements `name`, `version` and `log_metrics`, and what else it can do. The engine
+    calls it on rank zero only; `experiment` is safe to use on every rank.
+    """
+
+    @property
+    def name(self) -> str | None:
+        """The experiment's name."""
+        raise NotImplementedError
+
+    @property
+    def version(self) -> int | str | None:
+        """The run's number or name among the runs of this experiment."""
+        raise NotImplementedError
+
+    @property
+    def save_dir(self) -> str | None:
+        """The folder that all experiments lie in, where there is one."""
+        return None
+
+    @property
+    def root_dir(self) -> str | None:
+        """The folder that all versions of this experiment lie in, where there is one."""
+        return None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of this run, where there is one."""
+        return None
+
+    @property
+    def experiment(self) -> Any:
+        """The object that really writes."""
+        return self
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write one set of values at `step`."""
+        raise NotImplementedError
+
+    def log_hyperparams(self, params: Mapping[str, Any] | Any, **kwargs: Any) -> None:
+        """Write the run's hyper-parameters."""
+
+    def log_graph(self, model: torch.nn.Module, input_array: Any = None) -> None:
+        """Write the model's graph, where the logger can."""
+
+    def save(self) -> None:
+        """Make all that was logged so far readable by others."""
+
+    def finalize(self, status: str) -> None:
+        """Close, after a run that ended as `status` says: success, failed or finished."""
+
+
+class FolderLogger(Logger):
+    """A logger with a folder for each run: `save_dir/name/version_n`."""
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str],
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        prefix: str = "",
+    ) -> None:
+        self._save_dir = os.fspath(save_dir)
+        self._name = name or ""
+        self._version = version
+        self._version_was_given = version is not None
+        self._prefix = prefix
+        self._experiment: Any = None
+
+    @property
+    def name(self) -> str:
+        """The experiment's name: the folder between `save_dir` and the version."""
+        return self._name
+
+    @property
+    def version(self) -> int | str:
+        """The run's number, or the name that was given to it."""
+        if self._version is None:
+            self._version = next_version(self.root_dir)
+        return self._version
+
+    @property
+    def save_dir(self) -> str:
+        """The folder that all experiments lie in."""
+        return self._save_dir
+
+    @property
+    def root_dir(self) -> str:
+        """The folder that all versions of this experiment lie in."""
+        return os.path.join(self._save_dir, self._name)
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of this run."""
+        version = self.version
+        return os.path.join(
+            self.root_dir, version if isinstance(version, str) else f"version_{version}"
+        )
+
+    @property
+    def experiment(self) -> Any:
+        """The object that really writes; on other ranks one that ignores whatever is asked."""
+        if self._experiment is None:
+            self._experiment = self._open() if on_rank_zero() else Silent()
+        return self._experiment
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+    def _named(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The metrics under the names they are written by."""
+        if not self._prefix:
+            return dict(metrics)
+        return {f"{self._prefix}-{key}": value for key, value in metrics.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open files and writer threads stay with the process that opened them.
+        return {**self.__dict__, "_experiment": None}
+
+
+class Silent:
+    """Accepts every call and does nothing: the experiment of a rank that does not log."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Silent()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Silent:
+        """Do nothing."""
+        return self
+
+    def __getitem__(self, key: Any) -> Silent:
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def on_rank_zero() -> bool:
+    """Whether this process is the one that writes."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return os.environ.get("RANK", "0") == "0"
+
+
+def next_version(folder: str | os.PathLike[str]) -> int:
+    """The number after the highest `version_n` in `folder`; 0 where there is none."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    numbers = [int(m[1]) for name in names if (m := re.fullmatch(r"version_(\d+)", name))]
+    return max(numbers, default=-1) + 1
+
+
+def settle_versions(
+    loggers: Sequence[Logger],
+    broadcast: Callable[[list[int | str]], list[int | str]] = lambda versions: versions,
+    barrier: Callable[[], None] = lambda: None,
+) -> None:
+    """Fix the version of every logger: the same on all ranks, one for loggers of one folder.
+
+    All ranks call it before anything is written. The barrier comes first: no rank may find rank
+    zero's new folder while it still guesses the number.
+    """
+    members = [logger for logger in loggers if isinstance(logger, FolderLogger)]
+    if not members:
+        return
+    barrier()
+    versions = broadcast(_choose_versions(members) if on_rank_zero() else [])
+    for member, version in zip(members, versions, strict=True):
+        member._version = version
+
+
+def _choose_versions(members: Iterable[FolderLogger]) -> list[int | str]:
+    """One version a folder: the one a member has already, else a new one, which is claimed."""
+    ordered = list(members)
+    chosen: dict[str, int | str] = {}
+    for member in sorted(ordered, key=lambda member: not member._version_was_given):
+        if member._version is not None:
+            chosen.setdefault(member.root_dir, member._version)
+    for member in ordered:
+        if member.root_dir not in chosen:
+            chosen[member.root_dir] = _claim_version(Path(member.root_dir))
+    return [
+        member.version if member._version_was_given else chosen[member.root_dir]
+        for member in ordered
+    ]
+
+
+def _claim_version(folder: Path) -> int:
+    """Make the folder of a new version, so that no program beside us takes the same number."""
+    while True:
+        version = next_version(folder)
+        try:
+            (folder / f"version_{version}").mkdir(parents=True)
+            return version
+        except FileExistsError:
+            continue

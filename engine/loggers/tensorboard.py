@@ -1,0 +1,116 @@
+"""Metrics as TensorBoard event files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from engine.loggers.base import FolderLogger, on_rank_zero
+from engine.loggers.hparams import as_mapping, flat, write_hparams
+
+
+class TensorBoardLogger(FolderLogger):
+    """Writes event files and `hparams.yaml` into the run's folder.
+
+    TensorBoard's writer takes long to import: that waits until there is something to write.
+    Further keyword arguments go to `torch.utils.tensorboard.SummaryWriter`.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str],
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        log_graph: bool = False,
+        default_hp_metric: bool = True,
+        prefix: str = "",
+        sub_dir: str | os.PathLike[str] | None = None,
+        **writer_options: Any,
+    ) -> None:
+        super().__init__(save_dir, name, version, prefix)
+        self._log_graph = log_graph
+        self._default_hp_metric = default_hp_metric
+        self._sub_dir = None if sub_dir is None else os.fspath(sub_dir)
+        self._writer_options = writer_options
+        self._unwritten_hparams: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.hparams: dict[str, Any] = {}
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of this run."""
+        folder = super().log_dir
+        return folder if self._sub_dir is None else os.path.join(folder, self._sub_dir)
+
+    def _open(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        options = {"log_dir": self.log_dir, **self._writer_options}
+        writer = SummaryWriter(**options)
+        if self._unwritten_hparams is not None:
+            _write_hparams_summary(writer, *self._unwritten_hparams)
+            self._unwritten_hparams = None
+        return writer
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Write each value as a scalar; a dict of values becomes one chart with several lines."""
+        for name, value in self._named(metrics).items():
+            if isinstance(value, Mapping):
+                self.experiment.add_scalars(name, dict(value), step)
+            else:
+                scalar = value.item() if isinstance(value, torch.Tensor) else value
+                self.experiment.add_scalar(name, scalar, step)
+
+    def log_hyperparams(
+        self, params: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Keep the hyper-parameters in `hparams.yaml` and for TensorBoard's HPARAMS page."""
+        self.hparams.update(as_mapping(params))
+        if metrics is None:
+            metrics = {"hp_metric": -1} if self._default_hp_metric else {}
+        if not on_rank_zero():
+            return
+        write_hparams(self.log_dir, self.hparams)
+        if self._experiment is None:
+            self._unwritten_hparams = (flat(self.hparams), dict(metrics))
+        else:
+            _write_hparams_summary(self._experiment, flat(self.hparams), metrics)
+
+    def log_graph(self, model: torch.nn.Module, input_array: Any = None) -> None:
+        """Write the model's graph, if the logger was made with `log_graph=True`."""
+        if not self._log_graph:
+            return
+        if input_array is None:
+            input_array = getattr(model, "example_input_array", None)
+        if input_array is not None:
+            with warnings.catch_warnings():
+                # The writer uses torch.jit.trace, which warns; nobody here can change that.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.experiment.add_graph(model, input_array)
+
+    def save(self) -> None:
+        """Hand everything to the file."""
+        if self._experiment is not None:
+            self._experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        """Close the event file; a later value opens a further one."""
+        if self._experiment is not None:
+            self._experiment.flush()
+            self._experiment.close()
+
+
+def _write_hparams_summary(
+    writer: Any, params: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> None:
+    from torch.utils.tensorboard.summary import hparams
+
+    if not params and not metrics:
+        return
+    for summary in hparams(dict(params), dict(metrics)):  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(summary)
+    for name, value in metrics.items():
+        writer.add_scalar(name, value, 0)
