@@ -1,0 +1,479 @@
+"""The agent's loop: one thread that waits for whatever happens on its node and acts on it.
+
+It hears the controller on its standard input, the fork server on a socket pair, the ranks on their
+output pipes and on a unix socket, the kernel by SIGCHLD, and its guard by a pipe. When the
+controller is gone or silent it ends the ranks and itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from launcher.agent import health, probe, processes, workers
+from launcher.agent.server import ForkServer
+from launcher.agent.wire import Outgoing, RankLines
+from launcher.channel import ChannelError, Decoder
+
+HEARTBEAT_S = 1.0
+PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
+
+
+class Agent:
+    """One node's part of a run."""
+
+    def __init__(self, config: dict[str, Any], sources: dict[str, str], guard_fd: int) -> None:
+        self.config = config
+        self.sources = sources
+        self.mark = health.marker(config["job_id"], config["node_rank"])
+        self.cwd = os.path.expanduser(config["workdir"])
+        self.python = config["python"]
+        self.program = workers.Program(
+            config["kind"],
+            config["target"],
+            tuple(config["args"]),
+            base64.b64decode(config["pickled"]),
+        )
+        self.env = {**os.environ, **config["env"], self.mark: "1"}
+        self.group: workers.Group | None = None
+        self.folder = tempfile.mkdtemp(prefix="plaunch-")
+        self.selector = selectors.DefaultSelector()
+        self.out = Outgoing(1, self.selector)
+        self.lines = RankLines(self.folder, self.selector, self._rank_says)
+        self.server: ForkServer | None = None
+        self.store_pid: int | None = None
+        self.leases: Any = None
+        self._stdin = bytearray()
+        self._decoder = Decoder()
+        self._heard = self._looked = time.monotonic()
+        self._guard_fd = guard_fd
+        self._over: int | None = None
+        self._throttled = False
+
+    def run(self) -> int:
+        """Work until the controller says so or goes away; returns the exit code."""
+        try:
+            self._listen_to_signals()
+            self._start_server()
+            self._watch(0, self._from_controller)
+            self._watch(self._guard_fd, lambda: self._end(1))
+            self.out.send({"type": "probe", **probe.facts(self.config)})
+            while self._over is None:
+                self._turn()
+        finally:
+            self._clean_up()
+        return self._over or 0
+
+    def _turn(self) -> None:
+        for key, _ in self.selector.select(HEARTBEAT_S / 2):
+            if self._over is None:
+                key.data()
+        now = time.monotonic()
+        if now - self._looked > PAUSE_S:
+            self._heard = now
+        self._looked = now
+        if now - self._heard > self.config["silence_s"]:
+            self._end(1)
+        if now - self.out.last > HEARTBEAT_S:
+            self.out.send({"type": "beat"})
+        self._throttle()
+
+    def _watch(self, fd: int, action: Callable[[], None]) -> None:
+        self.selector.register(fd, selectors.EVENT_READ, action)
+
+    def _throttle(self) -> None:
+        """Stop reading the ranks' output while the controller does not keep up."""
+        if self.group is None or self.out.backed_up == self._throttled:
+            return
+        self._throttled = self.out.backed_up
+        for worker in self.group.workers.values():
+            for fd in worker.outputs:
+                if self._throttled:
+                    self.selector.unregister(fd)
+                else:
+                    self._watch(fd, self._output_reader(worker, fd))
+
+    # -- signals and children
+
+    def _listen_to_signals(self) -> None:
+        self._wake, wake_write = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake_write, False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self._watch(self._wake, self._on_signal)
+
+    def _on_signal(self) -> None:
+        numbers = os.read(self._wake, 4096)
+        if signal.SIGTERM in numbers or signal.SIGHUP in numbers:
+            self._end(128 + signal.SIGTERM)
+        self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self.server is not None and pid == self.server.pid:
+                self._server_ended()
+            else:
+                self._on_exit(pid, status)
+
+    # -- the fork server
+
+    def _start_server(self) -> None:
+        cold = self.config["start"] == "cold" or self.program.kind == "program"
+        why = None if cold else probe.wants_cold(self.program.kind, self.program.target, self.cwd)
+        if why:
+            self._note(f"{self.program.target} sets {why} before it imports torch: starting cold")
+        self.cold = cold or why is not None
+        modules = [] if self.cold else ["torch", *self.config["preload"]]
+        sources = (self.sources["launcher.agent.warm"], self.sources["launcher.agent.rank"])
+        try:
+            cwd = self.cwd if os.path.isdir(self.cwd) else None
+            self.server = ForkServer(self.python, sources, modules, self.env, cwd)
+        except OSError as error:
+            self.out.send({"type": "found", "problem": f"{self.python}: {error.strerror}"})
+            return
+        self._watch(self.server.fileno(), self._from_server)
+
+    def _from_server(self) -> None:
+        assert self.server is not None
+        for message in self.server.receive():
+            operation = message["op"]
+            if operation == "found":
+                self.out.send({**message, "type": "found", "problem": None})
+            elif operation == "ready":
+                if message["problem"]:
+                    self.cold = True
+                    self._note(f"{message['problem']}: starting cold")
+                if self.group is not None:
+                    self._launch_group()
+            elif operation == "refused":
+                self._refused(message)
+            elif operation == "forked":
+                self._forked(message)
+            elif operation == "exited":
+                self._on_exit(message["pid"], message["status"])
+        if self.server.closed:
+            self.selector.unregister(self.server.fileno())
+            self._server_ended()
+
+    def _refused(self, message: dict[str, Any]) -> None:
+        if not self.cold:
+            self.cold = True
+            names = ", ".join(f"{name}.py" for name in message["clash"][:3])
+            self._note(f"your own {names} has the name of a module of python or torch: starting cold")
+        if self.group is not None and message["id"] in self.group.workers:
+            self._launch_cold(self.group.workers[message["id"]])
+
+    def _forked(self, message: dict[str, Any]) -> None:
+        if message["id"] == "store":
+            self.store_pid = message["pid"]
+        elif self.group is not None:
+            worker = self.group.workers[message["id"]]
+            worker.pid = message["pid"]
+            if self.group.stopping:
+                self.group.kill()
+
+    def _server_ended(self) -> None:
+        """Without its server no warm rank can be followed or started: that is a lost agent."""
+        if self.server is not None and not self.server.ready and self._over is None:
+            self.out.send({"type": "found", "problem": self.server.last_words()})
+            self.server = None
+            self.cold = True
+            return
+        self._end(1)
+
+    # -- the ranks
+
+    def _start(self, message: dict[str, Any]) -> None:
+        made = []
+        for rank in message["ranks"]:
+            env = {k: v for k, v in message["defaults"].items() if k not in self.env}
+            env |= rank["env"]
+            env["PLAUNCH_SOCKET"] = self.lines.path
+            env["TORCHELASTIC_ERROR_FILE"] = f"{self.folder}/error-{rank['rank']}.json"
+            made.append(workers.Worker(rank["rank"], rank["local_rank"], env))
+        self.raw = message["world_size"] == 1
+        self.group = workers.Group(message["attempt"], made, with_stdin=self.raw)
+        if self.cold or (self.server is not None and self.server.ready):
+            self._launch_group()
+
+    def _launch_group(self) -> None:
+        assert self.group is not None
+        for worker in self.group.workers.values():
+            if self.cold or self.server is None:
+                self._launch_cold(worker)
+            else:
+                streams = self._open_streams(worker)
+                fd = workers.pickled_file(self.program)
+                order = self.group.fork_order(worker, self.program, self.cwd)
+                self.server.send(order, [*streams, *([] if fd is None else [fd])])
+                for end in (*streams, *([] if fd is None else [fd])):
+                    os.close(end)
+
+    def _open_streams(self, worker: workers.Worker) -> tuple[int, int, int]:
+        assert self.group is not None
+        streams = self.group.open_streams(worker)
+        for fd in worker.outputs:
+            self._watch(fd, self._output_reader(worker, fd))
+        return streams
+
+    def _launch_cold(self, worker: workers.Worker) -> None:
+        for fd in worker.outputs:
+            self.selector.unregister(fd)
+            os.close(fd)
+        worker.outputs.clear()
+        streams = self._open_streams(worker)
+        source = self.sources["launcher.agent.rank"]
+        try:
+            workers.spawn_cold(
+                worker, self.program, self.env, self.cwd, self.python, source, streams
+            )
+        except OSError as error:
+            self.out.send({"type": "unstarted", "rank": worker.rank, "problem": str(error)})
+            worker.status = 127 if isinstance(error, FileNotFoundError) else 126
+        finally:
+            for fd in streams:
+                os.close(fd)
+        if worker.status is not None:
+            self._tell_exit(worker)
+
+    def _output_reader(self, worker: workers.Worker, fd: int) -> Callable[[], None]:
+        def read() -> None:
+            if not workers.read_output(worker, fd, self.raw, self.out.send):
+                self.selector.unregister(fd)
+                os.close(fd)
+                del worker.outputs[fd]
+
+        return read
+
+    def _on_exit(self, pid: int, status: int) -> None:
+        worker = self.group.by_pid(pid) if self.group is not None else None
+        if worker is None or self.group is None or worker.status is not None:
+            return
+        self.group.ended_with(worker, processes.decode_status(status))
+        self._tell_exit(worker)
+
+    def _tell_exit(self, worker: workers.Worker) -> None:
+        """Everything that the rank has said goes out before the news of its end."""
+        self.lines.drain()
+        self._read_left(worker)
+        self.out.send(
+            {
+                "type": "exit",
+                "rank": worker.rank,
+                "status": worker.status,
+                "killed": worker.killed,
+                "oom": worker.oom,
+                "tail": list(worker.tail.tail),
+                "error_file": self._error_file(worker),
+            }
+        )
+        if self.group is not None and self.group.ended:
+            self._close_group()
+
+    def _read_left(self, worker: workers.Worker) -> None:
+        for fd in list(worker.outputs):
+            if self._throttled:
+                self._watch(fd, lambda: None)
+            for _ in range(64):  # a child of the rank that writes for ever must not hold us
+                before = len(worker.outputs)
+                self._output_reader(worker, fd)()
+                if len(worker.outputs) < before or not _readable(fd):
+                    break
+        worker.tail.flush()
+
+    def _error_file(self, worker: workers.Worker) -> str | None:
+        """What torch's ``record`` decorator left, if the program uses it."""
+        with contextlib.suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
+            return file.read(100_000)
+        return None
+
+    def _close_group(self) -> None:
+        """The attempt is over here: nothing of it stays, the fork server apart."""
+        assert self.group is not None
+        keep = {os.getppid()}
+        if self.server is not None:
+            keep.add(self.server.pid)
+        left = health.sweep(self.mark, keep)
+        for worker in self.group.workers.values():
+            for fd in list(worker.outputs):
+                self._output_reader(worker, fd)()
+                if fd in worker.outputs:
+                    self.selector.unregister(fd)
+                    os.close(fd)
+            worker.outputs.clear()
+            if worker.stdin is not None:
+                self._close_stdin(worker)
+        self.store_pid = None
+        self._throttled = False
+        attempt, self.group = self.group.attempt, None
+        self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
+
+    # -- what the ranks say on their own line
+
+    def _rank_says(self, pid: int, message: dict[str, Any]) -> None:
+        worker = self.group.by_pid(pid) if self.group is not None else None
+        if worker is not None and message.get("type") in ("failure", "report", "progress"):
+            self.out.send({**message, "rank": worker.rank})
+
+    # -- the controller
+
+    def _from_controller(self) -> None:
+        data = os.read(0, 1 << 20)
+        self._heard = time.monotonic()
+        try:
+            for message in self._decoder.feed(data):
+                self._obey(message)
+        except (ChannelError, ValueError):
+            self._end(1)
+        if not data:
+            self._end(0)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "start":
+            self._start(message)
+        elif kind == "store":
+            self._open_store(message)
+        elif kind == "reach":
+            problem = probe.reaches(message["address"], message["port"])
+            address, interface = probe.route_to(message["address"], message["port"])
+            answer = {"problem": problem, "address": address, "interface": interface}
+            self.out.send({"type": "reached", **answer})
+        elif kind == "gpus":
+            self._look_at_gpus()
+        elif kind == "lease":
+            self._lease(message["uuids"])
+        elif kind == "signal" and self.group is not None:
+            self.group.signal(message["number"])
+        elif kind == "kill":
+            self._kill()
+        elif kind == "stdin":
+            self._pass_on_stdin(message)
+        elif kind == "end":
+            self._end(0)
+
+    def _kill(self) -> None:
+        if self.group is None:
+            return
+        self.group.kill()
+        if self.group.ended:
+            self._close_group()
+
+    def _open_store(self, message: dict[str, Any]) -> None:
+        """Bind first, tell the port at once; torch takes the listening socket over when loaded."""
+        try:
+            family = socket.AF_INET6 if ":" in message["address"] else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.bind((message["address"], 0))
+            sock.listen(1024)
+        except OSError as error:
+            self.out.send({"type": "store", "port": None, "problem": str(error)})
+            return
+        with sock:
+            interface = probe.interface_of(message["address"])
+            port = sock.getsockname()[1]
+            self._host_store(sock.fileno())
+        self.out.send({"type": "store", "port": port, "interface": interface, "problem": None})
+
+    def _host_store(self, fd: int) -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            if not self.cold and self.server is not None:
+                order = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
+                order |= {"env": {}, "unset": [], "directory": None}
+                self.server.send(order, [null, null, null, fd])
+                return
+            source = self.sources["launcher.agent.warm"]
+            store = processes.STORE.format(fd=fd)
+            self.store_pid = processes.spawn_python(
+                self.python, (source, store), self.env, (null, null, null), None, (fd,)
+            )
+        finally:
+            os.close(null)
+
+    def _look_at_gpus(self) -> None:
+        from launcher.gpus import probe_node
+
+        self.out.send({"type": "gpus", **probe_node(self.env.get("CUDA_VISIBLE_DEVICES"))})
+
+    def _lease(self, uuids: list[str]) -> None:
+        from launcher.gpus import Lease
+
+        self.leases = self.leases or Lease(self.config["job_id"])
+        taken, refused = self.leases.take(uuids)
+        self.out.send({"type": "leased", "taken": list(taken), "refused": list(refused)})
+
+    def _pass_on_stdin(self, message: dict[str, Any]) -> None:
+        worker = next(iter(self.group.workers.values()), None) if self.group is not None else None
+        if worker is None or worker.stdin is None:
+            return
+        self._stdin += base64.b64decode(message["data"])
+        self._stdin_over = bool(message["over"])
+        self._write_stdin(worker)
+
+    def _write_stdin(self, worker: workers.Worker) -> None:
+        fd = worker.stdin
+        if fd is None:
+            return
+        try:
+            del self._stdin[: os.write(fd, self._stdin)] if self._stdin else 0
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._stdin.clear()
+        waiting = fd in self.selector.get_map()
+        if self._stdin and not waiting:
+            self.selector.register(fd, selectors.EVENT_WRITE, lambda: self._write_stdin(worker))
+        elif not self._stdin and waiting:
+            self.selector.unregister(fd)
+        if not self._stdin and self._stdin_over:
+            self._close_stdin(worker)
+
+    def _close_stdin(self, worker: workers.Worker) -> None:
+        fd, worker.stdin = worker.stdin, None
+        if fd is not None:
+            if fd in self.selector.get_map():
+                self.selector.unregister(fd)
+            os.close(fd)
+
+    def _note(self, text: str) -> None:
+        self.out.send({"type": "note", "text": text})
+
+    def _end(self, code: int) -> None:
+        if self._over is None:
+            self._over = code
+
+    def _clean_up(self) -> None:
+        if self.group is not None:
+            self.group.kill()
+        health.sweep(self.mark, {os.getppid()}, self._collect)
+        self.out.flush(timeout_s=1.0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _collect(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _readable(fd: int) -> bool:
+    import select
+
+    return bool(select.select([fd], [], [], 0)[0])

@@ -1,0 +1,137 @@
+"""Nothing of a run is left on a node: finding its processes and ending them, and out-of-memory.
+
+A process belongs to a run if it carries the run's marker in the environment it was started with
+(``/proc/PID/environ``, inherited through fork and exec), or descends from one that we started. As
+subreapers, guard and agent become the parents of orphans, so a daemon that wiped its environment
+but was left by its parent is still found. What even that can't see: a process that wiped its
+environment while another subreaper (a container's init, ``systemd --user``) took it in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux prctl(2); silently without effect where it does not exist."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become our children instead of init's."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def marker(job_id: str, node_rank: int) -> str:
+    """The environment variable that marks a process of this run on this node.
+
+    The name, not the value, says which run: a run inside a run carries both markers.
+    """
+    return f"PLAUNCH_MARK_{re.sub('[^A-Za-z0-9]', '_', job_id)}_{node_rank}"
+
+
+def _parents() -> dict[int, int]:
+    """Every process and its parent; zombies are left out: they hold nothing."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path("/proc", name, "stat").read_text(errors="replace")
+        except OSError:
+            continue
+        state, parent = stat.rpartition(")")[2].split()[:2]
+        if state not in "ZX":
+            found[int(name)] = int(parent)
+    return found
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        environ = Path("/proc", str(pid), "environ").read_bytes()
+    except OSError:
+        return False
+    return environ.startswith(mark) or b"\0" + mark in environ
+
+
+def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
+    """Ids of the run's processes on this node, without ``keep`` and ourselves."""
+    me, needle = os.getpid(), mark.encode() + b"="
+    left_out = {*keep, me}
+    parents = _parents()
+
+    def descends(pid: int) -> bool:
+        while pid in parents and pid != me:
+            pid = parents[pid]
+        return pid == me
+
+    return sorted(
+        pid for pid in parents if pid not in left_out and (descends(pid) or _carries(pid, needle))
+    )
+
+
+def sweep(mark: str, keep: Iterable[int] = (), reap: Callable[[], None] = lambda: None) -> int:
+    """Kill all processes of the run except ``keep`` until none is left; returns how many.
+
+    Forks that race with the sweep are caught by looking again until a look finds nothing. A
+    process in uninterruptible sleep can't be killed: after 5 s it is left behind.
+    """
+    killed: set[int] = set()
+    kept = set(keep)
+    give_up = time.monotonic() + 5
+    while time.monotonic() < give_up:
+        found = processes_of_run(mark, kept)
+        if not found:
+            break
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        reap()
+        time.sleep(0.002)
+    return len(killed)
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed a process for memory: in our control group, and anywhere.
+
+    Only differences mean anything. 0 where the kernel does not tell.
+    """
+    count = 0
+    with contextlib.suppress(OSError):
+        count += _field(Path("/proc/vmstat").read_text(), "oom_kill")
+    for path in _memory_files():
+        with contextlib.suppress(OSError):
+            count += _field(path.read_text(), "oom_kill")
+    return count
+
+
+def _field(text: str, name: str) -> int:
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0] == name:
+            return int(words[1])
+    return 0
+
+
+def _memory_files() -> list[Path]:
+    files = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                files.append(Path("/sys/fs/cgroup" + path, "memory.events"))
+            elif "memory" in controllers.split(","):
+                files.append(Path("/sys/fs/cgroup/memory" + path, "memory.oom_control"))
+    return files

@@ -1,0 +1,71 @@
+"""Whole lines out of the bytes that a rank writes.
+
+A carriage return ends a *transient* line (a progress bar's state): it replaces the one before it,
+so only the last one is worth keeping, and a log file wants none of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+MAX_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line without its end; ``transient`` if a carriage return ended it so far."""
+
+    text: str
+    transient: bool = False
+
+
+def _text(data: bytes) -> str:
+    # Bytes that are no UTF-8 travel as lone surrogates, so that a file gets them back unchanged.
+    return data.decode("utf-8", "surrogateescape")
+
+
+class LineSplitter:
+    """Bytes of one stream in, whole lines out; keeps the last lines for the verdict."""
+
+    def __init__(self, keep: int = 50) -> None:
+        self._partial = bytearray()
+        self.tail: deque[str] = deque(maxlen=keep)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an unfinished line is waiting (a prompt, say)."""
+        return bool(self._partial)
+
+    def feed(self, data: bytes) -> list[Line]:
+        """Add ``data``; return the lines that are complete now, at most one of them transient."""
+        self._partial += data
+        if b"\n" not in data and b"\r" not in data and len(self._partial) < MAX_LINE:
+            return []
+        *whole, rest = bytes(self._partial).split(b"\n")
+        lines = [Line(_text(_last_state(part))) for part in whole]
+        if len(rest) >= MAX_LINE and b"\r" not in rest:
+            lines.append(Line(_text(rest)))
+            rest = b""
+        self.tail.extend(line.text for line in lines)
+        states, found, unfinished = rest.rpartition(b"\r")
+        # "\r\n" may be cut between its two bytes: an empty rest after "\r" waits for more.
+        if found and unfinished:
+            lines.append(Line(_text(_last_state(states)), transient=True))
+            rest = unfinished
+        self._partial = bytearray(rest)
+        return lines
+
+    def flush(self) -> list[Line]:
+        """The unfinished line, if any: at the end of the stream, or when a prompt waits."""
+        rest, self._partial = bytes(self._partial), bytearray()
+        if not rest:
+            return []
+        line = Line(_text(_last_state(rest)))
+        self.tail.append(line.text)
+        return [line]
+
+
+def _last_state(line: bytes) -> bytes:
+    """What a terminal would show of a line with carriage returns in it, roughly: the last state."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]

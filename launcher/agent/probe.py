@@ -1,0 +1,137 @@
+"""What a node is like: the facts that placement, rendezvous and the table of problems need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+# A program that sets one of these above ``import torch`` must start in a fresh interpreter: by
+# the time a warm fork runs it, the import has read them.
+IMPORT_TIME = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_", "TORCH_")
+
+
+def facts(order: dict[str, Any]) -> dict[str, Any]:
+    """All that the controller asks of a node before anything starts (JSON data)."""
+    workdir = order["workdir"]
+    return {
+        "hostname": socket.gethostname(),
+        "cores": len(os.sched_getaffinity(0)),
+        "addresses": addresses(),
+        "reached_at": os.environ.get("SSH_CONNECTION", "").split()[2:3],
+        "time": time.time(),
+        "free_disk": _free_disk(workdir),
+        "workdir": os.path.isdir(workdir),
+        "program": _program_problem(order["kind"], order["target"], workdir),
+        "shared": _is_shared(order["run_dir"], order["job_id"]),
+        "boot": _text("/proc/sys/kernel/random/boot_id") + _text("/proc/self/mountinfo")[:1],
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "user": _user(),
+    }
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""
+
+
+def _user() -> str:
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+
+
+def addresses() -> dict[str, list[str]]:
+    """Addresses by network interface, IPv4 before IPv6, without link-local ones."""
+    import fcntl
+    import struct
+
+    found: dict[str, list[str]] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                packed = fcntl.ioctl(sock, 0x8915, struct.pack("256s", name.encode()[:15]))
+                found.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
+    for row in _text("/proc/net/if_inet6").splitlines():
+        digits, _, _, scope, _, name = row.split()
+        if scope in ("00", "10"):
+            packed = bytes.fromhex(digits)
+            found.setdefault(name, []).append(socket.inet_ntop(socket.AF_INET6, packed))
+    return found
+
+
+def interface_of(address: str) -> str | None:
+    """The interface that carries ``address``."""
+    for name, known in addresses().items():
+        if address in known:
+            return name
+    return None
+
+
+def route_to(address: str, port: int) -> tuple[str | None, str | None]:
+    """Our address and interface on the way to ``address``; no packet is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, port))
+        mine = sock.getsockname()[0]
+        return mine, interface_of(mine)
+    return None, None
+
+
+def reaches(address: str, port: int, timeout_s: float = 5.0) -> str | None:
+    """None if a TCP connection to ``address`` works, or what went wrong."""
+    try:
+        socket.create_connection((address, port), timeout=timeout_s).close()
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _free_disk(path: str) -> int | None:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(path).free
+    return None
+
+
+def _is_shared(run_dir: str, job_id: str) -> bool:
+    """Whether the run folder that the controller made is this node's too."""
+    with contextlib.suppress(OSError):
+        return job_id in Path(run_dir, "job.json").read_text()
+    return False
+
+
+def _program_problem(kind: str, target: str, workdir: str) -> str | None:
+    if kind == "script":
+        path = os.path.join(workdir, target)
+        if not os.path.exists(path):
+            return f"script not found: {path}"
+        if not os.access(path, os.R_OK):
+            return f"script can't be read: {path}"
+    elif kind == "program":
+        path = target if "/" not in target else os.path.join(workdir, target)
+        if shutil.which(path) is None:
+            return f"program not found: {target}"
+    return None
+
+
+def wants_cold(kind: str, target: str, workdir: str) -> str | None:
+    """The variable that the program sets before it imports torch, if it does."""
+    if kind == "module":
+        target = target.replace(".", "/") + ".py"
+    elif kind != "script":
+        return None
+    source = _text(os.path.join(workdir, target))
+    if not any(name in source for name in IMPORT_TIME):
+        return None
+    above = re.split(r"^\s*(?:import|from)\s+(?:torch|engine|lightning|pytorch_lightning|accelerate)\b", source, maxsplit=1, flags=re.M)[0]
+    pattern = r"environ(?:\[|\.setdefault\(|\.update\(|\s*\|=)|putenv\("
+    for row in above.splitlines():
+        if re.search(pattern, row.partition("#")[0]):
+            names = re.findall(r"\b((?:%s)\w*)" % "|".join(IMPORT_TIME), row)
+            if names:
+                return str(names[0])
+    return None

@@ -1,0 +1,107 @@
+"""Starting the processes of a node: the fork server, and ranks with an interpreter of their own.
+
+Both run ``python -u -c ENTRY`` in the user's environment and read our sources from a pipe, so that
+nothing has to be installed or written on a node.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+
+PR_SET_PDEATHSIG = 1
+
+# {fd} holds: warm.py \0 rank.py \0 what to do.
+ENTRY = """\
+import sys
+if sys.path and not sys.path[0]: del sys.path[0]
+import os
+with os.fdopen({fd}, "rb") as file: sources = file.read().split(b"\\0")
+space = {{"__name__": "plaunch", "__builtins__": __builtins__}}
+for source in sources: exec(compile(source, "<plaunch>", "exec"), space)
+"""
+
+SERVE = """\
+import socket as _socket
+order = serve(_socket.socket(fileno={sock}), {modules!r})
+if order is not None:
+    if order["kind"] == "store": host_store(order)
+    else: run(order["kind"], order["target"], order["args"], order.get("pickled_fd"))
+"""
+
+STORE = """\
+host_store({{"pickled_fd": {fd}}})
+"""
+
+RUN = """\
+run({kind!r}, {target!r}, {args!r}, {pickled_fd!r})
+"""
+
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_agent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def spawn(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    streams: tuple[int, int, int],
+    cwd: str | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start ``argv`` in a session of its own; returns its process id. Raises OSError.
+
+    It gets SIGKILL when the agent's only thread ends, and all signals at their defaults.
+    """
+    process = subprocess.Popen(
+        list(argv),
+        env=dict(env),
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        cwd=cwd,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=_die_with_agent,  # noqa: PLW1509 - the agent has one thread
+    )
+    process.returncode = 0  # the agent's loop reaps all children itself
+    return process.pid
+
+
+def spawn_python(
+    python: str,
+    sources: Sequence[str],
+    env: Mapping[str, str],
+    streams: tuple[int, int, int],
+    cwd: str | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start ``python`` on our ``sources``, executed one after the other in one name space."""
+    read, write = os.pipe()
+    try:
+        body = b"\0".join(source.encode() for source in sources)
+        _grow(write, len(body))
+        os.write(write, body)
+        os.close(write)
+        argv = [python, "-u", "-c", ENTRY.format(fd=read)]
+        return spawn(argv, env, streams, cwd, (*pass_fds, read))
+    finally:
+        os.close(read)
+
+
+def _grow(fd: int, size: int) -> None:
+    """Make room for ``size`` bytes in a pipe, so that they can be written before it is read."""
+    import fcntl
+
+    if size > 60_000:
+        fcntl.fcntl(fd, 1031, 1 << (size - 1).bit_length())  # F_SETPIPE_SZ
+
+
+def decode_status(status: int) -> int:
+    """A wait status as a number: the exit code, or minus the signal."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

@@ -1,0 +1,224 @@
+"""A rank's first page: what happens in its process before and after the user's program.
+
+Its source runs in the rank itself, in a name space that no module table knows, so that nothing of
+ours is in ``sys.modules`` when the program starts. It must therefore import only what it needs
+when it needs it, and change nothing that a program can see beside what is said here: an excepthook
+that reports, and rendezvous with ``tcp://`` to a port of the program's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+OURS = ("<plaunch>", "<string>", "<frozen runpy>")
+
+
+def report(message: dict[str, Any]) -> None:
+    """Send one message to the agent through the rank's line; never raises."""
+    import json
+    import socket
+
+    try:
+        body = json.dumps(message, default=str).encode("ascii")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(5)
+            line.connect(os.environ["PLAUNCH_SOCKET"])
+            line.sendall(len(body).to_bytes(4, "big") + body)
+    except Exception:  # noqa: BLE001 - a report must never hide the program's own error
+        pass
+
+
+def describe(kind: type[BaseException], error: BaseException, trace: Any) -> dict[str, Any]:
+    """An exception as data: type, message, traceback, and the causes' types and messages."""
+    import traceback
+
+    chain, seen, cause = [], {id(error)}, error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in seen and len(chain) < 20:
+        seen.add(id(cause))
+        chain.append(f"{type(cause).__module__}.{type(cause).__qualname__}: {cause}"[:2000])
+        cause = cause.__cause__ or cause.__context__
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    text = "".join(traceback.format_exception(kind, error, trace))
+    return {"type": name, "message": str(error)[:10000], "traceback": text[-50000:], "chain": chain}
+
+
+def program_frames(trace: Any) -> Any:
+    """The traceback without our own frames at its top."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in OURS:
+        trace = trace.tb_next
+    return trace
+
+
+def explain_missing(error: BaseException, directory: str) -> str | None:
+    """A line for a script that wants our name but finds a module of its own, or nothing."""
+    name = getattr(error, "name", None) or ""
+    top = name.partition(".")[0]
+    if not isinstance(error, ImportError) or top not in ("engine", "launcher"):
+        return None
+    found = sys.modules.get(top)
+    origin = getattr(found, "__file__", None)
+    if found is None and isinstance(error, ModuleNotFoundError) and name == top:
+        return (
+            f"plaunch: the package '{top}' is not installed for {sys.executable} on this node; "
+            "install plaunch there to use it in a script"
+        )
+    if origin and os.path.dirname(os.path.abspath(origin)).startswith(directory):
+        return (
+            f"plaunch: '{top}' is your own {origin} here, not the package that comes with plaunch; "
+            "rename that file to use the package"
+        )
+    return None
+
+
+def install_excepthook(directory: str) -> None:
+    """Tell the agent of an uncaught exception at the moment it is raised, then print it."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        trace = program_frames(trace)
+        error.__traceback__ = trace
+        report({"type": "failure", "failure": describe(kind, error, trace)})
+        sys.__excepthook__(kind, error, trace)
+        line = explain_missing(error, directory)
+        if line:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - the program's own stderr
+
+    sys.excepthook = hook
+
+
+def host_own_tcp_ports(rendezvous: Any) -> None:
+    """Let ``tcp://host:port`` work for a port of the program's own.
+
+    We set TORCHELASTIC_USE_AGENT_STORE, with which torch takes every ``tcp://`` address for the
+    launcher's store and lets no rank host one. torchrun's default (static) rendezvous does not.
+    """
+    handlers = getattr(rendezvous, "_rendezvous_handlers", {})
+    original = handlers.get("tcp")
+    if original is None:
+        return
+
+    def tcp(url: str, *args: Any, **kwargs: Any) -> Any:
+        from urllib.parse import urlparse
+
+        port = urlparse(url).port
+        name = "TORCHELASTIC_USE_AGENT_STORE"
+        if str(port) == os.environ.get("MASTER_PORT") or name not in os.environ:
+            yield from original(url, *args, **kwargs)
+            return
+        value = os.environ.pop(name)
+        try:
+            answer = next(iter(original(url, *args, **kwargs)))
+        finally:
+            os.environ[name] = value
+        yield answer
+
+    handlers["tcp"] = tcp
+
+
+def watch_rendezvous_import() -> None:
+    """Do the same once torch is imported, when it is not yet (a cold start)."""
+    name = "torch.distributed.rendezvous"
+    if name in sys.modules:
+        host_own_tcp_ports(sys.modules[name])
+        return
+
+    class Watch:
+        def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+            if fullname != name:
+                return None
+            sys.meta_path.remove(self)  # type: ignore[arg-type]  # a finder by duck typing
+            import importlib.util
+
+            spec = importlib.util.find_spec(fullname)
+            if spec is not None and spec.loader is not None:
+                run = spec.loader.exec_module
+
+                def exec_module(module: Any) -> None:
+                    run(module)
+                    host_own_tcp_ports(module)
+
+                spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+            return spec
+
+    sys.meta_path.insert(0, Watch())  # type: ignore[arg-type]  # a finder by duck typing
+
+
+def run(kind: str, target: str, args: list[str], pickled_fd: int | None = None) -> None:
+    """Become ``python target args`` (or ``-m target``, or a function given by pickle)."""
+    directory = os.path.dirname(os.path.abspath(target)) if kind == "script" else os.getcwd()
+    install_excepthook(directory)
+    watch_rendezvous_import()
+    main = type(sys)("__main__")
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    sys.argv[:] = [target, *args]
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, os.path.realpath(directory) if kind == "script" else directory)
+    if kind == "module":
+        import runpy
+
+        sys.argv[0] = "-m"
+        runpy._run_module_as_main(target, alter_argv=True)  # type: ignore[attr-defined]  # what python -m itself calls
+    elif kind == "script":
+        run_script(target, main)
+    elif kind == "function" and pickled_fd is not None:
+        run_function(pickled_fd)
+    else:
+        raise ValueError(f"unknown kind of program: {kind}")
+
+
+def run_script(target: str, main: Any) -> None:
+    """Run a file (or a folder or archive with a ``__main__.py``) as python itself does."""
+    if os.path.isdir(target) or target.endswith((".zip", ".pyz")):
+        import runpy
+
+        sys.path[0] = target
+        runpy.run_path(target, run_name="__main__")
+        return
+    # importlib.machinery by its inner name: a program may bring an importlib of its own.
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader("__main__", target)
+    main.__dict__.update(__file__=target, __loader__=loader, __cached__=None, __spec__=None)
+    with open(target, "rb") as file:
+        source = file.read()
+    code = compile(source, target, "exec", dont_inherit=True)
+    exec(code, main.__dict__)
+
+
+def run_function(pickled_fd: int) -> None:
+    """Call the function that ``launch()`` was given and report what it returns."""
+    import pickle
+
+    with os.fdopen(pickled_fd, "rb") as file:
+        # From our own launcher through the authenticated channel, opened in the rank only.
+        function, args, kwargs = pickle.load(file)
+    value = function(*args, **kwargs)
+    try:
+        import json
+
+        json.dumps(value)
+    except (TypeError, ValueError):
+        value = plain(value)
+    report({"type": "report", "by": "return", "value": value})
+
+
+def plain(value: Any) -> Any:
+    """Tensors and numpy values as numbers and lists; anything else that JSON lacks is an error."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"the function returned a {type(value).__name__}, which is no JSON data: "
+        "return numbers, strings, lists and dicts, or save it to a file and return the path"
+    )
+
+
+def fail_start(error: BaseException) -> NoReturn:
+    """The rank could not even begin."""
+    sys.excepthook(type(error), error, error.__traceback__)
+    os._exit(1)

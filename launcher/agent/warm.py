@@ -1,0 +1,267 @@
+"""The fork server: imports torch once a node, then every rank is a fork of it.
+
+Its source runs as ``python -u -c`` in the user's own environment, never isolated, and talks to the
+agent over a socket pair: JSON frames, with a rank's standard streams as file descriptors beside
+them. A forked rank leaves :func:`serve`, and the interpreter runs its program as its last act, so
+that it ends by unwinding as any interpreter does (atexit, threads, exit code).
+"""
+
+from __future__ import annotations
+
+import sys
+
+# What a fresh interpreter holds: a program's own module of such a name would not win there either.
+BASELINE = frozenset(sys.modules)
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Line:
+    """Frames over the socket pair; a frame's file descriptors come with its first byte."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._data = b""
+        self._fds: list[int] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one frame."""
+        body = json.dumps(message).encode("ascii")
+        self.sock.sendall(len(body).to_bytes(4, "big") + body)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """Wait for one frame; None when the agent has gone."""
+        while len(self._data) < 4 or len(self._data) < 4 + int.from_bytes(self._data[:4], "big"):
+            data, fds, _, _ = socket.recv_fds(self.sock, 65536, 8)
+            if not data:
+                return None
+            self._data += data
+            self._fds += fds
+        size = int.from_bytes(self._data[:4], "big")
+        message = json.loads(self._data[4 : 4 + size])
+        self._data = self._data[4 + size :]
+        fds, self._fds = self._fds[: message["fds"]], self._fds[message["fds"] :]
+        return message, fds
+
+
+def find_torch() -> str | None:
+    """The version of the torch that an import would find, without importing it."""
+    import importlib.util
+    import re
+
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    with contextlib.suppress(OSError):
+        with open(os.path.join(os.path.dirname(spec.origin), "version.py")) as file:
+            found = re.search(r"__version__ = '([^']+)'", file.read())
+        if found:
+            return found[1]
+    return "unknown"
+
+
+def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
+    """Import the modules with one thread each; the reason why forking is not safe, or None."""
+    gc.disable()
+    try:
+        for name in modules:
+            __import__(name)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a cold start will show it
+        return f"importing {name} failed: {type(error).__name__}: {error}"
+    finally:
+        gc.enable()
+        for name, value in threads.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    tasks = len(os.listdir("/proc/self/task"))
+    if tasks != 1:
+        return f"{tasks} threads are running after importing {', '.join(modules)}"
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia"):
+                return "the GPU driver was opened by an import"
+    return None
+
+
+def collisions(directory: str) -> list[str]:
+    """Modules of the program's own folder whose names are taken by what was preloaded."""
+    names = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            stem, dot, suffix = entry.name.partition(".")
+            if suffix == "py" or (not dot and entry.is_dir()):
+                names.add(stem)
+    taken = {name for name in sys.modules if "." not in name} - BASELINE
+    return sorted(name for name in names & taken if not _is_there(name, directory))
+
+
+def _is_there(name: str, directory: str) -> bool:
+    """Whether the preloaded module is the program's own, or an empty folder that would not win."""
+    origin = getattr(sys.modules[name], "__file__", None)
+    if origin and os.path.dirname(os.path.abspath(origin)).startswith(os.path.abspath(directory)):
+        return True
+    here = os.path.join(directory, name)
+    return not os.path.exists(here + ".py") and not os.path.exists(
+        os.path.join(here, "__init__.py")
+    )
+
+
+def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
+    """Answer the agent until it goes (None), or return in a fork with what that fork shall do."""
+    line = Line(sock)
+    line.send({"op": "found", "torch": find_torch(), "python": sys.version.split()[0]})
+    threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    start = time.monotonic()
+    problem = preload(modules, threads)
+    line.send({"op": "ready", "problem": problem, "seconds": time.monotonic() - start})
+    gc.collect()
+    gc.freeze()  # keeps the collector from writing to (and so copying) the shared pages
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # ended by the agent alone; outlives a run's signals
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    import select
+
+    while True:
+        readable, _, _ = select.select([sock, wake_read], [], [])
+        if wake_read in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake_read, 4096)
+            _reap(line)
+        if sock not in readable:
+            continue
+        received = line.receive()
+        if received is None:
+            return None
+        order, fds = received
+        clash = collisions(order["directory"]) if order.get("directory") else []
+        if clash:
+            line.send({"op": "refused", "id": order["id"], "clash": clash})
+        elif (pid := os.fork()) == 0:
+            for fd in (wake_read, wake_write):
+                os.close(fd)
+            sock.close()
+            become_rank(order, fds)
+            return order
+        else:
+            line.send({"op": "forked", "id": order["id"], "pid": pid})
+        for fd in fds:
+            os.close(fd)
+
+
+def _reap(line: Line) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        line.send({"op": "exited", "pid": pid, "status": status})
+
+
+def become_rank(order: dict[str, Any], fds: list[int]) -> None:
+    """In the fork: everything that a fresh interpreter would have of its own."""
+    parent = os.getppid()
+    signal.set_wakeup_fd(-1)
+    for number in (*range(1, signal.SIGSYS + 1),):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ):
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+    for target, fd in enumerate(fds[:3]):
+        os.dup2(fd, target)
+        os.close(fd)
+    if len(fds) > 3:
+        order["pickled_fd"] = fds[3]
+    for name in order["unset"]:
+        os.environ.pop(name, None)
+    os.environ.update(order["env"])
+    if order["cwd"]:
+        os.chdir(order["cwd"])
+    gc.unfreeze()
+    fresh_entropy()
+    set_threads()
+
+
+def fresh_entropy() -> None:
+    """Random state of its own, as a fresh interpreter has; a fork would share the server's."""
+    import random
+
+    random.seed()
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None:
+        numpy.random.seed()
+    if torch is not None:
+        torch.default_generator.seed()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        current = process.current_process()
+        current.authkey = os.urandom(32)
+
+
+def set_threads() -> None:
+    """Thread pools of the size that the variables ask for: the imports read them as one."""
+    torch = sys.modules.get("torch")
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if torch is not None:
+        count = int(wanted) if wanted.isdigit() else len(os.sched_getaffinity(0))
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)
+    count_blas = os.environ.get("OPENBLAS_NUM_THREADS", wanted)
+    count = int(count_blas) if count_blas.isdigit() else len(os.sched_getaffinity(0))
+    if "numpy" in sys.modules and count > 1:
+        set_openblas_threads(count)
+
+
+def set_openblas_threads(count: int) -> None:
+    """numpy's OpenBLAS, if that is what it came with."""
+    import ctypes
+
+    with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
+        paths = {row.split()[-1] for row in maps if "openblas" in row}
+        for path in paths:
+            library = ctypes.CDLL(path)
+            for prefix in ("", "scipy_"):
+                for suffix in ("", "64_", "_64"):
+                    change = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
+                    if change is not None:
+                        change(count)
+
+
+def host_store(order: dict[str, Any]) -> None:
+    """Be the attempt's TCPStore on the listening socket that the agent has bound; ends by signal."""
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    fd = order["pickled_fd"]
+    host, port, _ = (*socket.socket(fileno=os.dup(fd)).getsockname(), None)[:3]
+    store = TCPStore(
+        host,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=fd,
+        timeout=timedelta(minutes=30),
+    )
+    while store is not None:
+        signal.pause()

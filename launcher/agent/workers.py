@@ -1,0 +1,194 @@
+"""One group of processes: the ranks of one attempt on this node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.agent import health, processes
+from launcher.agent.logs import LineSplitter
+
+
+@dataclass
+class Worker:
+    """A rank's process. ``status`` is its exit code or minus its signal once it has ended."""
+
+    rank: int
+    local_rank: int
+    env: dict[str, str]
+    pid: int | None = None
+    status: int | None = None
+    killed: bool = False
+    oom: bool = False
+    stdin: int | None = None
+    outputs: dict[int, LineSplitter] = field(default_factory=dict)  # by file descriptor
+    errors: int = -1  # which of them is its standard error
+    tail: LineSplitter = field(default_factory=LineSplitter)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the ranks run, as the controller sent it."""
+
+    kind: str
+    target: str
+    args: tuple[str, ...]
+    pickled: bytes = b""
+
+    def directory(self, cwd: str) -> str | None:
+        """The folder whose modules win over installed ones."""
+        if self.kind == "script":
+            return os.path.dirname(os.path.realpath(os.path.join(cwd, self.target)))
+        return cwd if self.kind == "module" else None
+
+
+class Group:
+    """The ranks of one attempt: starting, signalling and ending them."""
+
+    def __init__(self, attempt: int, workers: list[Worker], with_stdin: bool) -> None:
+        self.attempt = attempt
+        self.workers = {worker.rank: worker for worker in workers}
+        self.with_stdin = with_stdin
+        self.stopping = False
+        self._oom_before = health.oom_kills()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every rank has ended."""
+        return all(worker.status is not None for worker in self.workers.values())
+
+    def by_pid(self, pid: int) -> Worker | None:
+        """The worker with this process id."""
+        for worker in self.workers.values():
+            if worker.pid == pid:
+                return worker
+        return None
+
+    def open_streams(self, worker: Worker) -> tuple[int, int, int]:
+        """Make a rank's standard streams; returns its ends, for it to inherit."""
+        if self.with_stdin:
+            theirs_in, worker.stdin = os.pipe()
+            os.set_blocking(worker.stdin, False)
+        else:
+            theirs_in = os.open(os.devnull, os.O_RDONLY)
+        ends = [theirs_in]
+        for number in (1, 2):
+            ours, theirs = os.pipe()
+            os.set_blocking(ours, False)
+            worker.outputs[ours] = LineSplitter(keep=0)
+            if number == 2:
+                worker.errors = ours
+            ends.append(theirs)
+        return ends[0], ends[1], ends[2]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the ranks themselves, not to processes that they made."""
+        for worker in self.workers.values():
+            if worker.pid is not None and worker.status is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to every rank that still runs, and to its process group."""
+        self.stopping = True
+        for worker in self.workers.values():
+            if worker.status is not None:
+                continue
+            worker.killed = True
+            if worker.pid is None:
+                worker.status = -signal.SIGKILL  # asked for, but never started
+                continue
+            for send in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    send(worker.pid, signal.SIGKILL)
+
+    def ended_with(self, worker: Worker, status: int) -> None:
+        """Note how a rank ended; a kill that nobody asked for may have been for memory."""
+        worker.status = status
+        if status == -signal.SIGKILL and not worker.killed:
+            now = health.oom_kills()
+            worker.oom = now > self._oom_before
+            self._oom_before = now
+
+    def fork_order(self, worker: Worker, program: Program, cwd: str) -> dict[str, Any]:
+        """What the fork server needs to become this rank."""
+        return {
+            "op": "fork",
+            "id": worker.rank,
+            "kind": program.kind,
+            "target": program.target,
+            "args": list(program.args),
+            "env": worker.env,
+            "unset": [],
+            "cwd": cwd,
+            "directory": program.directory(cwd),
+        }
+
+
+def pickled_file(program: Program) -> int | None:
+    """The pickled function as a file in memory, for one rank to read."""
+    if program.kind != "function":
+        return None
+    fd = os.memfd_create("plaunch-function")
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(program.pickled)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def spawn_cold(
+    worker: Worker,
+    program: Program,
+    base_env: Mapping[str, str],
+    cwd: str,
+    python: str,
+    rank_source: str,
+    streams: tuple[int, int, int],
+) -> None:
+    """Start a rank in a fresh interpreter, or a program that is no Python at all."""
+    env = {**base_env, **worker.env}
+    if program.kind == "program":
+        worker.pid = processes.spawn([program.target, *program.args], env, streams, cwd)
+        return
+    fd = pickled_file(program)
+    order = processes.RUN.format(
+        kind=program.kind, target=program.target, args=list(program.args), pickled_fd=fd
+    )
+    pass_fds = () if fd is None else (fd,)
+    try:
+        worker.pid = processes.spawn_python(
+            python, (rank_source, order), env, streams, cwd, pass_fds
+        )
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def read_output(worker: Worker, fd: int, raw: bool, emit: Emit) -> bool:
+    """Pass on what a rank has written; False at the end of the stream."""
+    try:
+        data = os.read(fd, 65536)
+    except BlockingIOError:
+        return True
+    except OSError:
+        data = b""
+    splitter = worker.outputs[fd]
+    head = {"rank": worker.rank, "err": fd == worker.errors}
+    if raw and data:
+        emit({"type": "raw", **head, "text": data.decode("utf-8", "surrogateescape")})
+    worker.tail.feed(data)
+    lines = splitter.feed(data) if data else splitter.flush()
+    whole = [line.text for line in lines if not line.transient]
+    if whole and not raw:
+        emit({"type": "lines", **head, "lines": whole})
+    for line in lines:
+        if line.transient and not raw:
+            emit({"type": "transient", **head, "text": line.text})
+    return bool(data)

@@ -1,0 +1,251 @@
+"""The controller's line to one agent: a thread that reads, one that writes, one queue for all.
+
+The writing thread sends a heartbeat whenever it had nothing else to send for a second, so a slow
+or cut line holds up nobody else. What arrives goes into the queue that all links share.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from launcher import channel
+from launcher.clusters.base import Cluster, NodeError, Stream
+from launcher.job import Job, Node
+
+HEARTBEAT_S = 1.0
+SILENCE_S = 10.0
+BACKLOG = 2000  # messages that may wait before reading stops and the agents feel it
+
+SOURCES = (
+    "launcher.channel",
+    "launcher.gpus",
+    "launcher.agent.__main__",
+    "launcher.agent.agent",
+    "launcher.agent.boot",
+    "launcher.agent.health",
+    "launcher.agent.logs",
+    "launcher.agent.probe",
+    "launcher.agent.processes",
+    "launcher.agent.rank",
+    "launcher.agent.server",
+    "launcher.agent.warm",
+    "launcher.agent.wire",
+    "launcher.agent.workers",
+)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The link's end: why, and the agent's exit code where the transport knows it."""
+
+    reason: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened on a node: a message of its agent, or the end of its link."""
+
+    node: str
+    body: channel.Message | Lost
+
+
+class Inbox:
+    """One queue for all links and for signals; bounded for messages, never for signals."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Event | int] = SimpleQueue()
+        self._room = threading.Semaphore(BACKLOG)
+
+    def put(self, event: Event) -> None:
+        """Add an event; waits while there are too many."""
+        self._room.acquire()
+        self._queue.put(event)
+
+    def signal(self, number: int, _frame: object = None) -> None:
+        """Add a signal's number: safe in a signal handler."""
+        self._queue.put(number)
+
+    def get(self, timeout_s: float) -> Event | int | None:
+        """The next event or signal, or None after the timeout."""
+        try:
+            item = self._queue.get(timeout=max(timeout_s, 0.001))
+        except Empty:
+            return None
+        if isinstance(item, Event):
+            self._room.release()
+        return item
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits, so that a silent link is really silent."""
+        return self._queue.empty()
+
+
+def agent_sources() -> dict[str, str]:
+    """The agent's code as it travels; the packages' own ``__init__`` stay at home."""
+    here = Path(__file__).parent
+    found = {"launcher": "", "launcher.agent": ""}
+    for name in SOURCES:
+        found[name] = here.joinpath(*name.split(".")[1:]).with_suffix(".py").read_text()
+    return found
+
+
+def pynvml_source() -> dict[str, str]:
+    """NVIDIA's library for asking the driver, one pure file, so that a node needn't have it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("pynvml")
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return {}
+    return {"pynvml": Path(spec.origin).read_text()}
+
+
+def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict[str, Any]:
+    """What an agent is told with its code."""
+    return {
+        "job_id": job.id,
+        "node_rank": f"{node_rank}_{incarnation}",
+        "python": node.python,
+        "workdir": node.workdir,
+        "run_dir": job.run_dir,
+        "env": {**node.env, **job.env},
+        "preload": list(job.preload),
+        "start": job.start,
+        "kind": job.program.kind,
+        "target": job.program.target,
+        "args": list(job.program.args),
+        "pickled": base64.b64encode(job.program.pickled).decode(),
+        "silence_s": SILENCE_S,
+    }
+
+
+def pack(config: Mapping[str, Any], sources: Mapping[str, str]) -> bytes:
+    """Code and config as the bootstrap takes them."""
+    body = sources["launcher.agent.boot"].encode() + b"\0"
+    body += json.dumps({"config": config, "sources": sources}).encode()
+    return zlib.compress(body, 1)
+
+
+class Link:
+    """An agent that has been started on a node."""
+
+    def __init__(self, node: Node, inbox: Inbox) -> None:
+        self.node, self._inbox = node, inbox
+        self._stream: Stream | None = None
+        self._outbox: SimpleQueue[channel.Message | None] = SimpleQueue()
+        self._heard = time.monotonic()
+        self._closed = False
+        self._reader: threading.Thread | None = None
+
+    def open(self, cluster: Cluster, payload: bytes) -> None:
+        """Start the agent and exchange the first words. Raises NodeError."""
+        argv = [self.node.python, "-I", "-c", channel.BOOTSTRAP]
+        self._stream = stream = cluster.connect(self.node, argv, {})
+        try:
+            rest = channel.greet(
+                stream.read,
+                stream.write,
+                secrets.token_hex(32),
+                secrets.token_hex(16),
+                payload,
+            )
+        except (channel.ChannelError, OSError) as error:
+            raise explain(self.node, stream, str(error)) from error
+        self._heard = time.monotonic()
+        self._reader = threading.Thread(target=self._read, args=(stream, rest), daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._write, args=(stream,), daemon=True).start()
+
+    def send(self, message: channel.Message) -> None:
+        """Queue a message for the agent; never waits."""
+        self._outbox.put(message)
+
+    def silent_for(self) -> float:
+        """Seconds since anything came from the agent."""
+        return time.monotonic() - self._heard
+
+    def give_grace(self) -> None:
+        """Start judging silence anew, after we ourselves stood still."""
+        self._heard = time.monotonic()
+
+    def close(self) -> None:
+        """Let the stream go: the agent then ends its ranks and itself."""
+        if not self._closed:
+            self._closed = True
+            self._outbox.put(None)
+            if self._stream is not None:
+                self._stream.close()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code of the agent's guard, which ends last, or None after the timeout."""
+        return self._stream.wait(timeout_s) if self._stream is not None else None
+
+    def _read(self, stream: Stream, rest: bytes) -> None:
+        decoder, reason = channel.Decoder(), "the connection was closed"
+        data = rest
+        try:
+            while True:
+                for message in decoder.feed(data):
+                    if message.get("type") != "beat":
+                        self._inbox.put(Event(self.node.name, message))
+                data = stream.read(1 << 20)
+                self._heard = time.monotonic()
+                if not data:
+                    break
+        except (OSError, ValueError, channel.ChannelError) as error:
+            reason = f"the connection broke: {error}"
+        code = None if self._closed else stream.wait(2.0)
+        if code is not None:
+            reason = explain_end(code, stream.errors())
+        self._inbox.put(Event(self.node.name, Lost(reason, code)))
+
+    def _write(self, stream: Stream) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                try:
+                    message = self._outbox.get(timeout=HEARTBEAT_S)
+                except Empty:
+                    message = {"type": "beat"}
+                if message is None:
+                    return
+                stream.write(channel.encode(message))
+
+
+def explain_end(code: int, errors: str) -> str:
+    """How an agent ended, in words."""
+    number = -code if code < 0 else code - 128
+    if number > 0:
+        return f"its agent was killed by signal {number}"
+    last = errors.strip().splitlines()[-1:] or ["no message"]
+    return f"its agent ended with code {code}: {last[0]}"
+
+
+def explain(node: Node, stream: Stream, seen: str) -> NodeError:
+    """Why no agent came up on a node that could be reached."""
+    code = stream.wait(2.0)
+    errors = stream.errors().strip()
+    stream.close()
+    last = (errors or seen).splitlines()[-1:] or ["it said nothing"]
+    if code == 127 or "not found" in errors or "No such file" in errors:
+        return NodeError(
+            node.name,
+            f"no python at {node.python}",
+            "set `python:` in the cluster file to an interpreter that is there",
+        )
+    return NodeError(
+        node.name,
+        f"the agent did not start (exit code {code}): {last[0]}",
+        f"try on the node: {node.python} -I -c 'print(1)'",
+    )
