@@ -1,0 +1,38 @@
+"""For people: ``python -m tests.testbed up 4`` brings up hosts to log in to."""
+
+import argparse
+import shlex
+import signal
+import sys
+
+from tests.testbed import Testbed
+
+
+def main() -> int:
+    """Bring up hosts; run a command on host0, or wait for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m tests.testbed", description=__doc__)
+    parser.add_argument("verb", choices=["up"])
+    parser.add_argument("hosts", type=int, help="how many, besides the login host host0")
+    parser.add_argument("command", nargs="*", help="a program to run on host0, after --")
+    options = parser.parse_args()
+    if reason := Testbed.missing():
+        print(f"no testbed: {reason}", file=sys.stderr)
+        return 3
+    with Testbed(options.hosts) as bed:
+        if options.command:
+            return bed.run(0, options.command).wait()
+        print("Log in (from there, `ssh host1` and so on work); Ctrl-C here ends all hosts:")
+        for number in range(options.hosts + 1):
+            pid = str(bed.path(number)).split("/")[2]
+            login = ["nsenter", "--target", pid, "--all", "env", "-i", "HOME=/root"]
+            login += ["TERM=xterm", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "bash", "-l"]
+            print(f"  host{number}  {bed.address(number):12}  {shlex.join(login)}")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
