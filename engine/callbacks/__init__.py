@@ -1,1 +1,38 @@
-"""Callbacks: one member, one small file."""
+"""Callbacks: `base.Callback` and one small file a member, imported when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from engine.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from engine.callbacks.early_stopping import EarlyStopping
+    from engine.callbacks.lr_monitor import LearningRateMonitor
+    from engine.callbacks.model_checkpoint import ModelCheckpoint
+    from engine.callbacks.progress import ProgressBar
+    from engine.callbacks.summary import ModelSummary
+
+_MEMBERS = {
+    "EarlyStopping": "engine.callbacks.early_stopping",
+    "LearningRateMonitor": "engine.callbacks.lr_monitor",
+    "ModelCheckpoint": "engine.callbacks.model_checkpoint",
+    "ModelSummary": "engine.callbacks.summary",
+    "ProgressBar": "engine.callbacks.progress",
+}
+
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "ProgressBar",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MEMBERS:
+        return getattr(importlib.import_module(_MEMBERS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
