@@ -1,0 +1,157 @@
+"""Which cluster am I in? Explicit > allocation I am inside > ``--hosts`` > this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from launcher.clusters.local import local_nodes
+from launcher.clusters.ssh_options import SshOptions
+from launcher.config import CLUSTER_KINDS, ClusterFile, ConfigError, load, parse_hosts
+from launcher.job import Node
+from launcher.nodelist import natural_key
+
+SUPPORTED = ("local", "ssh")
+
+_INSIDE = {"slurm": "SLURM_JOB_ID", "ray": "RAY_ADDRESS"}
+_SLURM_CONF = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What of this machine matters to the decision; ``gather`` looks it up."""
+
+    python: str
+    workdir: str
+    slurm_login_node: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cluster to run on: all its nodes in the natural order of their names.
+
+    ``options`` are those of SSH, used by that kind alone. ``notes`` are lines for the user.
+    """
+
+    kind: str
+    nodes: tuple[Node, ...]
+    options: SshOptions = field(default_factory=SshOptions)
+    notes: tuple[str, ...] = ()
+
+
+def discover(
+    cluster: str | None,
+    hosts: str | None,
+    num_nodes: int | None,
+    environ: Mapping[str, str] | None = None,
+) -> Found:
+    """Find the cluster for ``--cluster``, ``--hosts`` and ``--nodes``. Raises ConfigError.
+
+    ``cluster`` is a kind or a cluster file; ``num_nodes`` matters to this machine only, which
+    acts as so many nodes (default: one).
+    """
+    environ = os.environ if environ is None else environ
+    file = None
+    if cluster is not None and cluster not in CLUSTER_KINDS:
+        if not cluster.endswith((".yaml", ".yml")):
+            kinds = ", ".join(CLUSTER_KINDS)
+            raise ConfigError(f"--cluster {cluster}: it is one of {kinds}, or a .yaml file")
+        file = load(cluster)
+        cluster = file.cluster
+    return decide(cluster, file, hosts, num_nodes, environ, gather(environ))
+
+
+def gather(environ: Mapping[str, str]) -> Facts:
+    """Look at this machine; starts nothing and connects to nothing."""
+    folders = environ.get("PATH", "").split(os.pathsep)
+    sbatch = any(os.access(os.path.join(folder, "sbatch"), os.X_OK) for folder in folders if folder)
+    configured = bool(environ.get("SLURM_CONF")) or any(map(os.path.exists, _SLURM_CONF))
+    try:
+        workdir = os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the current folder can't be used: {error.strerror}") from error
+    return Facts(sys.executable or "python3", workdir, sbatch and configured)
+
+
+def decide(
+    kind: str | None,
+    file: ClusterFile | None,
+    hosts: str | None,
+    num_nodes: int | None,
+    environ: Mapping[str, str],
+    facts: Facts,
+) -> Found:
+    """Decide from what is given alone (pure). ``kind`` and ``file`` come from ``--cluster``."""
+    notes: list[str] = []
+    if kind is None:
+        notes = [_inside_note(k) for k in _INSIDE if environ.get(_INSIDE[k])]
+        kind = "ssh" if hosts is not None else "local"
+        if kind == "local" and not notes and facts.slurm_login_node:
+            notes = [_login_note()]
+    if kind not in SUPPORTED:
+        problem = f"{kind} clusters are not in this version: use one of {', '.join(SUPPORTED)}"
+        raise ConfigError(problem, file.file if file else "--cluster")
+    if kind == "local":
+        if hosts is not None:
+            raise ConfigError("--hosts are reached by SSH: leave --cluster local out, or --hosts")
+        found = list(local_nodes(num_nodes or 1))
+    else:
+        found = _ssh_nodes(file, hosts)
+    nodes = tuple(_complete(node, file, environ, facts) for node in found)
+    return Found(kind, nodes, file.ssh if file else SshOptions(), tuple(notes))
+
+
+def _ssh_nodes(file: ClusterFile | None, hosts: str | None) -> list[Node]:
+    if file is None:
+        if hosts is None:
+            raise ConfigError("--cluster ssh needs hosts: --hosts h1,h2 or --cluster FILE.yaml")
+        nodes = list(parse_hosts(hosts))
+    elif hosts is None:
+        nodes = list(file.hosts)
+    else:
+        nodes = [_from_file(file, host) for host in parse_hosts(hosts)]
+    return sorted(nodes, key=lambda node: natural_key(node.name))
+
+
+def _from_file(file: ClusterFile, host: Node) -> Node:
+    """With a cluster file, ``--hosts`` picks some of its hosts."""
+    for node in file.hosts:
+        if node.name == host.name:
+            return replace(node, user=host.user or node.user, port=host.port or node.port)
+    raise ConfigError(f"--hosts: {host.name!r} is not among the hosts of {file.file}", file.file)
+
+
+def _complete(
+    node: Node, file: ClusterFile | None, environ: Mapping[str, str], facts: Facts
+) -> Node:
+    """Fill in what holds for every node: interpreter, folder and variables."""
+    env = {}
+    for name, value in (file.env if file else {}).items():
+        if value is None and name not in environ:
+            raise ConfigError(
+                f"env: {name} has no value there, and it is not set here either",
+                file.file if file else "",
+            )
+        env[name] = environ[name] if value is None else value
+    return replace(
+        node,
+        python=(file and file.python) or facts.python,
+        workdir=(file and file.workdir) or facts.workdir,
+        env=env,
+    )
+
+
+def _inside_note(kind: str) -> str:
+    return (
+        f"{_INSIDE[kind]} is set, but this version can't use {kind} clusters yet: "
+        "the run doesn't use that one's nodes"
+    )
+
+
+def _login_note() -> str:
+    return (
+        "this looks like a SLURM login node, and the run starts right here; to run on a compute "
+        "node instead: srun --nodes 1 --gpus N plaunch ..."
+    )
