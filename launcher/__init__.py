@@ -1,1 +1,34 @@
-"""plaunch: starts training on every node, follows it, and says what failed and why."""
+"""plaunch: starts training on every node, follows it, and says what failed and why.
+
+The public names are loaded when they are first used: a rank that only reports needs none of the
+launcher.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.api import JobFailed, launch
+    from launcher.job import Job, Result
+    from launcher.report import report
+
+__all__ = ["Job", "JobFailed", "Result", "launch", "report"]
+
+_HOMES = {
+    "Job": "launcher.job",
+    "JobFailed": "launcher.api",
+    "Result": "launcher.job",
+    "launch": "launcher.api",
+    "report": "launcher.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'launcher' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -98,7 +98,9 @@ def agent_sources() -> dict[str, str]:
     here = Path(__file__).parent
     found = {"launcher": "", "launcher.agent": ""}
     for name in SOURCES:
-        found[name] = here.joinpath(*name.split(".")[1:]).with_suffix(".py").read_text()
+        path = here.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        if path.exists():
+            found[name] = path.read_text()
     return found
 
 

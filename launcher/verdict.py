@@ -74,9 +74,7 @@ def own_failures(records: Sequence[Record]) -> list[Record]:
     return sorted(found, key=lambda record: record.order)
 
 
-def judge(
-    records: Sequence[Record], lost: Sequence[LostNode], attempt: int
-) -> Verdict | None:
+def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> Verdict | None:
     """The verdict on an attempt that has ended, or None if nothing failed."""
     own = own_failures(records)
     first_lost = min(lost, key=lambda node: node.order, default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import traceback
 from typing import Any
 
 from launcher.agent import health
@@ -24,6 +25,9 @@ def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
         code = 1
         try:
             code = _run_agent(config, sources, alive_read)
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             os._exit(code)
     os.close(alive_read)

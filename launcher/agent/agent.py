@@ -52,7 +52,8 @@ class Agent:
         self.server: ForkServer | None = None
         self.store_pid: int | None = None
         self.leases: Any = None
-        self._stdin = bytearray()
+        self._stdin, self._stdin_over = bytearray(), False
+        self.raw = False
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
@@ -433,7 +434,8 @@ class Agent:
         if fd is None:
             return
         try:
-            del self._stdin[: os.write(fd, self._stdin)] if self._stdin else 0
+            if self._stdin:
+                del self._stdin[: os.write(fd, self._stdin)]
         except BlockingIOError:
             pass
         except OSError:

@@ -127,7 +127,12 @@ def wants_cold(kind: str, target: str, workdir: str) -> str | None:
     source = _text(os.path.join(workdir, target))
     if not any(name in source for name in IMPORT_TIME):
         return None
-    above = re.split(r"^\s*(?:import|from)\s+(?:torch|engine|lightning|pytorch_lightning|accelerate)\b", source, maxsplit=1, flags=re.M)[0]
+    above = re.split(
+        r"^\s*(?:import|from)\s+(?:torch|engine|lightning|pytorch_lightning|accelerate)\b",
+        source,
+        maxsplit=1,
+        flags=re.M,
+    )[0]
     pattern = r"environ(?:\[|\.setdefault\(|\.update\(|\s*\|=)|putenv\("
     for row in above.splitlines():
         if re.search(pattern, row.partition("#")[0]):

@@ -39,7 +39,11 @@ def describe(kind: type[BaseException], error: BaseException, trace: Any) -> dic
         seen.add(id(cause))
         chain.append(f"{type(cause).__module__}.{type(cause).__qualname__}: {cause}"[:2000])
         cause = cause.__cause__ or cause.__context__
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     text = "".join(traceback.format_exception(kind, error, trace))
     return {"type": name, "message": str(error)[:10000], "traceback": text[-50000:], "chain": chain}
 

@@ -80,5 +80,3 @@ class ForkServer:
         self._errors.seek(0)
         text = self._errors.read()[-4000:].decode(errors="replace").strip()
         return text.splitlines()[-1] if text else "python ended before it was ready"
-
-

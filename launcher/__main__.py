@@ -1,0 +1,8 @@
+"""``python -m launcher`` is ``plaunch``."""
+
+import sys
+
+from launcher.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

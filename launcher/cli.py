@@ -1,0 +1,227 @@
+"""The command line: words to calls. Quick: nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+DESCRIPTION = "Start a PyTorch program on every node of a cluster, follow it, gather its results."
+EXAMPLES = """\
+examples:
+  plaunch --procs 4 train.py --lr 0.1          four ranks on this machine
+  plaunch --nodes 2 --gpus 8 train.py          two nodes of the cluster that is found, 8 GPUs each
+  plaunch --hosts host1,host[2-4] train.py     SSH hosts, one rank a GPU
+  plaunch nodes --hosts host[1-4]              what the nodes have
+  plaunch doctor --hosts host[1-4]             what is wrong with them, and what to do
+
+exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 preempted, run again;
+  2 usage; 3 the cluster is not as asked; 124 --timeout was reached; 130 Ctrl-C; 143 SIGTERM
+"""
+
+
+def nodes_range(text: str) -> tuple[int, int]:
+    """``4`` or ``2:4``."""
+    least, _, most = text.partition(":")
+    try:
+        found = int(least), int(most or least)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor MIN:MAX") from None
+    if not 1 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least one node, and MIN up to MAX")
+    return found
+
+
+def count(text: str) -> int:
+    """A number of at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A duration in seconds, not negative."""
+    try:
+        found = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return found
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Which nodes."""
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--cluster", metavar="KIND|FILE", help="local, ssh, slurm, ray, or a cluster file (YAML)"
+    )
+    where.add_argument("--hosts", metavar="LIST", help="SSH hosts: h1,h[2-4],user@h5:2222")
+    where.add_argument(
+        "--nodes",
+        "--nnodes",
+        type=nodes_range,
+        metavar="N|MIN:MAX",
+        help="how many nodes (default: 1 locally, else all)",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """How much to say."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--verbose", action="store_true", help="say more")
+    how.add_argument("--quiet", action="store_true", help="only the ranks' output and errors")
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """The parser of a launch."""
+    parser = argparse.ArgumentParser(
+        prog="plaunch",
+        usage="plaunch [options] script.py [script args]\n"
+        "       plaunch [options] -m module [args]\n"
+        "       plaunch [options] --no-python program [args]\n"
+        "       plaunch nodes|doctor [options]",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_cluster_options(parser)
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--gpus",
+        metavar="N|all|free[:N]|LIST",
+        help="GPUs of each node: a number, all, free ones, a list (3, is the GPU 3), or "
+        "h1:LIST;h2:LIST; 0 is CPU",
+    )
+    what.add_argument(
+        "--procs",
+        "--nproc-per-node",
+        "--nproc_per_node",
+        dest="procs",
+        metavar="N",
+        help="ranks on each node (default: one a GPU, or one)",
+    )
+    what.add_argument("-m", "--module", action="store_true", help="run a module, like python -m")
+    what.add_argument("--no-python", "--no_python", action="store_true", help="run any program")
+    what.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="set a variable for all ranks; without a value it takes ours (the way for secrets)",
+    )
+    what.add_argument(
+        "--preload",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this once a node, beside torch, before ranks are forked",
+    )
+    what.add_argument("--start", choices=("warm", "cold"), default="warm", help="default: warm")
+    when = parser.add_argument_group("when something goes wrong")
+    when.add_argument(
+        "--max-restarts", "--max_restarts", type=int, default=0, metavar="N", help="default: 0"
+    )
+    when.add_argument(
+        "--grace",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="to end after Ctrl-C or SIGTERM (30)",
+    )
+    when.add_argument("--timeout", type=seconds, metavar="SECONDS", help="of the whole run")
+    keep = parser.add_argument_group("what is kept")
+    keep.add_argument(
+        "--run-dir", metavar="DIR", help="the run's folder; the same again continues a run"
+    )
+    keep.add_argument("--restart", action="store_true", help="begin anew in an old run folder")
+    keep.add_argument("--result", metavar="FILE", help="also write the result (JSON) to this file")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run, and stop")
+    add_output_options(parser)
+    parser.add_argument("--standalone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.add_argument("program", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("args", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The ``plaunch`` command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("nodes", "doctor"):
+        return look(words[0], words[1:])
+    parser = run_parser()
+    options = parser.parse_args(words)
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"plaunch {version('plaunch')}")
+        return 0
+    if options.program is None:
+        parser.error("what shall run? Give a script: plaunch [options] script.py [script args]")
+    from launcher.request import UsageError
+
+    try:
+        return launch(options)
+    except UsageError as error:
+        print(f"plaunch: {error}", file=sys.stderr)
+        return 2
+
+
+def launch(options: argparse.Namespace) -> int:
+    """Run the program that the options name."""
+    from launcher import request
+    from launcher.output import Output
+
+    output = Output(quiet=options.quiet, verbose=options.verbose)
+    kind = "module" if options.module else "program" if options.no_python else "script"
+    args = options.args[1:] if options.args[:1] == ["--"] else options.args
+    program = request.program(kind, options.program, args)
+    wanted = request.Wanted(
+        cluster=options.cluster,
+        hosts=options.hosts,
+        nodes=options.nodes,
+        gpus=options.gpus,
+        procs=request.num_procs(options.procs),
+        max_restarts=options.max_restarts,
+        grace_s=options.grace,
+        timeout_s=options.timeout,
+        env=request.parse_env(options.env, os.environ),
+        preload=tuple(options.preload),
+        start=options.start,
+        run_dir=options.run_dir,
+        restart=options.restart,
+        result_file=options.result,
+    )
+    return request.run_and_tell(wanted, program, output, dry_run=options.dry_run)
+
+
+def look(word: str, argv: Sequence[str]) -> int:
+    """``plaunch nodes`` and ``plaunch doctor``."""
+    about = {
+        "nodes": "Show the nodes of a cluster: python, torch, cores, GPUs, disk.",
+        "doctor": "Check every node for what would keep a run from starting, and say what to do.",
+    }
+    parser = argparse.ArgumentParser(
+        prog=f"plaunch {word}", description=about[word], allow_abbrev=False
+    )
+    add_cluster_options(parser)
+    add_output_options(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    options = parser.parse_args(list(argv))
+    from launcher import look, request
+    from launcher.output import Output
+
+    output = Output(quiet=options.quiet, verbose=options.verbose)
+    wanted = request.Wanted(cluster=options.cluster, hosts=options.hosts, nodes=options.nodes)
+    try:
+        return look.look(word, wanted, output, as_json=options.json)
+    except request.UsageError as error:
+        print(f"plaunch: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""The story of a run, top to bottom: probe, place, start, follow, judge, restart or stop, result."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from launcher import policy, preflight, rendezvous, verdict
+from launcher.clusters.base import Cluster, NodeError
+from launcher.fleet import Fleet, Interrupted, signals_into
+from launcher.follow import Followed, Follower
+from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
+from launcher.link import Inbox
+from launcher.output import Output, verdict_lines
+from launcher.placement import PlacementError
+from launcher.preflight import Facts
+from launcher.resources import choose_gpus
+from launcher.rundir import RunDir
+
+PREEMPTED = 75
+TIMED_OUT = 124
+
+
+class ClusterError(Exception):
+    """The cluster is not as asked: every problem of every node."""
+
+    def __init__(self, problems: Sequence[NodeError]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything will run, before anything does."""
+
+    places: tuple[Placement, ...]
+    facts: dict[str, Facts]
+
+    @property
+    def world_size(self) -> int:
+        """The number of ranks."""
+        return sum(place.num_ranks for place in self.places)
+
+
+def run(job: Job, cluster: Cluster, output: Output) -> Result:
+    """Run a job to its end. Raises ClusterError, PlacementError and RunDirError before any start."""
+    started = time.monotonic()
+    inbox = Inbox()
+    rundir = RunDir(job)
+    rundir.open()
+    fleet = Fleet(job, cluster, inbox, output)
+    with contextlib.ExitStack() as stack:
+        stack.callback(rundir.close)
+        stack.callback(fleet.close)
+        stack.enter_context(signals_into(inbox))
+        try:
+            plan = prepare(job, cluster, fleet, output)
+        except Interrupted as interruption:
+            return _finish(rundir, cancelled_early(job, interruption.number, started))
+        result = _attempts(job, plan, fleet, rundir, output, started)
+        fleet.close()
+        return _finish(rundir, result)
+
+
+def _finish(rundir: RunDir, result: Result) -> Result:
+    rundir.finish(result)
+    return result
+
+
+def prepare(job: Job, cluster: Cluster, fleet: Fleet, output: Output) -> Plan:
+    """Start the agents, probe all nodes at once, and place the ranks."""
+    nodes = cluster.nodes()
+    least, most = needed(job, len(nodes))
+    nodes = nodes[:most]
+    output.detail(f"connecting to {', '.join(node.name for node in nodes)}")
+    fleet.open(nodes)
+    facts = probe(nodes, fleet)
+    problems = [*fleet.problems, *preflight.problems(list(facts.values()), job.program)]
+    bad = {error.node for error in problems}
+    good = [node for node in nodes if node.name not in bad]
+    if problems and (job.min_nodes == job.max_nodes or len(good) < least):
+        raise ClusterError(problems)
+    for error in problems:
+        output.say(f"going on without {error}")
+        fleet.drop(error.node, error.problem)
+    for line in preflight.warnings([facts[node.name] for node in good]):
+        output.say(line)
+    places, notes = choose_gpus(job, good, fleet)
+    for note in notes:
+        output.say(note)
+    return Plan(places, {node.name: facts[node.name] for node in good})
+
+
+def needed(job: Job, available: int) -> tuple[int, int]:
+    """The least and the most nodes for a job. Raises PlacementError."""
+    least = job.min_nodes or available
+    most = min(job.max_nodes or available, available)
+    if least > available:
+        raise PlacementError(
+            f"asked for {least} nodes, but the cluster has {available}: lower --nodes or add hosts"
+        )
+    return least, most
+
+
+def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:
+    """What every node says of itself, as far as it answered."""
+    names = [node.name for node in nodes if node.name in fleet.links]
+    answers = fleet.ask({name: {} for name in names}, ("probe", "found"))
+    now = time.time()
+    by_name = {node.name: node for node in nodes}
+    return {
+        name: preflight.gather(by_name[name], got["probe"], got["found"], now)
+        for name, got in answers.items()
+        if "probe" in got and "found" in got
+    }
+
+
+def _attempts(
+    job: Job, plan: Plan, fleet: Fleet, rundir: RunDir, output: Output, started: float
+) -> Result:
+    """Attempt after attempt, until one succeeds or the policy says stop."""
+    deadline = None if job.timeout_s is None else started + job.timeout_s
+    output.name_ranks(
+        {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
+    )
+    history: list[policy.Attempt] = []
+    while True:
+        attempt = len(history) + 1
+        try:
+            start(job, plan, fleet, attempt, output)
+        except Interrupted as interruption:
+            return cancelled_early(job, interruption.number, started)
+        rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
+        if plan.world_size == 1:
+            feed_stdin(fleet, plan.places[0].node.name)
+        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline)
+        state = follower.follow()
+        result = conclude(job, plan, state, started)
+        if result.verdict is None:
+            return result
+        rundir.event("failed", attempt=attempt, kind=result.verdict.kind, rank=result.verdict.rank)
+        history.append(policy.Attempt(result.verdict, state.checkpoint))
+        decision = policy.after_failure(history, job.max_restarts)
+        if state.timed_out or not decision.restart or not revive(job, plan, fleet, output):
+            if decision.reason and not state.timed_out:
+                output.error(decision.reason)
+            return result
+        output.block(verdict_lines(result.verdict))
+        output.error(decision.reason)
+
+
+def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, output: Output) -> None:
+    """Open the attempt's store and tell every agent to start its ranks."""
+    meeting, interfaces = meet(job, plan, fleet, attempt)
+    output.detail(f"rendezvous at {meeting.address}:{meeting.port}")
+    for place in plan.places:
+        cores = plan.facts[place.node.name].cores
+        sharing = sum(other.node.address == place.node.address for other in plan.places)
+        defaults = rendezvous.default_env(
+            place,
+            cores // sharing,
+            interfaces.get(place.node.name),
+            hide_gpus=job.gpus == "0",
+        )
+        ranks = [
+            {
+                "rank": place.first_rank + local_rank,
+                "local_rank": local_rank,
+                "env": rendezvous.rank_env(meeting, place, local_rank),
+            }
+            for local_rank in range(place.num_ranks)
+        ]
+        order = {"type": "start", "attempt": attempt, "world_size": plan.world_size}
+        fleet.tell({**order, "ranks": ranks, "defaults": defaults}, [place.node.name])
+
+
+def meet(
+    job: Job, plan: Plan, fleet: Fleet, attempt: int
+) -> tuple[rendezvous.Meeting, dict[str, str | None]]:
+    """Bind the store at an address that the other nodes have been seen to reach.
+
+    Returns the meeting and every node's network interface on the way there. Raises ClusterError.
+    """
+    first = plan.places[0].node.name
+    others = [place.node.name for place in plan.places[1:]]
+    failures: list[NodeError] = []
+    for address in preflight.master_addresses(plan.facts[first], len(plan.places)):
+        order = {"type": "store", "address": address}
+        answer = fleet.ask({first: order}, ["store"])[first].get("store")
+        if answer is None or answer["port"] is None:
+            problem = "it is lost" if answer is None else f"{address}: {answer['problem']}"
+            failures.append(NodeError(first, f"can't open the rendezvous store: {problem}"))
+            continue
+        reach = {"type": "reach", "address": address, "port": answer["port"]}
+        reached = fleet.ask(dict.fromkeys(others, reach), ["reached"])
+        bad = [
+            NodeError(name, f"can't reach {first} at {address}: {got['reached']['problem']}")
+            for name, got in reached.items()
+            if got.get("reached", {"problem": "no answer"})["problem"]
+        ]
+        if not bad:
+            interfaces = {name: got["reached"]["interface"] for name, got in reached.items()}
+            interfaces[first] = answer["interface"]
+            meeting = rendezvous.Meeting(
+                address,
+                answer["port"],
+                attempt,
+                plan.world_size,
+                len(plan.places),
+                job.id,
+                job.run_dir,
+                job.max_restarts,
+            )
+            return meeting, interfaces
+        failures += bad
+    raise ClusterError(failures or [NodeError(first, "it has no network address")])
+
+
+def revive(job: Job, plan: Plan, fleet: Fleet, output: Output) -> bool:
+    """Start agents again on nodes that were lost; whether all nodes are there."""
+    gone = [place.node for place in plan.places if place.node.name not in fleet.links]
+    if not gone:
+        return True
+    before = len(fleet.problems)
+    fleet.open(gone)
+    probe(gone, fleet)
+    for error in fleet.problems[before:]:
+        output.error(f"can't start again: {error}")
+    return len(fleet.problems) == before
+
+
+def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
+    """The result of an attempt: pure but for the clock."""
+    found: Verdict | None = None
+    if state.timed_out:
+        first = state.records[min(state.records)]
+        message = f"the run took longer than its --timeout of {job.timeout_s:g} s"
+        found = Verdict("hang", None, first.node, TIMED_OUT, message=message, attempt=state.attempt)
+    elif state.asked_to_end is None:
+        if not state.lost and all(code == PREEMPTED for code in state.exit_codes):
+            return _result(job, plan, state, "preempted", PREEMPTED, None, started)
+        found = verdict.judge(list(state.records.values()), state.lost, state.attempt)
+    else:
+        number = state.asked_to_end
+        preempted = number != signal.SIGINT and all(code == PREEMPTED for code in state.exit_codes)
+        if preempted:
+            return _result(job, plan, state, "preempted", PREEMPTED, None, started)
+        return _result(job, plan, state, "cancelled", 128 + number, None, started)
+    outcome: State = "succeeded" if found is None else "failed"
+    code = 0 if found is None else found.exit_code
+    return _result(job, plan, state, outcome, code, found, started)
+
+
+def _result(
+    job: Job,
+    plan: Plan,
+    state: Followed,
+    outcome: State,
+    code: int,
+    found: Verdict | None,
+    started: float,
+) -> Result:
+    ranks = []
+    for place in plan.places:
+        for local_rank in range(place.num_ranks):
+            rank = place.first_rank + local_rank
+            status = state.records[rank].status
+            shown = 128 - status if status is not None and status < 0 else status
+            value = state.values.get(rank)
+            ranks.append(RankResult(rank, local_rank, place.node.name, shown, value))
+    nodes = tuple(
+        {"name": p.node.name, "address": p.node.address, "gpus": list(p.gpus)} for p in plan.places
+    )
+    return Result(
+        job_id=job.id,
+        state=outcome,
+        exit_code=code,
+        attempts=state.attempt,
+        preemptions=int(outcome == "preempted"),
+        world_size=plan.world_size,
+        seconds=round(time.monotonic() - started, 3),
+        nodes=nodes,
+        ranks=tuple(ranks),
+        verdict=found,
+        run_dir=job.run_dir,
+    )
+
+
+def cancelled_early(job: Job, number: int, started: float) -> Result:
+    """The result when a signal came before there were ranks."""
+    seconds = round(time.monotonic() - started, 3)
+    return Result(
+        job.id, "cancelled", 128 + number, 0, 0, 0, seconds, (), (), None, job.run_dir
+    )  # fmt: skip
+
+
+def feed_stdin(fleet: Fleet, node: str) -> None:
+    """Pass our standard input on to the only rank: prompts and ``breakpoint()`` work."""
+    import base64
+    import os
+
+    def feed(read: Callable[[], bytes]) -> None:
+        over = False
+        while not over:
+            try:
+                data = read()
+            except OSError:
+                data = b""
+            over = not data
+            text = base64.b64encode(data).decode()
+            fleet.tell({"type": "stdin", "data": text, "over": over}, [node])
+
+    try:
+        fd = sys.stdin.fileno()
+        if os.isatty(fd) and os.tcgetpgrp(fd) != os.getpgrp():
+            return  # in the background: reading would stop us
+    except (OSError, ValueError, AttributeError):
+        return
+    threading.Thread(target=feed, args=(lambda: os.read(fd, 65536),), daemon=True).start()

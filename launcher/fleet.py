@@ -1,0 +1,163 @@
+"""All agents of a run: started at once, asked together, let go together."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from launcher.channel import Message
+from launcher.clusters.base import Cluster, NodeError
+from launcher.job import Job, Node
+from launcher.link import Event, Inbox, Link, Lost, agent_config, agent_sources, pack, pynvml_source
+from launcher.output import Output
+
+PARALLEL = 32
+ANSWER_S = 60.0
+
+
+class Interrupted(Exception):
+    """A signal came before there were ranks to hand it to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def signals_into(inbox: Inbox) -> Iterator[None]:
+    """Signals become events while this lasts; handlers do nothing else. Main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in before.items():
+            # A shell's ``nohup`` and background jobs have a signal ignored on purpose.
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, inbox.signal)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Fleet:
+    """The links to all nodes of a run."""
+
+    def __init__(self, job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> None:
+        self._job, self._cluster = job, cluster
+        self.inbox, self._output = inbox, output
+        self.links: dict[str, Link] = {}
+        self.problems: list[NodeError] = []
+        self._sources: dict[str, str] | None = None
+        self._incarnation = 0
+        self._looked = time.monotonic()
+
+    def open(self, nodes: Sequence[Node]) -> None:
+        """Start an agent on every node at once; what fails is kept in ``problems``."""
+        if self._sources is None:
+            self._sources = agent_sources()
+            if self._job.gpus != "0":
+                self._sources |= pynvml_source()
+        self._incarnation += 1
+        incarnation, sources = self._incarnation, self._sources
+
+        def start(numbered: tuple[int, Node]) -> Link | NodeError:
+            node_rank, node = numbered
+            payload = pack(agent_config(self._job, node, node_rank, incarnation), sources)
+            link = Link(node, self.inbox)
+            try:
+                link.open(self._cluster, payload)
+            except NodeError as error:
+                return error
+            return link
+
+        if len(nodes) == 1:
+            opened = [start((0, nodes[0]))]
+        else:
+            with ThreadPoolExecutor(min(PARALLEL, len(nodes))) as pool:
+                opened = list(pool.map(start, enumerate(nodes)))
+        for node, result in zip(nodes, opened, strict=True):
+            if isinstance(result, Link):
+                self.links[node.name] = result
+            else:
+                self.problems.append(result)
+
+    def drop(self, name: str, reason: str) -> None:
+        """Let a node's agent go and remember why."""
+        link = self.links.pop(name, None)
+        if link is not None:
+            link.close()
+            self.problems.append(NodeError(name, reason))
+
+    def tell(self, message: Message, names: Sequence[str] | None = None) -> None:
+        """Send a message to all agents, or to some."""
+        for name in names if names is not None else list(self.links):
+            if name in self.links:
+                self.links[name].send(message)
+
+    def ask(
+        self,
+        orders: Mapping[str, Message],
+        answers: Sequence[str],
+        timeout_s: float = ANSWER_S,
+        on_other: Callable[[Event], None] | None = None,
+    ) -> dict[str, dict[str, Message]]:
+        """Send each node its order and wait for all the named answers of each.
+
+        Returns answers by node and type. A node that is lost on the way is dropped. An order may
+        be empty, where the agent speaks by itself. Raises Interrupted.
+        """
+        for name, order in orders.items():
+            if order:
+                self.tell(order, [name])
+        got: dict[str, dict[str, Message]] = {name: {} for name in orders}
+        give_up = time.monotonic() + timeout_s
+
+        def waiting() -> list[str]:
+            return [n for n in got if n in self.links and len(got[n]) < len(answers)]
+
+        while waiting():
+            event = self.inbox.get(min(0.5, give_up - time.monotonic()))
+            if isinstance(event, int):
+                raise Interrupted(event)
+            if event is not None and isinstance(event.body, Lost):
+                self.drop(event.node, event.body.reason)
+            elif event is not None and isinstance(event.body, dict):
+                kind = event.body["type"]
+                if kind in answers and event.node in got:
+                    got[event.node][kind] = event.body
+                elif kind == "note":
+                    self._output.say(f"{event.node}: {event.body['text']}")
+                elif on_other is not None:
+                    on_other(event)
+            if time.monotonic() > give_up:
+                for name in waiting():
+                    self.drop(name, f"no answer within {timeout_s:.0f} s")
+        return got
+
+    def silent(self, limit_s: float) -> list[str]:
+        """Nodes from which nothing came for ``limit_s``, though we were listening all the while."""
+        now = time.monotonic()
+        paused, self._looked = now - self._looked > 3.0, now
+        if paused or not self.inbox.empty:
+            for link in self.links.values():
+                link.give_grace()
+            return []
+        return [name for name, link in self.links.items() if link.silent_for() > limit_s]
+
+    def close(self, timeout_s: float = 8.0) -> None:
+        """End all agents and wait until their guards have ended: then nothing is left."""
+        self.tell({"type": "end"})
+        give_up = time.monotonic() + timeout_s
+        for link in self.links.values():
+            link.wait(max(0.05, give_up - time.monotonic()))
+        for link in self.links.values():
+            link.close()
+        self.links.clear()
+        self._cluster.close()

@@ -1,0 +1,237 @@
+"""Following one attempt: from the start of its ranks until none of them is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from launcher import verdict
+from launcher.fleet import Fleet
+from launcher.job import Failure, Job, Placement
+from launcher.link import SILENCE_S, Lost
+from launcher.output import Output
+from launcher.rundir import RunDir
+
+LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
+WITNESSES_S = 1.0  # for the culprit to die, after the first victim of a broken collective
+ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
+
+
+@dataclass
+class Followed:
+    """What is known of an attempt while it runs, and after it."""
+
+    records: dict[int, verdict.Record]
+    attempt: int
+    lost: list[verdict.LostNode] = field(default_factory=list)
+    values: dict[int, Any] = field(default_factory=dict)
+    reported_by: dict[int, str] = field(default_factory=dict)
+    checkpoint: str | None = None
+    asked_to_end: int | None = None  # the first signal that we were sent
+    timed_out: bool = False
+
+    @property
+    def exit_codes(self) -> list[int | None]:
+        """By rank: exit code or minus the signal; None where nobody knows."""
+        return [self.records[rank].status for rank in sorted(self.records)]
+
+
+class Follower:
+    """The loop over everything that agents, ranks and signals bring in one attempt."""
+
+    def __init__(
+        self,
+        job: Job,
+        fleet: Fleet,
+        places: Sequence[Placement],
+        attempt: int,
+        output: Output,
+        rundir: RunDir,
+        deadline: float | None,
+    ) -> None:
+        self.job, self.fleet, self.output, self.rundir = job, fleet, output, rundir
+        self.deadline = deadline
+        self.where = {
+            place.first_rank + i: place.node.name
+            for place in places
+            for i in range(place.num_ranks)
+        }
+        records = {rank: verdict.Record(rank, node) for rank, node in self.where.items()}
+        self.state = Followed(records, attempt)
+        self.running = {place.node.name for place in places}
+        self.kill_at: float | None = None
+        self.give_up_at: float | None = None
+        self._signs = 0
+        self._actions: dict[str, Callable[[str, dict[str, Any]], None]] = {
+            "lines": self._on_lines,
+            "raw": self._on_raw,
+            "transient": self._on_transient,
+            "note": self._on_note,
+            "report": self._on_report,
+            "progress": self._on_progress,
+            "failure": self._on_failure,
+            "unstarted": self._on_unstarted,
+            "exit": self._on_exit,
+            "stopped": self._on_stopped,
+        }
+        self._last_signal = 0.0
+
+    def follow(self) -> Followed:
+        """Work until every node has said that nothing of the attempt is left, or is lost."""
+        while self.running:
+            event = self.fleet.inbox.get(self._patience())
+            if isinstance(event, int):
+                self._on_signal(event)
+            elif event is not None and isinstance(event.body, Lost):
+                self._on_lost(event.node, event.body.reason)
+            elif event is not None and isinstance(event.body, dict):
+                self._on_message(event.node, event.body)
+            self._look_at_clock()
+        return self.state
+
+    def _patience(self) -> float:
+        moments = [m for m in (self.kill_at, self.give_up_at, self.deadline) if m is not None]
+        return min([0.5, *(moment - time.monotonic() for moment in moments)])
+
+    def _look_at_clock(self) -> None:
+        now = time.monotonic()
+        for name in self.fleet.silent(SILENCE_S):
+            self.fleet.drop(name, "silent")
+            self._on_lost(name, f"no word from it for {SILENCE_S:.0f} s")
+        if self.deadline is not None and now > self.deadline and self.kill_at is None:
+            self.state.timed_out = True
+            self.deadline = None
+            self.kill_at = now
+        if self.kill_at is not None and now >= self.kill_at:
+            self.kill_at, self.give_up_at = None, now + ENDING_S
+            self.fleet.tell({"type": "kill"}, list(self.running))
+        if self.give_up_at is not None and now > self.give_up_at:
+            for name in list(self.running):
+                self.fleet.drop(name, "it did not end its ranks")
+                self._on_lost(name, f"its agent did not end its ranks within {ENDING_S:.0f} s")
+
+    def _end_within(self, seconds: float) -> None:
+        """Kill what runs after ``seconds``, or sooner if that was said before."""
+        moment = time.monotonic() + seconds
+        if self.give_up_at is None and (self.kill_at is None or moment < self.kill_at):
+            self.kill_at = moment
+
+    # -- what comes in
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        now = time.monotonic()
+        self.rundir.event("signal", signal=name)
+        if self.state.asked_to_end is None:
+            self.state.asked_to_end = number
+            self.output.say(
+                f"{name}: the ranks have {self.job.grace_s:g} s to end"
+                + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
+            )
+            self.fleet.tell({"type": "signal", "number": number})
+            self._end_within(self.job.grace_s)
+            self._last_signal = now
+        elif number == signal.SIGINT and now - self._last_signal > 0.2:
+            self.output.say("killing the ranks")
+            self._end_within(0)
+        elif number != self.state.asked_to_end:
+            self.fleet.tell({"type": "signal", "number": number})
+
+    def _on_lost(self, name: str, reason: str) -> None:
+        if name not in self.running:
+            self.fleet.drop(name, reason)
+            return
+        self.running.discard(name)
+        self.fleet.drop(name, reason)
+        self._signs += 1
+        self.state.lost.append(verdict.LostNode(name, reason, self._signs))
+        self.rundir.event("node_lost", node=name, reason=reason)
+        self.output.say(f"{name} is lost: {reason}")
+        self._end_within(0)
+
+    def _on_message(self, node: str, message: dict[str, Any]) -> None:
+        act = self._actions.get(message["type"])
+        rank = message.get("rank")
+        if act is not None and (rank is None or self.where.get(rank) == node):
+            act(node, message)
+
+    def _on_lines(self, _: str, message: dict[str, Any]) -> None:
+        lines = [str(line) for line in message["lines"]]
+        self.rundir.log(message["rank"], "".join(f"{line}\n" for line in lines))
+        self.output.lines(message["rank"], lines, err=message["err"])
+
+    def _on_raw(self, _: str, message: dict[str, Any]) -> None:
+        self.rundir.log(message["rank"], message["text"])
+        self.output.raw(message["text"], err=message["err"])
+
+    def _on_transient(self, _: str, message: dict[str, Any]) -> None:
+        self.output.transient(message["rank"], message["text"])
+
+    def _on_note(self, node: str, message: dict[str, Any]) -> None:
+        self.output.say(f"{node}: {message['text']}")
+
+    def _on_report(self, _: str, message: dict[str, Any]) -> None:
+        """What the program reports itself counts more than what the engine reports for it."""
+        rank, by = message["rank"], message.get("by", "user")
+        if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
+            self.state.values[rank] = message.get("value")
+            self.state.reported_by[rank] = by
+
+    def _on_progress(self, _: str, message: dict[str, Any]) -> None:
+        rank = message["rank"]
+        if isinstance(message.get("step"), int):
+            self._note(rank, step=message["step"])
+        if isinstance(message.get("checkpoint"), str):
+            self.state.checkpoint = message["checkpoint"]
+
+    def _on_failure(self, _: str, message: dict[str, Any]) -> None:
+        told = message["failure"]
+        failure = Failure(
+            str(told["type"]), str(told["message"]), str(told["traceback"]), tuple(told["chain"])
+        )
+        if failure.type == "KeyboardInterrupt" and self.state.asked_to_end is not None:
+            return
+        self._note(message["rank"], failure=failure)
+        self._react(message["rank"])
+
+    def _on_unstarted(self, _: str, message: dict[str, Any]) -> None:
+        self._note(message["rank"], unstarted=message["problem"])
+
+    def _on_exit(self, node: str, message: dict[str, Any]) -> None:
+        rank = message["rank"]
+        self._note(
+            rank,
+            status=message["status"],
+            killed=message["killed"],
+            oom=message["oom"],
+            tail=tuple(message["tail"]),
+        )
+        self.rundir.event("exit", rank=rank, node=node, status=message["status"])
+        self._react(rank)
+
+    def _on_stopped(self, node: str, message: dict[str, Any]) -> None:
+        if message["attempt"] == self.state.attempt:
+            self.running.discard(node)
+
+    # -- what follows from it
+
+    def _note(self, rank: int, **news: Any) -> None:
+        self.state.records[rank] = replace(self.state.records[rank], **news)
+
+    def _react(self, rank: int) -> None:
+        """A failure ends the attempt: at once if it is the rank's own, else after a short wait."""
+        record = self.state.records[rank]
+        if not verdict.failed(record):
+            return
+        if record.order == 1 << 30:
+            self._signs += 1
+            self._note(rank, order=self._signs)
+        if self.state.asked_to_end is not None:
+            return  # ranks that were asked to end may end as they like, within the grace
+        if verdict.broke_with_peer(record):
+            self._end_within(WITNESSES_S)
+        else:
+            self._end_within(0 if record.status is not None else LAST_WORDS_S)

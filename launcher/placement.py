@@ -1,0 +1,47 @@
+"""GPUs per node -> local ranks -> ranks: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from launcher.job import Node, Placement
+
+
+class PlacementError(Exception):
+    """The job does not fit what there is: the numbers, and what to do."""
+
+
+def ranks_per_node(num_gpus: int, procs: int | None, node: str) -> int:
+    """How many ranks a node with ``num_gpus`` GPUs for the job gets. Raises PlacementError."""
+    if procs is None:
+        return max(1, num_gpus)
+    if num_gpus > 0 and (num_gpus > procs or procs % num_gpus):
+        if num_gpus % procs == 0:
+            return procs
+        raise PlacementError(
+            f"{node}: {procs} ranks can't share {num_gpus} GPUs evenly; "
+            "make --procs a multiple of --gpus, or the other way round"
+        )
+    return procs
+
+
+def place(
+    nodes: Sequence[Node],
+    gpus: Mapping[str, tuple[str, ...]],
+    procs: int | None,
+    *,
+    share_all: bool,
+) -> tuple[Placement, ...]:
+    """Ranks in the order of the nodes, rank 0 on the first.
+
+    ``gpus`` names those that each node gives to the job. ``share_all``: only ``procs`` was given,
+    so that many ranks see all of a node's GPUs, however many there are.
+    """
+    places = []
+    first = 0
+    for node_rank, node in enumerate(nodes):
+        mine = gpus.get(node.name, ())
+        count = procs if share_all and procs else ranks_per_node(len(mine), procs, node.name)
+        places.append(Placement(node, node_rank, first, count, mine))
+        first += count
+    return tuple(places)

@@ -1,0 +1,125 @@
+"""What the nodes said of themselves, and what is wrong with them: all problems before any start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.clusters.base import NodeError
+from launcher.job import Node, Program
+
+CLOCK_SKEW_S = 5.0
+LITTLE_DISK = 100 << 20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A node as its agent found it. ``gpus`` is what the GPU probe said, None if not asked."""
+
+    node: Node
+    cores: int
+    addresses: Mapping[str, Sequence[str]]
+    reached_at: Sequence[str]
+    python: str | None
+    torch: str | None
+    free_disk: int | None
+    clock_skew_s: float
+    shared: bool
+    user: str
+    start_problem: str | None = None
+    workdir_there: bool = True
+    program_problem: str | None = None
+    gpus: Mapping[str, Any] | None = None
+
+
+def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: float) -> Facts:
+    """Facts from an agent's two first messages."""
+    return Facts(
+        node=node,
+        cores=probe["cores"],
+        addresses=probe["addresses"],
+        reached_at=probe["reached_at"],
+        python=found.get("python"),
+        torch=found.get("torch"),
+        free_disk=probe["free_disk"],
+        clock_skew_s=probe["time"] - now,
+        shared=probe["shared"],
+        user=probe["user"],
+        start_problem=found.get("problem"),
+        workdir_there=probe["workdir"],
+        program_problem=probe["program"],
+    )
+
+
+def problems(all_facts: Sequence[Facts], program: Program) -> list[NodeError]:
+    """Everything that keeps the run from starting, node by node, each with what to do."""
+    found = [error for facts in all_facts for error in _of_one(facts, program)]
+    return found + _differences(all_facts) if program.kind != "program" else found
+
+
+def _of_one(facts: Facts, program: Program) -> list[NodeError]:
+    name, found = facts.node.name, []
+    if facts.start_problem:
+        advice = "set `python:` in the cluster file to an interpreter that is there"
+        found.append(NodeError(name, f"python can't start: {facts.start_problem}", advice))
+    elif facts.torch is None and program.kind != "program":
+        advice = f"on the node: {facts.node.python} -m pip install torch"
+        found.append(NodeError(name, f"no torch for {facts.node.python}", advice))
+    if not facts.workdir_there:
+        advice = "make it there, share it, or set `workdir:` in the cluster file"
+        found.append(NodeError(name, f"no folder {facts.node.workdir}", advice))
+    elif facts.program_problem:
+        advice = "check the path; it is relative to the working folder on the node"
+        found.append(NodeError(name, facts.program_problem, advice))
+    return found
+
+
+def _differences(all_facts: Sequence[Facts]) -> list[NodeError]:
+    """Nodes whose torch or python differs from what most nodes have."""
+    found = []
+    for what in ("torch", "python"):
+        versions = [(facts, _version(what, facts)) for facts in all_facts]
+        known = Counter(version for _, version in versions if version)
+        if len(known) < 2:
+            continue
+        usual = known.most_common(1)[0][0]
+        advice = f"install the same {what} on every node, or set `python:` in the cluster file"
+        for facts, version in versions:
+            if version and version != usual:
+                problem = f"{what} {version}, but most nodes have {usual}"
+                found.append(NodeError(facts.node.name, problem, advice))
+    return found
+
+
+def _version(what: str, facts: Facts) -> str | None:
+    if what == "torch":
+        return facts.torch
+    return ".".join(facts.python.split(".")[:2]) if facts.python else None
+
+
+def warnings(all_facts: Sequence[Facts]) -> list[str]:
+    """What does not keep the run from starting, but a person should know."""
+    found = []
+    for facts in all_facts:
+        if abs(facts.clock_skew_s) > CLOCK_SKEW_S:
+            found.append(f"{facts.node.name}: its clock is {facts.clock_skew_s:+.0f} s off ours")
+        if facts.free_disk is not None and facts.free_disk < LITTLE_DISK:
+            free = facts.free_disk >> 20
+            found.append(f"{facts.node.name}: only {free} MiB free in {facts.node.workdir}")
+    return found
+
+
+def master_addresses(facts: Facts, num_nodes: int) -> list[str]:
+    """Addresses of the first node by which the others may reach it, best first."""
+    if num_nodes == 1 or facts.node.address == "127.0.0.1":
+        return ["127.0.0.1"]
+    known = [
+        address
+        for name, addresses in facts.addresses.items()
+        if not name.startswith(("lo", "docker", "virbr", "veth", "br-", "cni"))
+        for address in addresses
+    ]
+    seen = [address for address in facts.reached_at if address in known]
+    return list(dict.fromkeys([*seen, *known]))

@@ -1,0 +1,55 @@
+"""A rank's side of the result: ``report(value)`` from any script, a no-op without plaunch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+from typing import Any
+
+MAX_BYTES = 16 << 20
+
+
+class ReportError(ValueError):
+    """The value can't be a result: where in it the fault lies, and what to report instead."""
+
+
+def report(value: Any) -> None:
+    """Set this rank's value in the run's result, replacing what was set before.
+
+    ``value`` is JSON data: dicts with text keys, lists, text, numbers, booleans, None. NaN and
+    infinities become None. Without plaunch (``PLAUNCH_SOCKET`` is not set) nothing happens beside
+    the check. Raises ReportError for anything else, and for more than 16 MiB.
+    """
+    data = _checked(value, "value")
+    path = os.environ.get("PLAUNCH_SOCKET")
+    body = json.dumps({"type": "report", "by": "user", "value": data}).encode("ascii")
+    if len(body) > MAX_BYTES:
+        raise ReportError(
+            f"a report of {len(body) >> 20} MiB is too large (16 MiB at most): save it to a file "
+            "and report the path"
+        )
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.connect(path)
+        line.sendall(len(body).to_bytes(4, "big") + body)
+
+
+def _checked(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ReportError(f"{where} has the key {key!r}: keys must be text")
+        return {key: _checked(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_checked(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    raise ReportError(
+        f"{where} is a {type(value).__name__}, which is no JSON data: report numbers, text, lists "
+        "and dicts (for a tensor, its .item() or .tolist())"
+    )

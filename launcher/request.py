@@ -1,0 +1,181 @@
+"""From what a user asked for to a job and its cluster: shared by the command line and ``launch()``."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from launcher.job import Job, Program, ProgramKind, Result, StartMethod
+
+if TYPE_CHECKING:
+    from launcher.clusters.base import Cluster, NodeError
+    from launcher.output import Output
+
+USAGE, NOT_AS_ASKED = 2, 3
+
+
+class UsageError(Exception):
+    """The request itself is wrong: what, and what to do. Exit code 2."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request, as options or keyword arguments say it."""
+
+    cluster: str | None = None
+    hosts: str | None = None
+    nodes: tuple[int, int] | None = None
+    gpus: str | None = None
+    procs: int | None = None
+    max_restarts: int = 0
+    grace_s: float = 30.0
+    timeout_s: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    preload: tuple[str, ...] = ()
+    start: StartMethod = "warm"
+    run_dir: str | None = None
+    restart: bool = False
+    result_file: str | None = None
+
+
+def program(kind: ProgramKind, target: str, args: Sequence[str]) -> Program:
+    """The program to run."""
+    return Program(kind, target, tuple(args))
+
+
+def num_procs(text: str | None) -> int | None:
+    """``--procs``, or torchrun's words for --nproc-per-node. Raises UsageError."""
+    if text is None or text in ("gpu", "auto"):
+        return None
+    if text == "cpu":
+        return len(os.sched_getaffinity(0))
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--procs {text}: a number of at least 1 is needed")
+    return int(text)
+
+
+def parse_env(entries: Sequence[str], ours: Mapping[str, str]) -> dict[str, str]:
+    """``NAME=VALUE`` and ``NAME`` (takes our value). Raises UsageError."""
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UsageError(f"--env {name!r} is no name of a variable; write --env NAME=VALUE")
+        if not equals and name not in ours:
+            raise UsageError(
+                f"--env {name}: it is not set here; set it or write --env {name}=VALUE"
+            )
+        found[name] = value if equals else ours[name]
+    return found
+
+
+def make_job(wanted: Wanted, program: Program) -> Job:
+    """The job, with an id and a run folder of its own. Raises UsageError."""
+    from launcher.rundir import default_path
+
+    if wanted.max_restarts < 0:
+        raise UsageError("--max-restarts can't be negative")
+    if wanted.gpus is not None:
+        check_gpus(wanted.gpus)
+    job_id = secrets.token_hex(4)
+    name = program.target
+    run_dir = os.path.abspath(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
+    least, most = wanted.nodes or (None, None)
+    return Job(
+        id=job_id,
+        program=program,
+        run_dir=run_dir,
+        min_nodes=least,
+        max_nodes=most,
+        gpus=wanted.gpus,
+        procs=wanted.procs,
+        max_restarts=wanted.max_restarts,
+        grace_s=wanted.grace_s,
+        timeout_s=wanted.timeout_s,
+        env=wanted.env,
+        preload=wanted.preload,
+        start=wanted.start,
+        result_file=os.path.abspath(wanted.result_file) if wanted.result_file else None,
+        restart=wanted.restart,
+    )
+
+
+def check_gpus(text: str) -> None:
+    """Refuse what is no ``--gpus``, before anything is connected. Raises UsageError."""
+
+
+def find_cluster(wanted: Wanted, output: Output) -> Cluster:
+    """The cluster that the request means. Raises UsageError."""
+    from launcher.clusters.local import LocalCluster, local_nodes
+
+    return LocalCluster(nodes=local_nodes((wanted.nodes or (1, 1))[1]))
+
+
+def check_script(cluster: Cluster, program: Program) -> None:
+    """A script that is not here, when here is where it runs, is a usage error, said at once."""
+    if cluster.name == "local" and program.kind == "script" and not os.path.exists(program.target):
+        raise UsageError(
+            f"script not found: {program.target} (in {os.getcwd()}); check the path, or use -m for "
+            "a module and --no-python for another program"
+        )
+
+
+def execute(wanted: Wanted, program: Program, output: Output) -> Result:
+    """Run to the end. Raises UsageError, ClusterError, PlacementError, RunDirError."""
+    from launcher import controller
+
+    cluster = find_cluster(wanted, output)
+    check_script(cluster, program)
+    return controller.run(make_job(wanted, program), cluster, output)
+
+
+def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:
+    """Run, print how it ended, and return the exit code. Raises UsageError."""
+    from launcher.controller import ClusterError
+    from launcher.output import result_lines, verdict_lines
+    from launcher.placement import PlacementError
+    from launcher.rundir import RunDirError
+
+    try:
+        if dry_run:
+            from launcher.look import show_plan
+
+            return show_plan(wanted, program, output)
+        result = execute(wanted, program, output)
+    except RunDirError as error:
+        raise UsageError(str(error)) from error
+    except PlacementError as error:
+        output.error(str(error))
+        return NOT_AS_ASKED
+    except ClusterError as error:
+        output.block(problem_lines(error.problems))
+        return NOT_AS_ASKED
+    if result.verdict is not None:
+        output.block(verdict_lines(result.verdict))
+    if result.state == "failed":
+        output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
+    else:
+        for line in result_lines(result):
+            output.say(line.removeprefix("plaunch: ")) if line.startswith("plaunch") else (
+                output.block([line])
+            )
+    return result.exit_code
+
+
+def problem_lines(problems: Sequence[NodeError]) -> list[str]:
+    """All problems of all nodes as one table."""
+    from launcher.output import table
+
+    rows = [("NODE", "PROBLEM", "WHAT TO DO")]
+    rows += [(error.node, error.problem, error.advice) for error in problems]
+    return ["plaunch: the cluster is not as asked; nothing was started", *table(rows)]
+
+
+def interpreter() -> str:
+    """The interpreter that nodes use unless they are told another."""
+    return sys.executable or "python3"

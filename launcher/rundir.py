@@ -1,0 +1,207 @@
+"""The run's folder: job.json, events.jsonl, logs/ and result.json.
+
+A run owns its folder by a lock while it lives. Running again with the same folder continues a job
+that was cut short; one that succeeded, or another program, is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from launcher.job import Job, Result
+
+
+class RunDirError(Exception):
+    """The folder can't be used for this run: which, why, and what to do."""
+
+
+def default_path(name: str, job_id: str) -> str:
+    """``plaunch_runs/<time>-<name>-<job id>`` under the current folder."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(name)).strip("-.") or "run"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return os.path.abspath(os.path.join("plaunch_runs", f"{stamp}-{stem[:40]}-{job_id}"))
+
+
+def clean(value: Any) -> Any:
+    """JSON data with NaN and infinities as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value
+
+
+def write_whole(path: str | Path, value: Any) -> None:
+    """Write JSON so that a reader finds all of it or none."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with part.open("w") as file:
+            json.dump(clean(value), file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class RunDir:
+    """A run's folder, ours until :meth:`close`."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.path = Path(job.run_dir)
+        self._logs: dict[int, IO[bytes]] = {}
+        self._events: IO[str] | None = None
+        self._lock: int | None = None
+        self._broken: str | None = None
+
+    def open(self) -> None:
+        """Make or take over the folder. Raises RunDirError."""
+        try:
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirError(
+                f"can't make the run folder {self.path}: {error.strerror}; choose one with --run-dir"
+            ) from error
+        self._take_lock()
+        self._check_former()
+        if self.job.restart:
+            self._forget_former()
+        for stale in filter(None, (self.path / "result.json", self.job.result_file)):
+            Path(stale).unlink(missing_ok=True)
+        self._events = (self.path / "events.jsonl").open("a")
+        write_whole(self.path / "job.json", describe(self.job))
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(self._lock, 200).decode(errors="replace").strip()
+            raise RunDirError(
+                f"another run owns {self.path} ({owner}): wait for it, end it, or choose another "
+                "folder with --run-dir"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"job {self.job.id}, process {os.getpid()}".encode(), 0)
+
+    def _check_former(self) -> None:
+        former = read(self.path / "job.json")
+        if former is None or self.job.restart:
+            return
+        now = describe(self.job)
+        for key in ("program", "args"):
+            if former.get(key) != now[key]:
+                raise RunDirError(
+                    f"{self.path} belongs to a run of another {key.rstrip('s')}: choose another "
+                    "folder, or begin anew with --restart"
+                )
+        result = read(self.path / "result.json")
+        if result is not None and result.get("state") == "succeeded":
+            raise RunDirError(
+                f"the run in {self.path} has succeeded: choose another folder, or begin anew with "
+                "--restart"
+            )
+
+    def _forget_former(self) -> None:
+        """Begin anew: what a former run left here goes, the folder itself stays."""
+        for entry in self.path.iterdir():
+            if entry.is_dir() and entry.name not in ("logs",) and (entry / "engine.json").exists():
+                shutil.rmtree(entry)
+        for log in (self.path / "logs").glob("rank*.log"):
+            log.unlink()
+        (self.path / "events.jsonl").unlink(missing_ok=True)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Add one event (JSON data; never a secret or an environment value)."""
+        with self._guard():
+            if self._events is not None:
+                record = {"time": round(time.time(), 3), "event": kind, **fields}
+                self._events.write(json.dumps(clean(record)) + "\n")
+                self._events.flush()
+
+    def log(self, rank: int, text: str) -> None:
+        """Add text to a rank's file."""
+        with self._guard():
+            if rank not in self._logs:
+                self._logs[rank] = (self.path / "logs" / f"rank{rank}.log").open("ab", buffering=0)
+            self._logs[rank].write(text.encode("utf-8", "surrogateescape"))
+
+    def finish(self, result: Result) -> None:
+        """Write ``result.json``, and the copy that ``--result`` asks for."""
+        for path in filter(None, (self.path / "result.json", self.job.result_file)):
+            write_whole(path, result_as_data(result))
+
+    def close(self) -> None:
+        """Close all files and let the folder go."""
+        for file in (*self._logs.values(), *filter(None, [self._events])):
+            with contextlib.suppress(OSError):
+                file.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _guard(self) -> Any:
+        """A full disk on this side must not end a training run elsewhere: say it once instead."""
+        try:
+            yield
+        except OSError as error:
+            self._broken = self._broken or f"can't write to {self.path}: {error.strerror}"
+
+    def complaint(self) -> str | None:
+        """What went wrong in writing since the last call, for a person to read."""
+        text, self._broken = self._broken, None if self._broken is None else ""
+        return text or None
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or None if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(path.read_text())
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What ``job.json`` says of a run: no environment values."""
+    return {
+        "job_id": job.id,
+        "program": f"{job.program.kind} {job.program.target}",
+        "args": list(job.program.args),
+        "nodes": [job.min_nodes, job.max_nodes],
+        "gpus": job.gpus,
+        "procs": job.procs,
+        "max_restarts": job.max_restarts,
+        "env": sorted(job.env),
+        "started": time.time(),
+        "pid": os.getpid(),
+    }
+
+
+def result_as_data(result: Result) -> Mapping[str, Any]:
+    """The result file's content, as the contract has it."""
+    data = asdict(result)
+    data.pop("run_dir")
+    verdict = data["verdict"]
+    if verdict is not None and verdict["exception"] is not None:
+        verdict["exception"].pop("chain")
+    data["nodes"] = [dict(node) for node in result.nodes]
+    data["run_dir"] = result.run_dir
+    return data
