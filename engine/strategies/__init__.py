@@ -1,1 +1,5 @@
-"""Strategies: how one step runs on one or many processes."""
+"""Strategies: where the model lives, how it is stepped, how ranks agree."""
+
+from engine.strategies.single import SingleDevice
+
+__all__ = ["SingleDevice"]

@@ -1,0 +1,165 @@
+"""The reading side of the seam: which rank am I, and how do ranks agree.
+
+A launcher (torchrun, plaunch or any other that sets torchrun's variables) makes the processes; this
+module reads its variables and nothing of any cluster. Collectives are no-ops in a world of one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The place of this process among all processes of the job."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    node_rank: int = 0
+    launched: bool = False
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes, where all have as many ranks as this one."""
+        return max(1, self.world_size // max(1, self.local_world_size))
+
+
+def read_world(env: Mapping[str, str] = os.environ) -> World:
+    """The world as a launcher describes it, or the process group that the user made, or just us."""
+    if "RANK" in env and "WORLD_SIZE" in env:
+        world_size = int(env["WORLD_SIZE"])
+        return World(
+            rank=int(env["RANK"]),
+            local_rank=int(env.get("LOCAL_RANK", env["RANK"])),
+            world_size=world_size,
+            local_world_size=int(env.get("LOCAL_WORLD_SIZE", world_size)),
+            node_rank=int(env.get("GROUP_RANK", 0)),
+            launched=True,
+        )
+    if dist.is_available() and dist.is_initialized():
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        return World(rank, rank, world_size, world_size, 0, launched=True)
+    return World()
+
+
+def join_group(world: World, device: torch.device) -> None:
+    """Join the process group of the world, unless the user has made one already.
+
+    On GPUs tensors go through nccl and small objects through gloo, so that agreeing on a name or a
+    number never waits for a device.
+    """
+    if world.world_size == 1 or dist.is_initialized():
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=world.rank, world_size=world.world_size)
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    # After a failure the others may be gone already: the launcher ends us, a goodbye could hang.
+    if dist.is_initialized() and getattr(sys, "last_value", None) is None:
+        dist.destroy_process_group()
+
+
+def _connected() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def broadcast(value: T, src: int = 0) -> T:
+    """The value (any picklable object) that rank `src` has."""
+    if not _connected():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src)
+    return box[0]
+
+
+def gather_all(value: T) -> list[T]:
+    """The values of all ranks, by rank."""
+    if not _connected():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def gather_to_zero(value: T) -> list[T] | None:
+    """The values of all ranks on rank zero, None elsewhere."""
+    if not _connected():
+        return [value]
+    is_zero = dist.get_rank() == 0
+    values: list[Any] | None = [None] * dist.get_world_size() if is_zero else None
+    dist.gather_object(value, values)
+    return values
+
+
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if _connected():
+        # An object collective instead of dist.barrier: it never touches the device.
+        gather_all(None)
+
+
+def all_reduce(value: torch.Tensor, op: str = "mean") -> torch.Tensor:
+    """Sum, mean, min or max of a tensor over all ranks, as a new tensor."""
+    if not _connected():
+        return value
+    value = value.detach().clone()
+    kind = {"min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}.get(op, dist.ReduceOp.SUM)
+    if op == "mean" and not value.is_floating_point():
+        value = value.float()
+    dist.all_reduce(value, kind)
+    return value / dist.get_world_size() if op == "mean" else value
+
+
+def raise_together(error: BaseException | None) -> None:
+    """Raise on every rank what happened on any: nobody waits for a rank that has failed."""
+    failed = [text for text in gather_all(None if error is None else str(error)) if text]
+    if error is not None:
+        raise error
+    if failed:
+        raise RuntimeError(f"another rank failed: {failed[0]}")
+
+
+def on_rank_zero() -> bool:
+    """Whether this is the process that prints and writes."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return os.environ.get("RANK", "0") == "0"
+
+
+def rank_zero_only(function: Callable[..., T]) -> Callable[..., T | None]:
+    """Make a function do nothing on all ranks but the first."""
+
+    @wraps(function)
+    def on_zero(*args: Any, **kwargs: Any) -> T | None:
+        return function(*args, **kwargs) if on_rank_zero() else None
+
+    return on_zero
+
+
+def rank_zero_info(message: str) -> None:
+    """One line to stderr, from rank zero."""
+    if on_rank_zero():
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+
+
+def rank_zero_warn(message: str, stacklevel: int = 3) -> None:
+    """A warning from rank zero."""
+    if on_rank_zero():
+        warnings.warn(message, UserWarning, stacklevel=stacklevel)

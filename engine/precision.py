@@ -1,0 +1,70 @@
+"""Numbers of 16, 32 or 64 bits: what the steps compute in, and the scale of the loss."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+_NAMES: dict[str | int, str] = {
+    16: "16-mixed",
+    "16": "16-mixed",
+    "16-mixed": "16-mixed",
+    "bf16": "bf16-mixed",
+    "bf16-mixed": "bf16-mixed",
+    32: "32-true",
+    "32": "32-true",
+    "32-true": "32-true",
+    64: "64-true",
+    "64": "64-true",
+    "64-true": "64-true",
+}
+_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a run computes: `name` is one of 16-mixed, bf16-mixed, 32-true, 64-true.
+
+    The mixed ones keep parameters in 32 bits and run the steps under autocast, on CPUs as well as
+    on GPUs; 16-mixed scales the loss by `scaler` so that small gradients survive.
+    """
+
+    name: str
+    device_type: str
+    scaler: torch.amp.GradScaler | None = None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether steps run under autocast."""
+        return self.name in _AUTOCAST
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context that steps run in."""
+        if not self.is_mixed:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=_AUTOCAST[self.name])
+
+    def convert(self, module: torch.nn.Module) -> None:
+        """Give the module's parameters and buffers their type."""
+        if self.name == "64-true":
+            module.double()
+
+
+def precision_name(value: str | int) -> str:
+    """The full name of a precision, as 16, "bf16", "16-mixed" or 32 were given."""
+    if value not in _NAMES:
+        raise ValueError(f"precision={value!r}: give one of {', '.join(sorted(map(str, _NAMES)))}")
+    return _NAMES[value]
+
+
+def make_precision(name: str, device: torch.device) -> Precision:
+    """The precision of a run on `device`."""
+    scaler = torch.amp.GradScaler(device.type) if name == "16-mixed" else None
+    return Precision(name, device.type, scaler)
+
+
+def seed_precision(name: str) -> str | int:
+    """The precision as 1.x names it: 16, 32, 64 or "bf16"."""
+    return {"16-mixed": 16, "32-true": 32, "64-true": 64, "bf16-mixed": "bf16"}[name]

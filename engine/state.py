@@ -1,0 +1,53 @@
+"""Where a run stands: what a checkpoint must hold, and what the trainer shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """How far the training has come. All of it goes into a checkpoint."""
+
+    epoch: int = 0  # index of the epoch that runs, or of the next one
+    step: int = 0  # optimizer steps taken
+    batch: int = 0  # batches of this epoch that are done
+    total_batches: int = 0  # batches of all epochs that are done
+    validated_at: int = -1  # total_batches at the last validation
+    epoch_ended: bool = False  # this epoch's end has been reached: go on with the next
+    data_seed: int = 0  # what the order of samples is drawn from
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where a checkpoint was taken."""
+        for name in vars(self):
+            if name in state:
+                setattr(self, name, state[name])
+        if self.epoch_ended:
+            self.epoch, self.batch, self.epoch_ended = self.epoch + 1, 0, False
+
+
+@dataclass
+class State:
+    """What goes on now; loops write it, users read it through the trainer."""
+
+    progress: Progress = field(default_factory=Progress)
+    stage: str | None = None  # fit, validate, test or predict
+    status: str = "initializing"  # initializing, running, finished or interrupted
+    training: bool = False
+    validating: bool = False
+    testing: bool = False
+    predicting: bool = False
+    sanity_checking: bool = False
+    should_stop: bool = False
+    is_last_batch: bool = False
+    epochs_finished: bool = False
+    num_training_batches: int | float = 0
+    num_val_batches: list[int | float] = field(default_factory=list)
+    num_sanity_val_batches: list[int | float] = field(default_factory=list)
+    num_test_batches: list[int | float] = field(default_factory=list)
+    num_predict_batches: list[int | float] = field(default_factory=list)

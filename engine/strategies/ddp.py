@@ -1,0 +1,79 @@
+"""Data parallel training: each rank its share of a batch, gradients averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from engine.distributed import World
+from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
+from engine.strategies.single import SingleDevice
+
+
+class Steps(torch.nn.Module):
+    """Runs the training step inside `forward`: only what goes through forward is averaged."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any) -> Any:
+        """One training step."""
+        return self.module.training_step(*args)
+
+
+class DDP(SingleDevice):
+    """DistributedDataParallel around the training step, and nothing around the others."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        world: World,
+        find_unused_parameters: bool = False,
+        sync_batchnorm: bool = False,
+    ) -> None:
+        super().__init__(device, world)
+        self._find_unused_parameters = find_unused_parameters
+        self._sync_batchnorm = sync_batchnorm
+        self._wrapped: DistributedDataParallel | None = None
+        self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
+
+    def wrap(self, module: Any) -> Callable[..., Any]:
+        """The function that runs a training step with averaged gradients."""
+        if self._sync_batchnorm:
+            self._converted = synchronise_batchnorm(module)
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            return super().wrap(module)
+        self._wrapped = DistributedDataParallel(
+            Steps(module),
+            device_ids=[self.root_device] if self.root_device.type == "cuda" else None,
+            find_unused_parameters=self._find_unused_parameters,
+        )
+        return self._wrapped
+
+    def unwrap(self) -> None:
+        """Give the module its own batch norm layers back."""
+        self._wrapped = None
+        restore_batchnorm(self._converted)
+        self._converted = []
+
+    def no_sync(self) -> AbstractContextManager[object]:
+        """The context of a micro-batch whose gradients are only accumulated."""
+        return nullcontext() if self._wrapped is None else self._wrapped.no_sync()
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Average gradients that were accumulated under `no_sync` only."""
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world.world_size
+
+    def share_buffers(self, module: torch.nn.Module) -> None:
+        """Give all ranks the buffers of rank zero: evaluation then sees one model."""
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)

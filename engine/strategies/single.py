@@ -1,0 +1,68 @@
+"""One process, one device: the base of the strategies too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+
+from engine import distributed
+from engine.distributed import World
+
+T = TypeVar("T")
+
+
+class SingleDevice:
+    """How a model is placed and stepped, and how ranks agree: here there is one rank."""
+
+    def __init__(self, device: torch.device, world: World) -> None:
+        self.root_device = device
+        self.world = world
+
+    # ------------------------------------------------------------------ the model
+
+    def place(self, module: torch.nn.Module) -> None:
+        """Move the module to the device."""
+        module.to(self.root_device)
+
+    def wrap(self, module: Any) -> Callable[..., Any]:
+        """The function that runs a training step of `module`."""
+        step: Callable[..., Any] = module.training_step
+        return step
+
+    def unwrap(self) -> None:
+        """Undo what `wrap` did to the module."""
+
+    def no_sync(self) -> AbstractContextManager[object]:
+        """The context of a micro-batch whose gradients are only accumulated."""
+        return nullcontext()
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Average gradients that were accumulated without `wrap`'s own averaging."""
+
+    def share_buffers(self, module: torch.nn.Module) -> None:
+        """Give all ranks the buffers of rank zero."""
+
+    # ------------------------------------------------------------------ agreement
+
+    def broadcast(self, obj: T, src: int = 0) -> T:
+        """The object that rank `src` has."""
+        return distributed.broadcast(obj, src)
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for all ranks."""
+        distributed.barrier()
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Whether all ranks (or any) decided so."""
+        votes = distributed.gather_all(bool(decision))
+        return min(votes) if all else max(votes)
+
+    def remove_checkpoint(self, path: str) -> None:
+        """Delete a checkpoint, from rank zero."""
+        from engine.checkpoint import remove_checkpoint
+
+        if self.world.rank == 0:
+            remove_checkpoint(path)
