@@ -6,12 +6,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 
-T = TypeVar("T")
+from engine.distributed import on_rank_zero
 
 
 class Logger:
@@ -159,13 +158,6 @@ class Silent:
 
     def __exit__(self, *exc: object) -> None:
         pass
-
-
-def on_rank_zero() -> bool:
-    """Whether this process is the one that writes."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank() == 0
-    return os.environ.get("RANK", "0") == "0"
 
 
 def next_version(folder: str | os.PathLike[str]) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from engine.loggers.base import FolderLogger, on_rank_zero
+from engine.distributed import on_rank_zero
+from engine.loggers.base import FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
 
 

@@ -1,0 +1,163 @@
+"""Stop when a metric no longer improves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from engine.callbacks.base import Callback
+from engine.callbacks.monitored import is_fresh, missing_metric, validates_once_an_epoch_or_never
+from engine.callbacks.top_k import MODES
+from engine.distributed import rank_zero_info
+
+
+@dataclass
+class Patience:
+    """Decides from one value after the other whether it is time to stop: plain numbers only."""
+
+    patience: int = 3
+    min_delta: float = 0.0
+    mode: str = "min"
+    check_finite: bool = True
+    stopping_threshold: float | None = None
+    divergence_threshold: float | None = None
+    best: float | None = None
+    waited: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        self.min_delta = abs(self.min_delta)
+
+    def reason_to_stop(self, value: float) -> str | None:
+        """Take in the next value; a text says why to stop, None says to go on."""
+        if self.check_finite and not math.isfinite(value):
+            return f"{value} is not finite (best so far: {self.best})"
+        if self.stopping_threshold is not None and self._beats(value, self.stopping_threshold):
+            return f"{value:.4g} has passed the stopping threshold {self.stopping_threshold}"
+        limit = self.divergence_threshold
+        if limit is not None and self._beats(limit, value):
+            return f"{value:.4g} has diverged past {limit}"
+        if self.best is None or self._beats(value, self.best, by=self.min_delta):
+            self.best, self.waited = value, 0
+            return None
+        self.waited += 1
+        if self.waited < self.patience:
+            return None
+        return (
+            f"no better than {self.best:.4g} in {self.waited} checks (min_delta {self.min_delta})"
+        )
+
+    def _beats(self, value: float, other: float, by: float = 0.0) -> bool:
+        return value < other - by if self.mode == "min" else value > other + by
+
+
+class EarlyStopping(Callback):
+    """Ends the training once `monitor` has not improved by `min_delta` for `patience` checks.
+
+    A check follows each validation, or each training epoch where there is none or
+    `check_on_train_epoch_end` says so. A value is looked at once: a metric that brought no new
+    value costs no patience. All ranks stop together, as soon as one of them wants to.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)
+        self,
+        monitor: str = "early_stop_on",
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = False,
+        mode: str = "min",
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.verbose = verbose
+        self.strict = strict
+        self.stopped_epoch = 0
+        self.stopping_reason: str | None = None
+        self._check_on_train_epoch_end = check_on_train_epoch_end
+        self._rule = Patience(
+            patience, min_delta, mode, check_finite, stopping_threshold, divergence_threshold
+        )
+
+    @property
+    def state_key(self) -> str:
+        """Two of them on different metrics keep their states apart."""
+        return f"EarlyStopping(monitor={self.monitor!r}, mode={self._rule.mode!r})"
+
+    @property
+    def mode(self) -> str:
+        """Whether the metric should be small (min) or large (max)."""
+        return self._rule.mode
+
+    @property
+    def patience(self) -> int:
+        """How many checks without improvement end the training."""
+        return self._rule.patience
+
+    @property
+    def min_delta(self) -> float:
+        """By how much a value must be better to count."""
+        return self._rule.min_delta
+
+    @property
+    def wait_count(self) -> int:
+        """How many checks there were since the last improvement."""
+        return self._rule.waited
+
+    @property
+    def best_score(self) -> float | None:
+        """The best value so far."""
+        return self._rule.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from."""
+        return {
+            "wait_count": self._rule.waited,
+            "best_score": self._rule.best,
+            "stopped_epoch": self.stopped_epoch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from an earlier run."""
+        self._rule.waited = state_dict["wait_count"]
+        self._rule.best = state_dict["best_score"]
+        self.stopped_epoch = state_dict["stopped_epoch"]
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Check, where validation is the time for it."""
+        if not trainer.sanity_checking and not self._checks_on_train_epoch_end(trainer):
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+        """Check, where the end of an epoch is the time for it."""
+        if self._checks_on_train_epoch_end(trainer):
+            self._check(trainer)
+
+    def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
+        if self._check_on_train_epoch_end is not None:
+            return self._check_on_train_epoch_end
+        return validates_once_an_epoch_or_never(trainer)
+
+    def _check(self, trainer: Any) -> None:
+        if trainer.fast_dev_run:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            if self.strict:
+                raise RuntimeError(
+                    missing_metric("EarlyStopping", self.monitor, trainer.callback_metrics)
+                )
+            return
+        if not is_fresh(trainer, self.monitor):
+            return
+        reason = self._rule.reason_to_stop(float(trainer.callback_metrics[self.monitor]))
+        if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
+            trainer.should_stop = True
+            self.stopped_epoch = trainer.current_epoch
+            self.stopping_reason = reason or "another rank stopped"
+            if self.verbose:
+                rank_zero_info(f"EarlyStopping: {self.monitor}: {self.stopping_reason}")

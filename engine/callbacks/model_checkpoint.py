@@ -1,0 +1,310 @@
+"""Save checkpoints while training: the best by a metric, the newest, or all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+
+from engine.callbacks import checkpoint_name as names
+from engine.callbacks.attach import attach
+from engine.callbacks.base import Callback
+from engine.callbacks.every import Every
+from engine.callbacks.monitored import (
+    missing_metric,
+    validates_once_an_epoch_or_never,
+    values_of_state,
+)
+from engine.callbacks.top_k import TopK
+from engine.distributed import rank_zero_info
+from engine.errors import MisconfigurationException
+
+
+class Plan(NamedTuple):
+    """What rank zero decided about one moment; all ranks carry it out."""
+
+    score: float | None
+    path: str | None  # of the file among the best k, None if the state is none of them
+    last: str | None  # of the newest file, None if none is wanted
+    gone: list[str]  # remembered files that are no longer there
+
+
+class ModelCheckpoint(Callback):
+    """Keeps the `save_top_k` best checkpoints by `monitor`; without a monitor, the newest.
+
+    A state is only ever judged by a metric of that very state. Where `monitor` has no value for
+    it yet (a step between two validations), the next validation's state is taken instead.
+    Files of other runs in the same folder are neither overwritten nor deleted.
+    """
+
+    CHECKPOINT_NAME_LAST = names.LAST
+    FILE_EXTENSION = names.SUFFIX
+
+    def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | str | None = None,
+        save_top_k: int = 1,
+        save_weights_only: bool = False,
+        mode: str = "min",
+        auto_insert_metric_name: bool = True,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+        save_on_train_epoch_end: bool | None = None,
+        every_n_val_epochs: int | None = None,
+        enable_version_counter: bool = True,
+        period: int | None = None,
+        prefix: str = "",
+    ) -> None:
+        spellings = (every_n_epochs, every_n_val_epochs, period)
+        every_n_epochs = next((given for given in spellings if given is not None), None)
+        triggers = (every_n_train_steps, train_time_interval, every_n_epochs)
+        if sum(bool(trigger) for trigger in triggers) > 1:
+            raise ValueError(
+                "give only one of every_n_train_steps, train_time_interval and every_n_epochs"
+            )
+        if monitor is None and save_top_k not in (-1, 0, 1):
+            raise ValueError(f"save_top_k={save_top_k} needs a monitor that says which are best")
+        self.dirpath = None if dirpath is None else os.path.abspath(os.path.expanduser(dirpath))
+        self.filename = filename
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_last = bool(save_last)
+        self.save_top_k = save_top_k
+        self.save_weights_only = save_weights_only
+        self.mode = mode
+        self.auto_insert_metric_name = auto_insert_metric_name
+        self.prefix = prefix
+        self.current_score: torch.Tensor | None = None
+        self.last_model_path = ""
+        self._every_n_steps = every_n_train_steps or 0
+        self._every_n_epochs = 1 if triggers == (None, None, None) else every_n_epochs or 0
+        self._save_on_train_epoch_end = save_on_train_epoch_end
+        self._counts_versions = enable_version_counter
+        self._dirpath_was_given = dirpath is not None
+        self._top = TopK(save_top_k, mode)
+        self._newest = ""  # stands in for the best where there is no monitor
+        self._fitting = False
+        self._waiting = False  # a step asked for a save that its metric was not there for
+        self._validated = False
+        self._seen_step = 0
+        self._saved_step = -1
+        self._timer = Every(train_time_interval.total_seconds()) if train_time_interval else None
+        if self._every_n_steps or self._timer:
+            attach(self, "on_train_batch_end", self._after_batch)
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def best_model_path(self) -> str:
+        """The best checkpoint; without a monitor the newest; empty where nothing was saved."""
+        return self._top.best or "" if self.monitor is not None else self._newest
+
+    @property
+    def best_model_score(self) -> torch.Tensor | None:
+        """The score of the best checkpoint."""
+        return _score(self._top.scores[self._top.best]) if self._top.best else None
+
+    @property
+    def best_k_models(self) -> dict[str, torch.Tensor]:
+        """The scores of the best k checkpoints by path."""
+        return {path: _score(score) for path, score in self._top.scores.items()}
+
+    @property
+    def kth_best_model_path(self) -> str:
+        """The checkpoint that the next better one takes the place of."""
+        return self._top.worst or ""
+
+    @property
+    def state_key(self) -> str:
+        """Several of them with different settings keep their states apart."""
+        return (
+            f"ModelCheckpoint(monitor={self.monitor!r}, mode={self.mode!r}, "
+            f"every_n_train_steps={self._every_n_steps}, every_n_epochs={self._every_n_epochs}, "
+            f"train_time_interval={self._timer and self._timer.interval_s})"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from."""
+        return {
+            "dirpath": self.dirpath,
+            "best_model_path": self.best_model_path,
+            "best_k_models": dict(self._top.scores),
+            "last_model_path": self.last_model_path,
+            "newest": self._newest,
+            "saved_step": self._saved_step,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from an earlier run: its best count, but only files in our folder are deleted."""
+        self._top.load(state_dict["best_k_models"])
+        self._newest = state_dict["newest"]
+        self.last_model_path = state_dict["last_model_path"]
+        self._saved_step = state_dict["saved_step"]
+
+    # ------------------------------------------------------------------ when
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+        """Find the folder: the one that was given, or `checkpoints` in the run's folder."""
+        self._fitting = stage in (None, "fit")
+        if not self._fitting:
+            return
+        if not self._dirpath_was_given:
+            root = trainer.log_dir or trainer.default_root_dir
+            self.dirpath = os.path.join(os.path.abspath(root), "checkpoints")
+        self.dirpath = trainer.strategy.broadcast(self.dirpath)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Look where the run stands, and start the clock."""
+        self._seen_step = trainer.global_step
+        if self._saved_step != trainer.global_step:  # begun anew, not resumed from there
+            self._saved_step = -1
+        self._validated = self._waiting = False
+        if self._timer:
+            self._timer.start()
+
+    def _after_batch(self, trainer: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self._seen_step:  # still accumulating: not a state to resume from
+            return
+        self._seen_step = step
+        if self._timer:
+            due = self._timer.is_due(trainer.strategy.broadcast, trainer.is_global_zero)
+        else:
+            due = step % self._every_n_steps == 0
+        if due:
+            self._consider(trainer, can_wait=True)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save, where validation is the time for it or a step waits for its metric."""
+        if trainer.sanity_checking or not self._fitting:
+            return
+        self._validated = True
+        if self._waiting or (self._epoch_counts(trainer) and not self._saves_at_epoch_end(trainer)):
+            self._consider(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+        """Save, where the end of an epoch is the time for it."""
+        self._check_monitor(trainer)
+        if self._waiting or (self._epoch_counts(trainer) and self._saves_at_epoch_end(trainer)):
+            self._consider(trainer)
+
+    def _epoch_counts(self, trainer: Any) -> bool:
+        every = self._every_n_epochs
+        return every > 0 and (trainer.current_epoch + 1) % every == 0
+
+    def _saves_at_epoch_end(self, trainer: Any) -> bool:
+        if self._save_on_train_epoch_end is not None:
+            return self._save_on_train_epoch_end
+        return validates_once_an_epoch_or_never(trainer)
+
+    def _check_monitor(self, trainer: Any) -> None:
+        """After the first whole epoch a metric that is not there was never logged."""
+        complete = self._validated or not trainer.num_val_batches
+        if self.monitor is None or not complete or trainer.fast_dev_run:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise MisconfigurationException(
+                missing_metric("ModelCheckpoint", self.monitor, trainer.callback_metrics)
+            )
+
+    # ------------------------------------------------------------------ what
+
+    def _consider(self, trainer: Any, can_wait: bool = False) -> None:
+        """Save the present state, if it is new and good enough: rank zero decides for all."""
+        if trainer.fast_dev_run or (trainer.global_step == self._saved_step and not self._waiting):
+            return
+        mine = self._plan(trainer) if trainer.is_global_zero else None
+        plan = Plan(*trainer.strategy.broadcast(mine))
+        self._waiting = can_wait and self.monitor is not None and plan.score is None
+        self._carry_out(trainer, plan)
+
+    def _plan(self, trainer: Any) -> Plan:
+        template = self.filename or names.DEFAULT_TEMPLATE
+        wanted = {*names.fields_of(template), *names.fields_of(self.CHECKPOINT_NAME_LAST)}
+        values = values_of_state(trainer, wanted | {self.monitor or ""})
+        score = None if self.monitor is None else values.get(self.monitor)
+        gone = [path for path in self._top.scores if not os.path.exists(path)]
+        self._top.forget(gone)
+        if self.monitor is None:
+            is_kept = self.save_top_k != 0
+        else:
+            is_kept = score is not None and (self.save_top_k < 0 or self._top.accepts(score))
+        path = last = None
+        if is_kept:
+            # With one file only, the one that goes makes room for the same name.
+            ours = self._top.worst or self._newest if self.save_top_k == 1 else None
+            path = self._free_path(self.format_checkpoint_name(values, template), ours)
+        if self.save_last:
+            name = self.format_checkpoint_name(values, self.CHECKPOINT_NAME_LAST, prefix="")
+            last = self._free_path(name, self.last_model_path)
+        return Plan(score, path, last, gone)
+
+    def format_checkpoint_name(
+        self, values: Mapping[str, float], template: str, prefix: str | None = None
+    ) -> str:
+        """The name of a file, without folder and extension."""
+        prefix = self.prefix if prefix is None else prefix
+        return names.checkpoint_name(template, values, self.auto_insert_metric_name, prefix)
+
+    def _free_path(self, name: str, ours: str | None) -> str:
+        """Where to write: at a path that is `ours` or nobody's."""
+        version = 0
+        while True:
+            file = names.numbered(name, version) + self.FILE_EXTENSION
+            path = os.path.join(self.dirpath or "", file)
+            if path == ours or not self._counts_versions or not os.path.exists(path):
+                return path
+            version += 1
+
+    def _carry_out(self, trainer: Any, plan: Plan) -> None:
+        self._top.forget(plan.gone)
+        if plan.score is not None:
+            self.current_score = _score(plan.score)
+        if plan.path is None and plan.last is None:
+            return
+        # The state goes first: what is saved must know of the file that it is saved in.
+        outdated = self._take_in(plan)
+        self._saved_step = trainer.global_step
+        for path in (plan.path, plan.last):
+            if path is not None:
+                trainer.save_checkpoint(path, self.save_weights_only)
+        if trainer.is_global_zero:
+            for path in outdated:
+                self._remove(path)
+        if self.verbose:
+            kept = plan.path or "not among the best"
+            rank_zero_info(f"ModelCheckpoint: step {trainer.global_step}: {kept}")
+
+    def _take_in(self, plan: Plan) -> list[str]:
+        """Remember the files of a plan; returns those that they take the place of."""
+        outdated = []
+        if plan.path is not None:
+            if self.monitor is None and self.save_top_k == 1:
+                outdated.append(self._newest)
+            elif plan.score is not None and not math.isnan(plan.score):
+                outdated += self._top.add(plan.path, plan.score)
+            self._newest = plan.path
+        if plan.last is not None:
+            outdated.append(self.last_model_path)
+            self.last_model_path = plan.last
+        return [path for path in outdated if path not in ("", plan.path, plan.last)]
+
+    def _remove(self, path: str) -> None:
+        """Delete a file of ours; one in another folder belongs to the run we came from."""
+        if self.dirpath is not None and path.startswith(self.dirpath + os.sep):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+
+
+def _score(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)

@@ -1,0 +1,249 @@
+"""Progress for a person: one moving line on a terminal, one line an epoch anywhere else."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, TextIO
+
+import torch
+
+from engine.callbacks.attach import attach
+from engine.callbacks.base import Callback
+from engine.callbacks.lagged import LaggedValues
+
+CLEAR = "\r\x1b[K"
+BAR_WIDTH = 20
+
+
+class ProgressBar(Callback):
+    """Shows on rank zero how far the run is.
+
+    It looks at most every `refresh_rate` batches and every `refresh_s` seconds, and takes what is
+    on the CPU already: within an epoch it never waits for the device. Override `get_metrics` to
+    show other values.
+    """
+
+    monitor = None  # it shows metrics, so its turn comes after the module's own hooks
+
+    def __init__(
+        self,
+        refresh_rate: int = 1,
+        process_position: int = 0,
+        refresh_s: float = 0.1,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.refresh_rate = refresh_rate
+        self.process_position = process_position
+        self._refresh_s = refresh_s
+        self._stream = stream
+        self._enabled = refresh_rate > 0
+        self._values = LaggedValues()
+        self._in_fit = False
+        self._line = ""
+        self._began = 0.0
+        self._due = math.inf  # the time of the next look; stays infinite on other ranks
+        self._first_batch: int | None = None
+        self._eval_batches = 0
+        if is_terminal(self._out) and self._enabled:
+            for kind in ("train", "validation", "test", "predict"):
+                attach(self, f"on_{kind}_batch_end", getattr(self, f"_after_{kind}_batch"))
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is shown."""
+        return self._enabled
+
+    def enable(self) -> None:
+        """Show progress, from the next epoch on."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Show nothing."""
+        self._enabled = False
+        self._due = math.inf
+
+    def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+        """The values to show, by name: numbers, tensors or text."""
+        return dict(trainer.progress_bar_metrics)
+
+    def print(self, *values: Any, sep: str = " ", end: str = "\n") -> None:
+        """Print above the moving line."""
+        line = self._line
+        self._erase()
+        self._out.write(sep.join(str(value) for value in values) + end)
+        if line:
+            self._draw(line)
+        self._out.flush()
+
+    # ------------------------------------------------------------------ training
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The training begins."""
+        self._in_fit = True
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """An epoch begins."""
+        self._begin(trainer)
+
+    def _after_train_batch(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        now = perf_counter()
+        if now < self._due or (batch_idx + 1) % self.refresh_rate:
+            return
+        values = self._values.read(self.get_metrics(trainer, pl_module))
+        self._move(now, epoch_of(trainer), batch_idx, trainer.num_training_batches, values)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+        """One line of every epoch remains."""
+        # Its metrics are reduced by now. A run that picked none for the bar shows all it has.
+        shown = self.get_metrics(trainer, pl_module) or dict(trainer.callback_metrics)
+        self._conclude(trainer, epoch_of(trainer), trainer.num_training_batches, shown)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """The training has ended."""
+        self._in_fit = False
+        self._erase()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """What is printed next must not stand behind half a line."""
+        self._in_fit = False
+        if self._line:
+            self._line = ""
+            self._out.write("\n")
+
+    # ------------------------------------------------------------------ the other loops
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Validation begins; within an epoch it takes part in the epoch's time."""
+        self._begin_eval(trainer)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Test begins."""
+        self._begin_eval(trainer)
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """Prediction begins."""
+        self._begin_eval(trainer)
+
+    def _after_validation_batch(self, trainer: Any, *_: Any) -> None:
+        self._after_eval_batch("validate", trainer.num_val_batches)
+
+    def _after_test_batch(self, trainer: Any, *_: Any) -> None:
+        self._after_eval_batch("test", trainer.num_test_batches)
+
+    def _after_predict_batch(self, trainer: Any, *_: Any) -> None:
+        self._after_eval_batch("predict", trainer.num_predict_batches)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Validation has ended; within an epoch the epoch's line says it."""
+        self._end_eval(trainer, "validate", trainer.num_val_batches)
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """Test has ended."""
+        self._end_eval(trainer, "test", trainer.num_test_batches)
+
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        """Prediction has ended."""
+        self._end_eval(trainer, "predict", trainer.num_predict_batches)
+
+    def _begin_eval(self, trainer: Any) -> None:
+        self._eval_batches = 0
+        if not self._in_fit and not trainer.sanity_checking:
+            self._begin(trainer)
+
+    def _after_eval_batch(self, what: str, batches: Any) -> None:
+        self._eval_batches += 1
+        now = perf_counter()
+        if now >= self._due and self._eval_batches % self.refresh_rate == 0:
+            self._move(now, what, self._eval_batches - 1, batches, {})
+
+    def _end_eval(self, trainer: Any, what: str, batches: Any) -> None:
+        if not self._in_fit and not trainer.sanity_checking:
+            self._conclude(trainer, what, batches, {})
+
+    # ------------------------------------------------------------------ writing
+
+    @property
+    def _out(self) -> TextIO:
+        return self._stream or sys.stderr  # looked up late: tests and notebooks replace it
+
+    def _begin(self, trainer: Any) -> None:
+        self._first_batch = None
+        self._began = perf_counter()
+        shows = self._enabled and trainer.is_global_zero
+        self._due = self._began + self._refresh_s if shows else math.inf
+
+    def _move(
+        self, now: float, what: str, batch_idx: int, batches: Any, values: Mapping[str, Any]
+    ) -> None:
+        self._due = now + self._refresh_s
+        if self._first_batch is None or batch_idx < self._first_batch:
+            self._first_batch, self._began_moving = batch_idx, now
+        done, total = batch_idx + 1, total_of(batches)
+        parts = [what, f"{done}"]
+        if total:
+            filled = min(BAR_WIDTH, BAR_WIDTH * done // total)
+            parts[1:] = [f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]", f"{done}/{total}"]
+        if now > self._began_moving:
+            speed = (batch_idx - self._first_batch) / (now - self._began_moving)
+            parts.append(f"{speed:.1f} batches/s")
+        self._draw("  ".join([*parts, text_of(values)]).rstrip())
+
+    def _conclude(self, trainer: Any, what: str, batches: Any, values: Mapping[str, Any]) -> None:
+        if not (self._enabled and trainer.is_global_zero):
+            return
+        total = total_of(batches)
+        parts = [what, f"{total} batches"] if total else [what]
+        seconds = f"{perf_counter() - self._began:.1f} s"
+        self._erase()
+        self._out.write("  ".join([*parts, seconds, text_of(values)]).rstrip() + "\n")
+        self._out.flush()
+
+    def _draw(self, line: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self._line = line[:width]
+        self._out.write(CLEAR + self._line)
+        self._out.flush()
+
+    def _erase(self) -> None:
+        if self._line:
+            self._line = ""
+            self._out.write(CLEAR)
+
+
+TQDMProgressBar = RichProgressBar = ProgressBar
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a line on this stream can be drawn over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def epoch_of(trainer: Any) -> str:
+    """`epoch 3/10`, counted from one as people do."""
+    last = trainer.max_epochs
+    total = f"/{last}" if last is not None and last > 0 else ""
+    return f"epoch {trainer.current_epoch + 1}{total}"
+
+
+def total_of(batches: Any) -> int | None:
+    """The number of batches of all loaders; None where a loader has no length."""
+    count = sum(batches) if isinstance(batches, (list, tuple)) else batches
+    return int(count) if count is not None and math.isfinite(count) else None
+
+
+def text_of(values: Mapping[str, Any]) -> str:
+    """`train_loss=0.21 val_acc=0.97`."""
+    return " ".join(f"{name}={_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
