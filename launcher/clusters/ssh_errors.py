@@ -1,0 +1,187 @@
+"""What can go wrong on the way to an SSH host, in one clear line each, with what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import socket
+from collections.abc import Sequence
+
+from launcher.clusters.base import NodeError
+from launcher.clusters.ssh_target import SshTarget
+from launcher.job import Node
+
+
+class SshProblem(Exception):
+    """Why a machine on the way could not be used; which node it was for is told later."""
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.advice = problem, advice
+
+    def at_jump_host(self, name: str) -> SshProblem:
+        """The same, met on the way."""
+        return SshProblem(f"jump host {name}: {self.problem}", self.advice)
+
+
+def not_reached(target: SshTarget, error: OSError | UnicodeError, timeout_s: float) -> SshProblem:
+    """No connection to the machine's port."""
+    where = f"{target.host} port {target.port}"
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return SshProblem(
+            f"unknown host name {target.host!r}",
+            "check the spelling, DNS and /etc/hosts, or give its address in the cluster file",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return SshProblem(
+            f"connection refused by {where}",
+            "is sshd running there, and on that port? Another one is given as host:PORT, "
+            "or by `port:` in the cluster file",
+        )
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return SshProblem(
+            f"no answer from {where} within {timeout_s:g} s",
+            "is it switched on, in this network, and not behind a firewall? "
+            "To wait longer: `ssh: {connect_timeout: SECONDS}`",
+        )
+    return SshProblem(
+        f"{where} is unreachable: {error.strerror or error}",
+        "is it switched on, and in this network?",
+    )
+
+
+def not_reached_from_jump(jump: SshTarget, target: SshTarget, reason: str) -> SshProblem:
+    """The jump host could be used, but it can't get to the next machine."""
+    return SshProblem(
+        f"jump host {jump.name} can't reach {target.host} port {target.port}: {reason}",
+        "names are looked up on the jump host; does `ssh` from there get through?",
+    )
+
+
+def jump_forbidden(jump: SshTarget) -> SshProblem:
+    """The jump host lets people in, but not through."""
+    return SshProblem(
+        f"jump host {jump.name} forbids going on from there",
+        "it needs `AllowTcpForwarding yes` in its sshd_config",
+    )
+
+
+def proxy_command_failed(command: str, code: int, said: Sequence[str]) -> SshProblem:
+    """The program that should lead to the machine ended."""
+    return SshProblem(
+        f"the ProxyCommand {command!r} ended with {code}" + "".join(f": {line}" for line in said),
+        "try that command by itself",
+    )
+
+
+def no_handshake(target: SshTarget, reason: str, tries: int = 1) -> SshProblem:
+    """Something accepted the connection, and then no SSH session came about."""
+    return SshProblem(
+        f"{target.host} port {target.port} accepts connections, but the SSH handshake failed"
+        + (f" ({tries} times)" if tries > 1 else "")
+        + f": {reason}",
+        "is it an SSH server? It may allow fewer connections at once (MaxStartups), or bar you",
+    )
+
+
+def unknown_host_key(target: SshTarget, key_type: str, fingerprint: str) -> SshProblem:
+    """Nobody vouched for this machine's key."""
+    return SshProblem(
+        f"unknown host key of {target.key_name}: {key_type} {fingerprint}",
+        "compare it on that machine: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub; if it is the "
+        f"same, run: {_learn(target)}",
+    )
+
+
+def changed_host_key(
+    target: SshTarget, key_type: str, fingerprint: str, known: tuple[str, int]
+) -> SshProblem:
+    """Another key than before: a reinstalled machine, or another one in its place."""
+    file, line = known
+    forget = ["ssh-keygen", "-R", target.key_name]
+    if os.path.abspath(file) != os.path.expanduser("~/.ssh/known_hosts"):
+        forget += ["-f", file]
+    return SshProblem(
+        f"host key of {target.key_name} has changed: it is now {key_type} {fingerprint}, "
+        f"and {file} line {line} has another one",
+        "this may be another machine in its place. If you know why it changed, "
+        f"run: {shlex.join(forget)} && {_learn(target)}",
+    )
+
+
+def revoked_host_key(target: SshTarget, fingerprint: str, known: tuple[str, int]) -> SshProblem:
+    """A key that known_hosts marks as stolen."""
+    return SshProblem(
+        f"host key {fingerprint} of {target.key_name} is revoked in {known[0]} line {known[1]}",
+        "give that machine a new host key",
+    )
+
+
+def refused_login(
+    target: SshTarget, tried: Sequence[str], encrypted: Sequence[str], accepted: Sequence[str]
+) -> SshProblem:
+    """The machine let none of the keys in."""
+    if encrypted:
+        tells = f"and none of the other keys was accepted ({', '.join(tried)})" if tried else ""
+        return SshProblem(
+            f"the key {encrypted[0]} is encrypted and no ssh-agent holds it {tells}".rstrip(),
+            f"run: ssh-add {shlex.quote(encrypted[0])}   (first: eval $(ssh-agent))",
+        )
+    if not tried:
+        return SshProblem(
+            f"no key to log in with as user {target.user!r}",
+            f"make one with ssh-keygen, then: {_copy_id(target)}; "
+            "or name one by `ssh: {identity_file: ...}`",
+        )
+    if accepted and "publickey" not in accepted:
+        return SshProblem(
+            f"it takes no keys for user {target.user!r}, only: {', '.join(accepted)}",
+            "allow PubkeyAuthentication in its sshd_config",
+        )
+    return SshProblem(
+        f"user {target.user!r} was refused with the keys tried: {', '.join(tried)}",
+        f"is the user name right (user@host, or `user:` in the cluster file)? To let a key in: "
+        f"{_copy_id(target)}",
+    )
+
+
+def explain_exit(node: Node, code: int | None, stderr_text: str) -> NodeError | None:
+    """Why the program that was to be started never ran, if that is what ``code`` says."""
+    said = stderr_text.strip().splitlines()[-1:] or [""]
+    if code == 127:
+        return NodeError(
+            node.name,
+            f"no python at {node.python!r}" + (f": {said[0]}" if said[0] else ""),
+            "give the path of a Python with torch there by `python:` in the cluster file",
+        )
+    if code == 126:
+        return NodeError(
+            node.name,
+            f"{node.python!r} can't be run" + (f": {said[0]}" if said[0] else ""),
+            "is it a program for that machine, and may this user run it?",
+        )
+    return None
+
+
+def _learn(target: SshTarget) -> str:
+    """The command that puts the machine's key into the file where it is looked up."""
+    usable = [file for file in target.known_hosts if file != "/dev/null"]
+    file = usable[0] if usable else "~/.ssh/known_hosts"
+    if not target.is_direct or target.key_name.startswith("[") != (target.port != 22):
+        # ssh-keyscan knows no jump hosts and no HostKeyAlias; ssh asks, and writes.
+        return f"ssh -o UserKnownHostsFile={_quoted(file)} {shlex.quote(target.name)} true"
+    port = f"-p {target.port} " if target.port != 22 else ""
+    return f"ssh-keyscan {port}-H {shlex.quote(target.host)} >> {_quoted(file)}"
+
+
+def _quoted(file: str) -> str:
+    """``file`` for a shell, in its short form."""
+    home = os.path.expanduser("~/")
+    short = "~/" + file[len(home) :] if file.startswith(home) else file
+    return short if shlex.quote(short[2:]) == short[2:] and short[:2] == "~/" else shlex.quote(file)
+
+
+def _copy_id(target: SshTarget) -> str:
+    port = f"-p {target.port} " if target.port != 22 else ""
+    return f"ssh-copy-id {port}{shlex.quote(f'{target.user}@{target.host}')}"
