@@ -1,8 +1,10 @@
-"""File names of checkpoints, made from a template and metrics: pure."""
+"""Files of checkpoints: their names, made from a template and metrics, and their places."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
 from collections.abc import Mapping
 
@@ -49,3 +51,20 @@ def _formatted(value: float, spec: str) -> str:
 def numbered(name: str, version: int) -> str:
     """The name for the n-th file that would be called so: `a`, `a-v1`, `a-v2`."""
     return f"{name}-v{version}" if version else name
+
+
+def free_path(path: str, ours: str | None, suffix: str = SUFFIX) -> str:
+    """Where to write what should be at `path`: there, if it is `ours` or nobody's."""
+    version = 0
+    while True:
+        candidate = numbered(path, version) + suffix
+        if candidate == ours or not os.path.exists(candidate):
+            return candidate
+        version += 1
+
+
+def remove_within(folder: str, path: str) -> None:
+    """Delete a file below `folder`; one elsewhere belongs to the run that this one came from."""
+    if folder and path.startswith(folder + os.sep):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.callbacks.base import Callback
-from engine.callbacks.monitored import is_fresh, missing_metric, validates_once_an_epoch_or_never
+from engine.callbacks.monitored import missing_metric, validates_once_an_epoch_or_never
 from engine.callbacks.top_k import MODES
 from engine.distributed import rank_zero_info
 
@@ -80,6 +80,7 @@ class EarlyStopping(Callback):
         self.stopped_epoch = 0
         self.stopping_reason: str | None = None
         self._check_on_train_epoch_end = check_on_train_epoch_end
+        self._looked_at: Any = None
         self._rule = Patience(
             patience, min_delta, mode, check_finite, stopping_threshold, divergence_threshold
         )
@@ -152,9 +153,11 @@ class EarlyStopping(Callback):
                     missing_metric("EarlyStopping", self.monitor, trainer.callback_metrics)
                 )
             return
-        if not is_fresh(trainer, self.monitor):
+        value = trainer.callback_metrics[self.monitor]
+        if value is self._looked_at:
             return
-        reason = self._rule.reason_to_stop(float(trainer.callback_metrics[self.monitor]))
+        self._looked_at = value
+        reason = self._rule.reason_to_stop(float(value))
         if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
             trainer.should_stop = True
             self.stopped_epoch = trainer.current_epoch

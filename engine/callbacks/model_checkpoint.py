@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.callbacks.every import Every
 from engine.callbacks.monitored import (
+    Freshness,
     missing_metric,
     validates_once_an_epoch_or_never,
-    values_of_state,
 )
 from engine.callbacks.top_k import TopK
 from engine.distributed import rank_zero_info
@@ -75,7 +74,7 @@ class ModelCheckpoint(Callback):
         if monitor is None and save_top_k not in (-1, 0, 1):
             raise ValueError(f"save_top_k={save_top_k} needs a monitor that says which are best")
         self.dirpath = None if dirpath is None else os.path.abspath(os.path.expanduser(dirpath))
-        self.filename = filename
+        self.filename = filename or names.DEFAULT_TEMPLATE
         self.monitor = monitor
         self.verbose = verbose
         self.save_last = bool(save_last)
@@ -92,6 +91,8 @@ class ModelCheckpoint(Callback):
         self._counts_versions = enable_version_counter
         self._dirpath_was_given = dirpath is not None
         self._top = TopK(save_top_k, mode)
+        shown = [*names.fields_of(self.filename), *names.fields_of(self.CHECKPOINT_NAME_LAST)]
+        self._freshness = Freshness([monitor, *shown] if monitor else shown)
         self._newest = ""  # stands in for the best where there is no monitor
         self._fitting = False
         self._waiting = False  # a step asked for a save that its metric was not there for
@@ -189,12 +190,19 @@ class ModelCheckpoint(Callback):
         if trainer.sanity_checking or not self._fitting:
             return
         self._validated = True
+        self._freshness.look(trainer.callback_metrics, trainer.global_step)
         if self._waiting or (self._epoch_counts(trainer) and not self._saves_at_epoch_end(trainer)):
             self._consider(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
         """Save, where the end of an epoch is the time for it."""
-        self._check_monitor(trainer)
+        metrics = trainer.callback_metrics
+        complete = self._validated or not sum(trainer.num_val_batches)
+        if self.monitor and complete and self.monitor not in metrics and not trainer.fast_dev_run:
+            raise MisconfigurationException(
+                missing_metric("ModelCheckpoint", self.monitor, metrics)
+            )
+        self._freshness.look(metrics, trainer.global_step)
         if self._waiting or (self._epoch_counts(trainer) and self._saves_at_epoch_end(trainer)):
             self._consider(trainer)
 
@@ -207,31 +215,21 @@ class ModelCheckpoint(Callback):
             return self._save_on_train_epoch_end
         return validates_once_an_epoch_or_never(trainer)
 
-    def _check_monitor(self, trainer: Any) -> None:
-        """After the first whole epoch a metric that is not there was never logged."""
-        complete = self._validated or not trainer.num_val_batches
-        if self.monitor is None or not complete or trainer.fast_dev_run:
-            return
-        if self.monitor not in trainer.callback_metrics:
-            raise MisconfigurationException(
-                missing_metric("ModelCheckpoint", self.monitor, trainer.callback_metrics)
-            )
-
     # ------------------------------------------------------------------ what
 
     def _consider(self, trainer: Any, can_wait: bool = False) -> None:
         """Save the present state, if it is new and good enough: rank zero decides for all."""
         if trainer.fast_dev_run or (trainer.global_step == self._saved_step and not self._waiting):
             return
+        self._freshness.look(trainer.callback_metrics, trainer.global_step)
         mine = self._plan(trainer) if trainer.is_global_zero else None
         plan = Plan(*trainer.strategy.broadcast(mine))
         self._waiting = can_wait and self.monitor is not None and plan.score is None
         self._carry_out(trainer, plan)
 
     def _plan(self, trainer: Any) -> Plan:
-        template = self.filename or names.DEFAULT_TEMPLATE
-        wanted = {*names.fields_of(template), *names.fields_of(self.CHECKPOINT_NAME_LAST)}
-        values = values_of_state(trainer, wanted | {self.monitor or ""})
+        values = self._freshness.values(trainer.global_step)
+        values.update(epoch=trainer.current_epoch, step=trainer.global_step)
         score = None if self.monitor is None else values.get(self.monitor)
         gone = [path for path in self._top.scores if not os.path.exists(path)]
         self._top.forget(gone)
@@ -243,7 +241,7 @@ class ModelCheckpoint(Callback):
         if is_kept:
             # With one file only, the one that goes makes room for the same name.
             ours = self._top.worst or self._newest if self.save_top_k == 1 else None
-            path = self._free_path(self.format_checkpoint_name(values, template), ours)
+            path = self._free_path(self.format_checkpoint_name(values, self.filename), ours)
         if self.save_last:
             name = self.format_checkpoint_name(values, self.CHECKPOINT_NAME_LAST, prefix="")
             last = self._free_path(name, self.last_model_path)
@@ -257,14 +255,10 @@ class ModelCheckpoint(Callback):
         return names.checkpoint_name(template, values, self.auto_insert_metric_name, prefix)
 
     def _free_path(self, name: str, ours: str | None) -> str:
-        """Where to write: at a path that is `ours` or nobody's."""
-        version = 0
-        while True:
-            file = names.numbered(name, version) + self.FILE_EXTENSION
-            path = os.path.join(self.dirpath or "", file)
-            if path == ours or not self._counts_versions or not os.path.exists(path):
-                return path
-            version += 1
+        path = os.path.join(self.dirpath or "", name)
+        if not self._counts_versions:
+            return path + self.FILE_EXTENSION
+        return names.free_path(path, ours, self.FILE_EXTENSION)
 
     def _carry_out(self, trainer: Any, plan: Plan) -> None:
         self._top.forget(plan.gone)
@@ -280,7 +274,7 @@ class ModelCheckpoint(Callback):
                 trainer.save_checkpoint(path, self.save_weights_only)
         if trainer.is_global_zero:
             for path in outdated:
-                self._remove(path)
+                names.remove_within(self.dirpath or "", path)
         if self.verbose:
             kept = plan.path or "not among the best"
             rank_zero_info(f"ModelCheckpoint: step {trainer.global_step}: {kept}")
@@ -298,12 +292,6 @@ class ModelCheckpoint(Callback):
             outdated.append(self.last_model_path)
             self.last_model_path = plan.last
         return [path for path in outdated if path not in ("", plan.path, plan.last)]
-
-    def _remove(self, path: str) -> None:
-        """Delete a file of ours; one in another folder belongs to the run we came from."""
-        if self.dirpath is not None and path.startswith(self.dirpath + os.sep):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
 
 
 def _score(value: float) -> torch.Tensor:

@@ -7,18 +7,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def is_fresh(trainer: Any, name: str) -> bool:
-    """Whether the metric was computed from the present weights, and not at an earlier step."""
-    return bool(trainer.metric_step(name) == trainer.global_step)
+class Freshness:
+    """Knows at which step each of some metrics got the value that it has.
 
+    Whoever logs anew puts a new object in the place of the old one, so looking after each
+    validation, each epoch and when asked is enough: nothing has to be noted step by step.
+    """
 
-def values_of_state(trainer: Any, names: Iterable[str]) -> dict[str, float]:
-    """The present state's values among `names`, as plain numbers, with epoch and step."""
-    metrics = trainer.callback_metrics
-    values = {
-        name: float(metrics[name]) for name in names if name in metrics and is_fresh(trainer, name)
-    }
-    return {**values, "epoch": trainer.current_epoch, "step": trainer.global_step}
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = set(names)
+        self._values: dict[str, Any] = {}
+        self._steps: dict[str, int] = {}
+
+    def look(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Note which values are new."""
+        for name in self._names:
+            value = metrics.get(name)
+            if value is not None and value is not self._values.get(name):
+                self._values[name] = value
+                self._steps[name] = step
+
+    def values(self, step: int) -> dict[str, float]:
+        """The values that were computed at `step`, as plain numbers."""
+        fresh = [name for name in self._names if self._steps.get(name) == step]
+        return {name: float(self._values[name]) for name in fresh}
 
 
 def missing_metric(who: str, monitor: str, metrics: Mapping[str, Any]) -> str:
@@ -31,6 +43,6 @@ def missing_metric(who: str, monitor: str, metrics: Mapping[str, Any]) -> str:
 
 def validates_once_an_epoch_or_never(trainer: Any) -> bool:
     """Whether the end of a training epoch is also the moment when all its metrics are there."""
-    if not trainer.num_val_batches:
+    if not trainer.num_val_batches or not sum(trainer.num_val_batches):
         return True
     return bool(trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0)
