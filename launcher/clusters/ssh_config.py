@@ -20,6 +20,11 @@ _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 _MAX_INCLUDES = 16  # as deep as OpenSSH follows them
 _FIRST_WORDS = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
+_JUMP = re.compile(
+    r"\[(.+)\](?::(\d+))?"  # [address] or [address]:port
+    r"|([^:]+)(?::(\d+))?"  # name or name:port
+    r"|([^\[\]:]*:[^\[\]:]*:[^\[\]]*)"  # an IPv6 address, which has two colons at least
+)
 # The rest of these lines is a program's, "#" and all.
 _TAKES_ALL = {"proxycommand", "localcommand", "remotecommand", "knownhostscommand", "match"}
 
@@ -97,7 +102,7 @@ def parse_jump(word: str) -> tuple[str | None, str, int | None]:
     """Take ``[user@]host[:port]`` apart; an IPv6 address with a port is in brackets."""
     word = word.removeprefix("ssh://").rstrip("/")
     user, _, rest = word.rpartition("@")
-    found = re.fullmatch(r"\[(.+)\](?::(\d+))?|([^:]+)(?::(\d+))?|([^\[\]]+)", rest)
+    found = _JUMP.fullmatch(rest)
     if found is None:
         raise SshProblem(
             f"{word!r} is no jump host", "write it as [user@]host[:port], several with commas"

@@ -51,11 +51,12 @@ def not_reached(target: SshTarget, error: OSError | UnicodeError, timeout_s: flo
     )
 
 
-def not_reached_from_jump(jump: SshTarget, target: SshTarget, reason: str) -> SshProblem:
+def not_reached_from_jump(jump: SshTarget, target: SshTarget, reason: str = "") -> SshProblem:
     """The jump host could be used, but it can't get to the next machine."""
     return SshProblem(
-        f"jump host {jump.name} can't reach {target.host} port {target.port}: {reason}",
-        "names are looked up on the jump host; does `ssh` from there get through?",
+        f"jump host {jump.name} can't connect to {target.host} port {target.port}"
+        + (f": {reason}" if reason else ""),
+        f"is that name known on {jump.name}, is the machine on, and is sshd on that port?",
     )
 
 

@@ -60,7 +60,7 @@ def tunnel(session: Session, jump: SshTarget, target: SshTarget, timeout_s: floa
     except paramiko.ChannelException as error:
         if error.code == _FORBIDDEN:
             raise ssh_errors.jump_forbidden(jump) from error
-        raise ssh_errors.not_reached_from_jump(jump, target, error.text) from error
+        raise ssh_errors.not_reached_from_jump(jump, target) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         reason = str(error) if session.is_active() else "the connection to it broke"
         if "imeout" in reason:
@@ -102,8 +102,13 @@ def proxied(command: str) -> Wire:
 
 
 def in_background(action: Callable[[], object]) -> None:
-    """Do something that may have to wait for a cable."""
-    threading.Thread(target=action, daemon=True).start()
+    """Do something that may have to wait for a cable, and whose failure is no news."""
+
+    def act() -> None:
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            action()
+
+    threading.Thread(target=act, daemon=True).start()
 
 
 def _cut(end: socket.socket) -> None:

@@ -1,6 +1,8 @@
 """Real hosts for the tests marked ``hosts``; where they can't be had, the reason is told."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,37 @@ def testbed(_session_testbed: Testbed) -> Iterator[Testbed]:
 def _left_over(testbed: Testbed) -> list[tuple[str, HostProcess]]:
     hosts = [f"host{number}" for number in range(NUM_HOSTS + 1)]
     return [(host, process) for host in hosts for process in testbed.processes(host)]
+
+
+@pytest.fixture
+def ssh_folder(testbed: Testbed) -> Iterator[Path]:
+    """The login user's ~/.ssh, from outside; afterwards it is as before."""
+    folder = testbed.path("host0") / "root/.ssh"
+    before = {path.name: (path.stat().st_mode, path.read_bytes()) for path in folder.iterdir()}
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    for name, (mode, content) in before.items():
+        (folder / name).touch(mode)
+        (folder / name).write_bytes(content)
+
+
+@pytest.fixture
+def sshd(testbed: Testbed) -> Iterator[Callable[..., None]]:
+    """Start further sshds with options of their own, as ``sshd(host, port, *options)``."""
+    started = []
+
+    def start(host: str, port: int, *options: str) -> None:
+        words = [word for option in options for word in ("-o", option)]
+        argv = ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), *words]
+        process = testbed.run(host, argv, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stderr is not None
+        while "Server listening" not in (line := process.stderr.readline()):
+            assert line, "sshd ended"
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+        process.stderr.close()

@@ -138,7 +138,10 @@ def _write_files(number: int, spec: dict[str, Any], keys: dict[str, str]) -> Non
     _write("/etc/hosts", "\n".join(lines) + "\n")
     _write("/etc/resolv.conf", "")
     _write("/etc/ssh/sshd_config", _SSHD_CONFIG + _penalties())
+    for path in Path("/etc/ssh").glob("ssh_host_*"):
+        path.unlink()  # the machine's own
     _write("/etc/ssh/ssh_host_ed25519_key", keys[name], mode=0o600)
+    _write("/etc/ssh/ssh_host_ed25519_key.pub", keys[f"{name}.pub"])
     _write("/etc/ssh/ssh_known_hosts", "")
     _write_user("/root", 0, keys, numbers)
     with open("/etc/passwd", "a") as passwd:
