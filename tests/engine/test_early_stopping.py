@@ -3,7 +3,9 @@
 import math
 
 import pytest
+from scripted import Scripted, trainer_for
 
+from engine.callbacks import EarlyStopping
 from engine.callbacks.early_stopping import Patience
 
 
@@ -50,3 +52,101 @@ def test_thresholds():
     assert stops_after(Patience(mode="max", stopping_threshold=0.9), [0.5, 0.95]) == 2
     assert stops_after(Patience(divergence_threshold=10.0), [5.0, 9.0, 11.0]) == 3
     assert stops_after(Patience(mode="max", divergence_threshold=0.1), [0.5, 0.05]) == 2
+
+
+# ------------------------------------------------------------------ in a real training
+
+
+def epochs_until_it_stops(folder, callback, scores, name="early_stop_on", **options) -> int:
+    trainer = trainer_for(folder, callback, **{"max_epochs": len(scores), **options})
+    trainer.fit(Scripted(scores, name=name))
+    return trainer.current_epoch
+
+
+def test_the_defaults(tmp_path):
+    """It watches early_stop_on, smaller is better, and stops after 3 validations in vain."""
+    stopping = EarlyStopping()
+    defaults = ("early_stop_on", 0.0, 3, "min")
+    assert (stopping.monitor, stopping.min_delta, stopping.patience, stopping.mode) == defaults
+
+    assert epochs_until_it_stops(tmp_path, stopping, [5.0, 4, 4, 4, 4, 3, 2]) == 5
+    assert stopping.stopped_epoch == 4
+    assert stopping.wait_count == 3
+    assert stopping.best_score == 4
+
+
+def test_the_monitor_can_be_the_first_argument(tmp_path):
+    """EarlyStopping('val_loss'), as in the tutorials."""
+    stopping = EarlyStopping("val_loss", patience=1)
+
+    assert epochs_until_it_stops(tmp_path, stopping, [1.0, 2, 3], "val_loss") == 2
+
+
+def test_patience_counts_validations_and_not_epochs(tmp_path):
+    """With validation every second epoch, two epochs cost one unit of patience."""
+    for options in ({}, {"check_on_train_epoch_end": True}):
+        stopping = EarlyStopping(patience=2, **options)
+        epochs = epochs_until_it_stops(
+            tmp_path, stopping, [1.0] * 9, max_epochs=18, check_val_every_n_epoch=2
+        )
+        assert epochs == 6
+
+
+def test_validations_within_an_epoch_count(tmp_path):
+    """With val_check_interval=0.5 the training ends in the middle of an epoch."""
+    stopping = EarlyStopping(patience=2)
+    trainer = trainer_for(tmp_path, stopping, max_epochs=9, val_check_interval=0.5)
+    trainer.fit(Scripted([1.0] * 18, name="early_stop_on"))
+
+    assert trainer.global_step == 6
+
+
+def test_a_missing_metric_is_an_error_unless_not_strict(tmp_path):
+    """strict names what was logged; otherwise the training goes on."""
+    with pytest.raises(RuntimeError, match=r"'early_stop_on'.*score, train_loss"):
+        epochs_until_it_stops(tmp_path, EarlyStopping(), [1.0], "score")
+
+    epochs = epochs_until_it_stops(tmp_path, EarlyStopping(strict=False), [1.0, 1.0], "score")
+    assert epochs == 2
+
+
+def test_a_training_metric_without_any_validation(tmp_path):
+    """Where nothing validates, the epochs are checked."""
+    stopping = EarlyStopping("train_loss", patience=1, mode="max")
+    trainer = trainer_for(tmp_path, stopping, max_epochs=9, limit_val_batches=0)
+    trainer.fit(Scripted())
+
+    assert trainer.current_epoch == 2
+
+
+def test_min_epochs_comes_first(tmp_path):
+    """The wish to stop waits for min_epochs."""
+    stopping = EarlyStopping(patience=1)
+
+    assert epochs_until_it_stops(tmp_path, stopping, [1.0] * 9, min_epochs=5) == 5
+
+
+def test_the_count_survives_a_resume(tmp_path):
+    """What was waited before the interruption counts after it."""
+    first = EarlyStopping(patience=3)
+    trainer = trainer_for(tmp_path, first, max_epochs=3)
+    trainer.fit(Scripted([1.0, 1.0, 1.0], name="early_stop_on"))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    second = EarlyStopping(patience=3)
+    resumed = trainer_for(tmp_path, second, max_epochs=9)
+    resumed.fit(Scripted([1.0] * 9, name="early_stop_on"), ckpt_path=str(tmp_path / "a.ckpt"))
+
+    assert resumed.current_epoch == 4
+
+
+def test_it_says_why(tmp_path, capsys):
+    """verbose=True writes the reason."""
+    epochs_until_it_stops(tmp_path, EarlyStopping(patience=1, verbose=True), [1.0, 2.0])
+
+    assert "early_stop_on: no better than 1 in 1 checks" in capsys.readouterr().err
+
+
+def test_nothing_is_asked_in_a_trial(tmp_path):
+    """fast_dev_run ends as always, even where the metric is not logged."""
+    epochs_until_it_stops(tmp_path, EarlyStopping(), [], "score", fast_dev_run=True, max_epochs=1)

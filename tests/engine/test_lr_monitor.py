@@ -1,0 +1,102 @@
+"""LearningRateMonitor: the curve of every learning rate, in every logger."""
+
+import pytest
+import torch
+from scripted import Scripted, trainer_for
+
+from engine.callbacks import LearningRateLogger, LearningRateMonitor
+from engine.loggers import MemoryLogger
+
+
+class Halving(Scripted):
+    """The rate halves at every step, or epoch."""
+
+    interval = "step"
+    scheduler_name = None
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=1.0, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        config = {"scheduler": scheduler, "interval": self.interval}
+        if self.scheduler_name:
+            config["name"] = self.scheduler_name
+        return [optimizer], [config]
+
+
+def rates(folder, monitor, model, name, **options) -> list[tuple[int, float]]:
+    logger = MemoryLogger()
+    options = {"max_epochs": 2, "log_every_n_steps": 1, **options}
+    trainer_for(folder, monitor, logger=logger, **options).fit(model)
+    return logger.series(name)
+
+
+def test_by_step(tmp_path):
+    """One value for each step, before the step that uses it."""
+    monitor = LearningRateMonitor(logging_interval="step")
+    series = rates(tmp_path, monitor, Halving(), "lr-SGD")
+
+    assert series == [(step, 0.5**step) for step in range(8)]
+    assert monitor.lrs["lr-SGD"] == [value for _, value in series]
+
+
+def test_by_epoch(tmp_path):
+    """One value for each epoch."""
+    series = rates(tmp_path, LearningRateMonitor("epoch"), Halving(), "lr-SGD")
+
+    assert series == [(0, 1.0), (4, 0.5**4)]
+
+
+@pytest.mark.parametrize(("interval", "count"), [("step", 8), ("epoch", 2)])
+def test_by_default_each_scheduler_has_its_own_interval(tmp_path, interval, count):
+    """None logs as often as the scheduler steps."""
+    model = Halving()
+    model.interval = interval
+
+    assert len(rates(tmp_path, LearningRateMonitor(), model, "lr-SGD")) == count
+
+
+def test_steps_are_logged_as_seldom_as_other_values(tmp_path):
+    """log_every_n_steps holds for the rate, too, and accumulated batches are one step."""
+    monitor = LearningRateMonitor("step")
+    series = rates(tmp_path, monitor, Halving(), "lr-SGD", log_every_n_steps=4)
+    assert len(series) == 2
+
+    monitor = LearningRateMonitor("step")
+    series = rates(tmp_path, monitor, Halving(), "lr-SGD", accumulate_grad_batches=2)
+    assert series == [(step, 0.5**step) for step in range(4)]
+
+
+def test_names(tmp_path):
+    """A configuration's own name, groups of parameters, momentum, no scheduler at all."""
+    model = Halving()
+    model.scheduler_name = "my rate"
+    assert rates(tmp_path, LearningRateMonitor("epoch"), model, "my rate")
+
+    class Groups(Scripted):
+        def configure_optimizers(self):
+            other = torch.nn.Parameter(torch.ones(1))
+            groups = [{"params": [self.weight]}, {"params": [other], "lr": 0.5}]
+            return torch.optim.Adam(groups, lr=0.1)
+
+    logger = MemoryLogger()
+    trainer_for(tmp_path, LearningRateMonitor(log_momentum=True), logger=logger).fit(Groups())
+    logged = {name: value for _, row in logger.rows for name, value in row.items()}
+    assert {name: logged[name] for name in logged if name.startswith("lr-")} == {
+        "lr-Adam/pg1": 0.1,
+        "lr-Adam/pg1-momentum": 0.9,
+        "lr-Adam/pg2": 0.5,
+        "lr-Adam/pg2-momentum": 0.9,
+    }
+
+
+def test_without_a_logger_it_says_so(tmp_path):
+    """One warning, and the training goes on."""
+    with pytest.warns(UserWarning, match="no logger"):
+        trainer_for(tmp_path, LearningRateMonitor()).fit(Halving())
+
+
+def test_other_spellings():
+    """The name of 1.x, and an interval that is none."""
+    assert LearningRateLogger is LearningRateMonitor
+    with pytest.raises(ValueError, match="step"):
+        LearningRateMonitor("batch")

@@ -1,0 +1,225 @@
+"""ProgressBar: one line an epoch, a moving line on a terminal, and almost no cost."""
+
+import io
+import re
+from time import perf_counter
+
+import pytest
+import torch
+from scripted import Scripted, trainer_for
+
+from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgressBar
+from engine.callbacks.base import Callback
+from engine.callbacks.lagged import LaggedValues
+from engine.callbacks.print_table import table_of
+from engine.callbacks.progress import CLEAR, text_of, total_of
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _terminal_type(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def shown(folder, stream, bar=None, model=None, **options) -> str:
+    bar = bar or ProgressBar(stream=stream, refresh_s=0.0)
+    trainer = trainer_for(folder, bar, **{"enable_progress_bar": True, "max_epochs": 2, **options})
+    trainer.fit(model or Scripted([0.5, 0.25]))
+    return stream.getvalue()
+
+
+def test_off_a_terminal_each_epoch_is_one_line(tmp_path):
+    """No bars, no control characters: what a log file can hold."""
+    text = shown(tmp_path, io.StringIO())
+
+    assert re.sub(r"\d+\.\d s", "T s", text).splitlines() == [
+        "epoch 1/2  4 batches  T s  score=0.5 train_loss=0.7",
+        "epoch 2/2  4 batches  T s  score=0.25 train_loss=0.3",
+    ]
+
+
+def test_on_a_terminal_a_line_moves_and_the_epochs_remain(tmp_path):
+    """What stays after all drawing over is the same as off a terminal."""
+    text = shown(tmp_path, Terminal())
+
+    moving = [part for part in text.split(CLEAR) if "batches/s" in part]
+    assert any("epoch 1/2  [##########..........]  2/4" in part for part in moving)
+    assert any("train_loss=" in part for part in moving)
+    assert any(part.startswith("validate") for part in text.split(CLEAR))
+    lines = [line.rsplit("\r\x1b[K", 1)[-1] for line in text.splitlines()]
+    assert [line.split("  ")[0] for line in lines if line] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_it_looks_seldom(tmp_path):
+    """Within refresh_s seconds nothing is drawn, and refresh_rate skips batches."""
+    bar = ProgressBar(stream=Terminal(), refresh_s=1000.0)
+    assert "[#" not in shown(tmp_path, bar._stream, bar)
+
+    bar = ProgressBar(stream=Terminal(), refresh_s=0.0, refresh_rate=4)
+    text = shown(tmp_path, bar._stream, bar, Scripted(batches=16), limit_val_batches=0)
+    assert re.findall(r"(\d+)/16", text) == ["4", "8", "12", "16"] * 2
+
+
+def test_a_run_that_picked_no_metric_for_the_bar_shows_what_it_has(tmp_path):
+    """prog_bar=True is not needed to see how it goes."""
+
+    class Plain(Scripted):
+        def training_step(self, batch, batch_idx):
+            loss = (self.weight * batch).mean()
+            self.log("loss", loss)
+            return loss
+
+    assert "loss=0.7" in shown(tmp_path, io.StringIO(), model=Plain())
+
+
+def test_other_values_can_be_shown(tmp_path):
+    """get_metrics is the place to override."""
+
+    class Mine(ProgressBar):
+        def get_metrics(self, trainer, pl_module):
+            return {"answer": 42, "text": "yes", **super().get_metrics(trainer, pl_module)}
+
+    stream = io.StringIO()
+    assert "answer=42 text=yes score=0.5" in shown(tmp_path, stream, Mine(stream=stream))
+
+
+def test_disabled_it_shows_nothing(tmp_path):
+    """refresh_rate=0 and disable() are silence; enable() ends it."""
+    for disable in (True, False):
+        stream = Terminal()
+        bar = ProgressBar(refresh_rate=1 if disable else 0, stream=stream)
+        if disable:
+            bar.disable()
+        assert shown(tmp_path, stream, bar) == ""
+    bar.enable()
+    assert bar.is_enabled
+
+
+def test_printing_goes_above_the_line(tmp_path):
+    """print() clears the moving line, prints, and draws the line again."""
+
+    class Talk(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 2:
+                bar.print("hello", 1)
+
+    bar = ProgressBar(stream=Terminal(), refresh_s=0.0)
+    trainer_for(tmp_path, bar, Talk(), enable_progress_bar=True).fit(Scripted())
+
+    assert re.search(
+        re.escape(CLEAR) + "hello 1\n" + re.escape(CLEAR) + "epoch 1/1", bar._stream.getvalue()
+    )
+
+
+def test_an_exception_begins_a_line_of_its_own(tmp_path):
+    """A traceback never stands behind half a line."""
+
+    class Breaks(Scripted):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 2:
+                raise RuntimeError("broken")
+            return super().training_step(batch, batch_idx)
+
+    stream = Terminal()
+    with pytest.raises(RuntimeError, match="broken"):
+        shown(tmp_path, stream, model=Breaks())
+
+    assert stream.getvalue().endswith("\n")
+
+
+def test_test_and_validate_have_a_line(tmp_path):
+    """The loops that run by themselves say how long they took."""
+    for method, word in (("validate", "validate"), ("test", "test")):
+        bar = ProgressBar(stream=io.StringIO())
+        trainer = trainer_for(tmp_path, bar, enable_progress_bar=True)
+        getattr(trainer, method)(Scripted([0.5]), verbose=False)
+        assert re.fullmatch(rf"{word}  2 batches  \d+\.\d s\n", bar._stream.getvalue())
+
+
+def test_off_a_terminal_no_hook_runs_at_a_batch():
+    """A hook that is not overridden is never called: the bar costs a batch nothing there."""
+    quiet, moving = ProgressBar(stream=io.StringIO()), ProgressBar(stream=Terminal())
+
+    for name in ("on_train_batch_end", "on_validation_batch_end", "on_train_batch_start"):
+        assert getattr(quiet, name).__func__ is getattr(Callback, name)
+    assert moving.on_train_batch_end.__func__ is not Callback.on_train_batch_end
+
+
+def test_a_subclass_keeps_its_own_hook():
+    """The bar's own hook does not stand in the way of one that a subclass has."""
+
+    class Mine(TQDMProgressBar):
+        def on_train_batch_end(self, *args):
+            return "mine"
+
+    assert Mine(stream=Terminal()).on_train_batch_end() == "mine"
+
+
+def test_a_batch_costs_a_few_microseconds_at_most():
+    """Between two looks a batch costs the reading of a clock, never a conversion or a write."""
+    bar = ProgressBar(stream=Terminal(), refresh_s=1000.0)
+    bar._due = perf_counter() + 1000.0
+    hook = bar.on_train_batch_end
+    best = float("inf")
+    for _ in range(5):
+        start = perf_counter()
+        for index in range(2000):
+            hook(None, None, None, None, index, 0)
+        best = min(best, (perf_counter() - start) / 2000)
+
+    assert best < 5e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_values_on_a_gpu_are_shown_without_waiting():
+    """No call makes the device wait, and a later call shows what an earlier one copied."""
+    values, loss = LaggedValues(), torch.tensor(0.5, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert values.read({"loss": loss, "n": 3}) == {"n": 3}
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+
+    assert values.read({"loss": loss, "n": 4}) == {"loss": 0.5, "n": 4}
+
+
+def test_values_on_the_cpu_are_shown_at_once():
+    """Tensors become numbers; everything else stays."""
+    values = {"a": torch.tensor(0.5), "b": 1, "c": "x"}
+
+    assert LaggedValues().read(values) == {"a": 0.5, "b": 1, "c": "x"}
+
+
+def test_texts():
+    """Numbers of four digits, and totals of several loaders or of none with a length."""
+    values = {"a": 0.123456, "b": 3, "c": "x", "d": torch.tensor(2.0)}
+    assert text_of(values) == "a=0.1235 b=3 c=x d=2"
+    assert total_of(4) == 4
+    assert total_of([2, 3]) == 5
+    assert total_of([2, float("inf")]) is total_of(float("inf")) is total_of(None) is None
+
+
+def test_the_table_of_all_epochs(tmp_path, capsys):
+    """PrintTableMetricsCallback prints a row for each epoch so far, in aligned columns."""
+    assert table_of(
+        [{"b": 1.5, "epoch": 0}, {"a": 0.25, "b": 10.125, "epoch": 1}]
+    ).splitlines() == [
+        "a   │b    │epoch",
+        "────────────────",
+        "    │1.5  │0    ",
+        "0.25│10.12│1    ",
+    ]
+
+    trainer_for(tmp_path, PrintTableMetricsCallback(), max_epochs=2).fit(Scripted([0.5, 0.25]))
+    table = capsys.readouterr().out.splitlines()
+    assert table[-4].replace(" ", "") == "score│train_loss│epoch"
+    assert [line.replace(" ", "") for line in table[-2:]] == ["0.5│0.7│0", "0.25│0.3│1"]
