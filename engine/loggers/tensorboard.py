@@ -49,7 +49,8 @@ class TensorBoardLogger(FolderLogger):
     def _open(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        options = {"log_dir": self.log_dir, **self._writer_options}
+        # A step should not wait for the writer's thread because ten values are in its queue.
+        options = {"log_dir": self.log_dir, "max_queue": 1000, **self._writer_options}
         writer = SummaryWriter(**options)
         if self._unwritten_hparams is not None:
             _write_hparams_summary(writer, *self._unwritten_hparams)
@@ -58,12 +59,16 @@ class TensorBoardLogger(FolderLogger):
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write each value as a scalar; a dict of values becomes one chart with several lines."""
+        if not on_rank_zero():
+            return
+        scalars = {}
         for name, value in self._named(metrics).items():
             if isinstance(value, Mapping):
                 self.experiment.add_scalars(name, dict(value), step)
             else:
-                scalar = value.item() if isinstance(value, torch.Tensor) else value
-                self.experiment.add_scalar(name, scalar, step)
+                scalars[name] = float(value)
+        if scalars:
+            _write_scalars(self.experiment, scalars, step)
 
     def log_hyperparams(
         self, params: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
@@ -104,6 +109,14 @@ class TensorBoardLogger(FolderLogger):
             self._experiment.close()
 
 
+def _write_scalars(writer: Any, scalars: Mapping[str, float], step: int | None) -> None:
+    """Write a row as one event: half the time of an event for each value."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    row = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+    writer._get_file_writer().add_summary(Summary(value=row), step)
+
+
 def _write_hparams_summary(
     writer: Any, params: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> None:
@@ -112,6 +125,6 @@ def _write_hparams_summary(
     if not params and not metrics:
         return
     for summary in hparams(dict(params), dict(metrics)):  # type: ignore[no-untyped-call]
-        writer.file_writer.add_summary(summary)
+        writer._get_file_writer().add_summary(summary)
     for name, value in metrics.items():
         writer.add_scalar(name, value, 0)
