@@ -68,16 +68,19 @@ class Logger:
 
 
 class FolderLogger(Logger):
-    """A logger with a folder for each run: `save_dir/name/version_n`."""
+    """A logger with a folder for each run: `save_dir/name/version_n`.
+
+    Without `save_dir` it writes where the run's other files go.
+    """
 
     def __init__(
         self,
-        save_dir: str | os.PathLike[str],
+        save_dir: str | os.PathLike[str] | None = None,
         name: str | None = "lightning_logs",
         version: int | str | None = None,
         prefix: str = "",
     ) -> None:
-        self._save_dir = os.fspath(save_dir)
+        self._save_dir = None if save_dir is None else os.fspath(save_dir)
         self._name = name or ""
         self._version = version
         self._version_was_given = version is not None
@@ -99,12 +102,12 @@ class FolderLogger(Logger):
     @property
     def save_dir(self) -> str:
         """The folder that all experiments lie in."""
-        return self._save_dir
+        return os.getcwd() if self._save_dir is None else self._save_dir
 
     @property
     def root_dir(self) -> str:
         """The folder that all versions of this experiment lie in."""
-        return os.path.join(self._save_dir, self._name)
+        return os.path.join(self.save_dir, self._name)
 
     @property
     def log_dir(self) -> str:
@@ -120,6 +123,11 @@ class FolderLogger(Logger):
         if self._experiment is None:
             self._experiment = self._open() if on_rank_zero() else Silent()
         return self._experiment
+
+    def place(self, root: str | os.PathLike[str]) -> None:
+        """Write below `root`, unless a `save_dir` was given: the trainer says where its files go."""
+        if self._save_dir is None:
+            self._save_dir = os.fspath(root)
 
     def _open(self) -> Any:
         raise NotImplementedError

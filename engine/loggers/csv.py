@@ -25,7 +25,7 @@ class CSVLogger(FolderLogger):
 
     def __init__(
         self,
-        save_dir: str | os.PathLike[str],
+        save_dir: str | os.PathLike[str] | None = None,
         name: str | None = "lightning_logs",
         version: int | str | None = None,
         prefix: str = "",

@@ -23,7 +23,7 @@ class TensorBoardLogger(FolderLogger):
 
     def __init__(
         self,
-        save_dir: str | os.PathLike[str],
+        save_dir: str | os.PathLike[str] | None = None,
         name: str | None = "lightning_logs",
         version: int | str | None = None,
         log_graph: bool = False,

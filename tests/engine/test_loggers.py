@@ -56,6 +56,18 @@ def test_a_version_is_known_before_anything_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_save_dir_it_goes_where_the_run_is(tmp_path, monkeypatch):
+    """The working folder, or what a trainer says; a folder that was given stays."""
+    monkeypatch.chdir(tmp_path)
+    logger = CSVLogger()
+    assert logger.root_dir == str(tmp_path / "lightning_logs")
+
+    logger.place(tmp_path / "run")
+    assert logger.root_dir == str(tmp_path / "run" / "lightning_logs")
+    logger.place(tmp_path / "other")
+    assert logger.root_dir == str(tmp_path / "run" / "lightning_logs")
+
+
 def test_a_version_that_was_given_is_kept(tmp_path):
     """A number names version_n, a text is the folder's name itself."""
     assert CSVLogger(tmp_path, "exp", version=7).log_dir == str(tmp_path / "exp" / "version_7")
