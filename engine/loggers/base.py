@@ -125,7 +125,7 @@ class FolderLogger(Logger):
         return self._experiment
 
     def place(self, root: str | os.PathLike[str]) -> None:
-        """Write below `root`, unless a `save_dir` was given: the trainer says where its files go."""
+        """Write below `root`, where the trainer writes, unless a `save_dir` was given."""
         if self._save_dir is None:
             self._save_dir = os.fspath(root)
 
