@@ -1,0 +1,1 @@
+"""The project's speed beside its peers': ``python -m benchmarks [--quick] [name ...]``."""
