@@ -20,8 +20,9 @@ from launcher.clusters import ssh_errors
 from launcher.clusters.base import NodeError
 from launcher.clusters.ssh_config import SshConfig, read_config
 from launcher.clusters.ssh_errors import SshProblem, explain_exit
-from launcher.clusters.ssh_login import Dropped, Session, log_in
+from launcher.clusters.ssh_login import Dropped, log_in
 from launcher.clusters.ssh_options import SshOptions
+from launcher.clusters.ssh_session import Session
 from launcher.clusters.ssh_stream import SshStream
 from launcher.clusters.ssh_target import SshTarget
 from launcher.clusters.ssh_wire import Wire, direct, in_background, proxied, tunnel

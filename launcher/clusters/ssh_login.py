@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
 
 from launcher.clusters import ssh_errors
 from launcher.clusters.known_hosts import known_keys
 from launcher.clusters.ssh_errors import SshProblem
+from launcher.clusters.ssh_session import Session
 from launcher.clusters.ssh_target import SshTarget
 
 # paramiko logs what it also raises; without this, Python would print it all.
@@ -24,34 +23,6 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 class Dropped(Exception):
     """The server closed the connection before it said a word: it may be busy. Try again."""
-
-
-class Session(paramiko.Transport):
-    """A transport that also keeps the signals by which remote programs died."""
-
-    def __init__(self, wire: Any) -> None:
-        super().__init__(wire)
-        self.exit_signals: dict[int, int] = {}  # channel number -> signal number
-
-    def _note_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
-        start = message.packet.tell()
-        if message.get_text() == "exit-signal":
-            message.get_boolean()
-            name = message.get_text()
-            number = getattr(signal, f"SIG{name}", signal.SIGKILL)
-            self.exit_signals[channel.chanid] = int(number)
-            channel.status_event.set()
-            return
-        message.packet.seek(start)
-        channel._handle_request(message)  # type: ignore[attr-defined]  # not in its stubs
-
-    # paramiko drops "exit-signal"; this table is the only place to hear of it.
-    _channel_handler_table = {  # noqa: RUF012  (paramiko's own attribute, never changed)
-        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]  # not in its stubs
-        MSG_CHANNEL_REQUEST: lambda channel, message: channel.transport._note_request(
-            channel, message
-        ),
-    }
 
 
 def log_in(wire: Any, target: SshTarget, timeout_s: float) -> Session:

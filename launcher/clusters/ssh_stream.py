@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import paramiko
 
-from launcher.clusters.ssh_login import Session
+from launcher.clusters.ssh_session import Session
 
 _KEPT_ERRORS = 10_000
 

@@ -17,7 +17,7 @@ import paramiko
 
 from launcher.clusters import ssh_errors
 from launcher.clusters.ssh_errors import SshProblem
-from launcher.clusters.ssh_login import Session
+from launcher.clusters.ssh_session import Session, Tunnel
 from launcher.clusters.ssh_target import SshTarget
 
 _FORBIDDEN = 1  # RFC 4254, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
@@ -54,9 +54,7 @@ def direct(target: SshTarget, timeout_s: float) -> Wire:
 def tunnel(session: Session, jump: SshTarget, target: SshTarget, timeout_s: float) -> Wire:
     """Have the jump host, logged in to by ``session``, connect to the target's port."""
     try:
-        end = session.open_channel(
-            "direct-tcpip", target.place, ("127.0.0.1", 0), timeout=timeout_s
-        )
+        end = Tunnel(session, target.place, timeout_s)
     except paramiko.ChannelException as error:
         if error.code == _FORBIDDEN:
             raise ssh_errors.jump_forbidden(jump) from error

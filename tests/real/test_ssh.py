@@ -267,6 +267,16 @@ def test_jump_hosts_are_logged_in_to_once(testbed: Testbed) -> None:
     assert log.read_text().count("Accepted publickey") == logins_before + 1
 
 
+def test_closing_one_tunnel_does_no_harm_to_the_others(testbed: Testbed) -> None:
+    """Thirty connections over one jump host come and go; its own connection stays whole."""
+    log = testbed.path("host1") / "var/log/sshd.log"
+
+    answers = connect(testbed, *["host2", "host3", "host4"] * 10, proxy_jump="host1")
+
+    assert [answer.get("code") for answer in answers] == [0] * 30, answers
+    assert "Disconnecting" not in log.read_text()
+
+
 def test_the_way_may_lead_over_several_jump_hosts(testbed: Testbed, ssh_folder: Path) -> None:
     """ProxyJump from ~/.ssh/config, with users and ports, one after the other."""
     (ssh_folder / "config").write_text(
