@@ -236,16 +236,15 @@ def explain_end(code: int, errors: str) -> str:
 
 def explain(node: Node, stream: Stream, seen: str) -> NodeError:
     """Why no agent came up on a node that could be reached."""
+    from launcher.clusters.ssh_errors import explain_exit
+
     code = stream.wait(2.0)
     errors = stream.errors().strip()
     stream.close()
     last = (errors or seen).splitlines()[-1:] or ["it said nothing"]
-    if code == 127 or "not found" in errors or "No such file" in errors:
-        return NodeError(
-            node.name,
-            f"no python at {node.python}",
-            "set `python:` in the cluster file to an interpreter that is there",
-        )
+    known = explain_exit(node, code, errors)
+    if known is not None:
+        return known
     return NodeError(
         node.name,
         f"the agent did not start (exit code {code}): {last[0]}",

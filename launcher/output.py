@@ -62,6 +62,10 @@ class Output:
             self._err.write(self._status)
             self._err.flush()
 
+    def stdout(self, text: str) -> None:
+        """An answer that was asked for, such as a table, on standard output."""
+        self._write(self._out, text)
+
     def say(self, text: str) -> None:
         """One line of our own."""
         if not self._quiet:

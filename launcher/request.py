@@ -111,9 +111,23 @@ def check_gpus(text: str) -> None:
 
 def find_cluster(wanted: Wanted, output: Output) -> Cluster:
     """The cluster that the request means. Raises UsageError."""
-    from launcher.clusters.local import LocalCluster, local_nodes
+    from launcher import discovery
+    from launcher.config import ConfigError
 
-    return LocalCluster(nodes=local_nodes((wanted.nodes or (1, 1))[1]))
+    most = wanted.nodes[1] if wanted.nodes else None
+    try:
+        found = discovery.discover(wanted.cluster, wanted.hosts, most)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    for note in found.notes:
+        output.say(note)
+    if found.kind == "ssh":
+        from launcher.clusters.ssh import SshCluster
+
+        return SshCluster(found.nodes, found.options)
+    from launcher.clusters.local import LocalCluster
+
+    return LocalCluster(nodes=found.nodes)
 
 
 def check_script(cluster: Cluster, program: Program) -> None:
@@ -167,15 +181,12 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
     return result.exit_code
 
 
-def problem_lines(problems: Sequence[NodeError]) -> list[str]:
+def problem_lines(
+    problems: Sequence[NodeError], head: str = "the cluster is not as asked; nothing was started"
+) -> list[str]:
     """All problems of all nodes as one table."""
     from launcher.output import table
 
     rows = [("NODE", "PROBLEM", "WHAT TO DO")]
     rows += [(error.node, error.problem, error.advice) for error in problems]
-    return ["plaunch: the cluster is not as asked; nothing was started", *table(rows)]
-
-
-def interpreter() -> str:
-    """The interpreter that nodes use unless they are told another."""
-    return sys.executable or "python3"
+    return [f"plaunch: {head}", *table(rows)]

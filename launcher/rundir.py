@@ -128,11 +128,11 @@ class RunDir:
             log.unlink()
         (self.path / "events.jsonl").unlink(missing_ok=True)
 
-    def event(self, kind: str, **fields: Any) -> None:
+    def event(self, name: str, **fields: Any) -> None:
         """Add one event (JSON data; never a secret or an environment value)."""
         with self._guard():
             if self._events is not None:
-                record = {"time": round(time.time(), 3), "event": kind, **fields}
+                record = {"time": round(time.time(), 3), "event": name, **fields}
                 self._events.write(json.dumps(clean(record)) + "\n")
                 self._events.flush()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import traceback
 from typing import Any
 
@@ -19,27 +21,31 @@ def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
     """
     health.become_subreaper()
     alive_read, alive_write = os.pipe()
+    folder = tempfile.mkdtemp(prefix="plaunch-")
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
         code = 1
         try:
-            code = _run_agent(config, sources, alive_read)
+            code = _run_agent(config, sources, alive_read, folder)
         except BaseException:
             traceback.print_exc()
             raise
         finally:
             os._exit(code)
     os.close(alive_read)
-    return _guard(pid, health.marker(config["job_id"], config["node_rank"]))
+    try:
+        return _guard(pid, health.marker(config["job_id"], config["node_rank"]))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_agent(config: dict[str, Any], sources: dict[str, str], guard: int) -> int:
+def _run_agent(config: dict[str, Any], sources: dict[str, str], guard: int, folder: str) -> int:
     from launcher.agent.agent import Agent
 
     os.setsid()
     health.become_subreaper()
-    return Agent(config, sources, guard).run()
+    return Agent(config, sources, guard, folder).run()
 
 
 def _guard(agent: int, mark: str) -> int:

@@ -11,10 +11,9 @@ import base64
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import socket
-import tempfile
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +30,9 @@ PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it ju
 class Agent:
     """One node's part of a run."""
 
-    def __init__(self, config: dict[str, Any], sources: dict[str, str], guard_fd: int) -> None:
+    def __init__(
+        self, config: dict[str, Any], sources: dict[str, str], guard_fd: int, folder: str
+    ) -> None:
         self.config = config
         self.sources = sources
         self.mark = health.marker(config["job_id"], config["node_rank"])
@@ -45,7 +46,7 @@ class Agent:
         )
         self.env = {**os.environ, **config["env"], self.mark: "1"}
         self.group: workers.Group | None = None
-        self.folder = tempfile.mkdtemp(prefix="plaunch-")
+        self.folder = folder
         self.selector = selectors.DefaultSelector()
         self.out = Outgoing(1, self.selector)
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
@@ -177,7 +178,9 @@ class Agent:
         if not self.cold:
             self.cold = True
             names = ", ".join(f"{name}.py" for name in message["clash"][:3])
-            self._note(f"your own {names} has the name of a module of python or torch: starting cold")
+            self._note(
+                f"your own {names} has the name of a module of python or torch: starting cold"
+            )
         if self.group is not None and message["id"] in self.group.workers:
             self._launch_cold(self.group.workers[message["id"]])
 
@@ -192,11 +195,13 @@ class Agent:
 
     def _server_ended(self) -> None:
         """Without its server no warm rank can be followed or started: that is a lost agent."""
-        if self.server is not None and not self.server.ready and self._over is None:
+        if self.server is not None and not self.server.found and self._over is None:
             self.out.send({"type": "found", "problem": self.server.last_words()})
             self.server = None
             self.cold = True
             return
+        if self._over is None:
+            print("the fork server was killed", file=sys.stderr, flush=True)  # noqa: T201 - for the controller
         self._end(1)
 
     # -- the ranks
@@ -357,6 +362,8 @@ class Agent:
             address, interface = probe.route_to(message["address"], message["port"])
             answer = {"problem": problem, "address": address, "interface": interface}
             self.out.send({"type": "reached", **answer})
+        elif kind == "listen":
+            self._listen(message["address"])
         elif kind == "gpus":
             self._look_at_gpus()
         elif kind == "lease":
@@ -392,6 +399,18 @@ class Agent:
             port = sock.getsockname()[1]
             self._host_store(sock.fileno())
         self.out.send({"type": "store", "port": port, "interface": interface, "problem": None})
+
+    def _listen(self, address: str) -> None:
+        """Only to see whether others can reach us: nobody ever answers on this socket."""
+        try:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self._listener = socket.socket(family, socket.SOCK_STREAM)
+            self._listener.bind((address, 0))
+            self._listener.listen(1024)
+            port = self._listener.getsockname()[1]
+        except OSError:
+            port = None
+        self.out.send({"type": "listening", "port": port})
 
     def _host_store(self, fd: int) -> None:
         null = os.open(os.devnull, os.O_RDWR)
@@ -467,7 +486,6 @@ class Agent:
             self.group.kill()
         health.sweep(self.mark, {os.getppid()}, self._collect)
         self.out.flush(timeout_s=1.0)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _collect(self) -> None:
         with contextlib.suppress(ChildProcessError):

@@ -45,7 +45,7 @@ class ForkServer:
             theirs.close()
         self._sock = ours
         self._decoder = Decoder()
-        self.ready = False
+        self.found = self.ready = False
         self.closed = False
 
     def fileno(self) -> int:
@@ -71,6 +71,7 @@ class ForkServer:
         if not data:
             self.closed = True
         for message in self._decoder.feed(data):
+            self.found = True
             if message["op"] == "ready":
                 self.ready = True
             yield message

@@ -123,7 +123,6 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     start = time.monotonic()
     problem = preload(modules, threads)
     line.send({"op": "ready", "problem": problem, "seconds": time.monotonic() - start})
-    gc.collect()
     gc.freeze()  # keeps the collector from writing to (and so copying) the shared pages
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -197,7 +196,6 @@ def become_rank(order: dict[str, Any], fds: list[int]) -> None:
     os.environ.update(order["env"])
     if order["cwd"]:
         os.chdir(order["cwd"])
-    gc.unfreeze()
     fresh_entropy()
     set_threads()
 

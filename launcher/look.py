@@ -1,0 +1,192 @@
+"""Looking without running: ``plaunch nodes``, ``plaunch doctor`` and ``--dry-run``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from launcher import controller, preflight, rendezvous
+from launcher.clusters.base import NodeError
+from launcher.fleet import Fleet, Interrupted, signals_into
+from launcher.job import Job, Program
+from launcher.link import Inbox
+from launcher.output import Output, ranks_in_words, table
+from launcher.preflight import Facts
+from launcher.request import NOT_AS_ASKED, Wanted, find_cluster, make_job, problem_lines
+
+
+@contextlib.contextmanager
+def agents(job: Job, wanted: Wanted, output: Output) -> Iterator[tuple[Any, Fleet]]:
+    """The cluster with its agents for a while; nothing of the user's is started."""
+    inbox = Inbox()
+    cluster = find_cluster(wanted, output)
+    fleet = Fleet(job, cluster, inbox, output)
+    with signals_into(inbox):
+        try:
+            yield cluster, fleet
+        finally:
+            fleet.close()
+
+
+def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
+    """Print what the nodes have (``nodes``) or what is wrong with them (``doctor``).
+
+    Exit code 0, or 3 if a node can't be used.
+    """
+    program = Program("module", "this")  # any program: only the nodes matter
+    with tempfile.TemporaryDirectory(prefix="plaunch-") as folder:
+        job = make_job(Wanted(nodes=wanted.nodes, start="cold", run_dir=folder), program)
+        with agents(job, wanted, output) as (cluster, fleet):
+            nodes = cluster.nodes()
+            try:
+                fleet.open(nodes)
+                facts = controller.probe(nodes, fleet)
+                gpus = fleet.ask({name: {"type": "gpus"} for name in facts}, ["gpus"])
+                paths = reachability(list(facts.values()), fleet)
+            except Interrupted as interruption:
+                return 128 + interruption.number
+            problems = [*fleet.problems, *preflight.problems(list(facts.values()), program), *paths]
+    found = {name: got["gpus"] for name, got in gpus.items() if "gpus" in got}
+    if as_json:
+        output.stdout(json.dumps(as_data(nodes, facts, found, problems), indent=1) + "\n")
+    elif word == "nodes":
+        output.stdout("\n".join(node_table(facts, found)) + "\n")
+        if problems:
+            output.block(problem_lines(problems, "some nodes can't be used"))
+    else:
+        output.stdout("\n".join(doctor_lines(facts, found, problems)) + "\n")
+    return NOT_AS_ASKED if problems else 0
+
+
+def reachability(all_facts: Sequence[Facts], fleet: Fleet) -> list[NodeError]:
+    """Whether every node reaches the first one, by the address that a run would use."""
+    if len(all_facts) < 2:
+        return []
+    first, others = all_facts[0], all_facts[1:]
+    failures: list[NodeError] = []
+    for address in preflight.master_addresses(first, len(all_facts)):
+        name = first.node.name
+        answer = fleet.ask({name: {"type": "listen", "address": address}}, ["listening"])[name]
+        port = answer.get("listening", {}).get("port")
+        if port is None:
+            failures.append(NodeError(name, f"can't listen on {address}"))
+            continue
+        order = {"type": "reach", "address": address, "port": port}
+        reached = fleet.ask({facts.node.name: order for facts in others}, ["reached"])
+        bad = {
+            node: got.get("reached", {"problem": "no answer"})["problem"]
+            for node, got in reached.items()
+        }
+        if not any(bad.values()):
+            return []
+        failures += [
+            NodeError(node, f"can't reach {name} at {address}: {problem}", "check the firewall")
+            for node, problem in bad.items()
+            if problem
+        ]
+    return failures
+
+
+def node_table(facts: dict[str, Facts], gpus: dict[str, Any]) -> list[str]:
+    """One row a node."""
+    rows = [("NODE", "ADDRESS", "CORES", "GPUS", "PYTHON", "TORCH", "FREE DISK")]
+    for name, fact in facts.items():
+        disk = "?" if fact.free_disk is None else f"{fact.free_disk / 2**30:.1f} GiB"
+        rows.append(
+            (
+                name,
+                fact.node.address,
+                str(fact.cores),
+                gpu_words(gpus.get(name)),
+                fact.python or "none",
+                fact.torch or "none",
+                disk,
+            )
+        )
+    return table(rows, indent="")
+
+
+def gpu_words(found: dict[str, Any] | None) -> str:
+    """``4 free of 8``, or 0."""
+    all_gpus = (found or {}).get("gpus", [])
+    if not all_gpus:
+        return "0"
+    free = sum(bool(gpu.get("free")) for gpu in all_gpus)
+    return f"{free} free of {len(all_gpus)}"
+
+
+def doctor_lines(
+    facts: dict[str, Facts], gpus: dict[str, Any], problems: Sequence[NodeError]
+) -> list[str]:
+    """What was checked, and what is wrong."""
+    lines = node_table(facts, gpus)
+    notes = preflight.warnings(list(facts.values()))
+    lines += [f"note: {note}" for note in notes]
+    if problems:
+        return [*lines, *problem_lines(problems, "some nodes can't be used")]
+    checked = "login, python, torch, versions, clocks, disk, and the way to the first node"
+    return [*lines, f"all {len(facts)} nodes can be used ({checked})"]
+
+
+def as_data(
+    nodes: Sequence[Any],
+    facts: dict[str, Facts],
+    gpus: dict[str, Any],
+    problems: Sequence[NodeError],
+) -> dict[str, Any]:
+    """The same as JSON data."""
+    rows = []
+    for node in nodes:
+        fact = facts.get(node.name)
+        row: dict[str, Any] = {"name": node.name, "address": node.address, "usable": True}
+        row["usable"] = node.name not in {error.node for error in problems}
+        if fact is not None:
+            row |= {
+                "cores": fact.cores,
+                "python": fact.python,
+                "torch": fact.torch,
+                "free_disk": fact.free_disk,
+                "clock_skew_s": round(fact.clock_skew_s, 3),
+                "user": fact.user,
+                "gpus": (gpus.get(node.name) or {}).get("gpus", []),
+            }
+        rows.append(row)
+    wrong = [
+        {"node": error.node, "problem": error.problem, "advice": error.advice} for error in problems
+    ]
+    return {"nodes": rows, "problems": wrong}
+
+
+def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
+    """``--dry-run``: where every rank would run and what it would be told. Raises ClusterError."""
+    job = make_job(wanted, program)
+    with agents(job, wanted, output) as (cluster, fleet):
+        try:
+            plan = controller.prepare(job, cluster, fleet, output)
+        except Interrupted as interruption:
+            return 128 + interruption.number
+    meeting = rendezvous.Meeting(
+        "<first node>", 0, 1, plan.world_size, len(plan.places), job.id, job.run_dir,
+        job.max_restarts,
+    )  # fmt: skip
+    words = [program.target, *program.args]
+    lines = [
+        f"would run {program.kind}: {' '.join(map(repr, words))}",
+        f"run folder: {job.run_dir}",
+    ]
+    rows = [("NODE", "RANKS", "GPUS", "PYTHON", "FOLDER")]
+    for place in plan.places:
+        ranks = range(place.first_rank, place.first_rank + place.num_ranks)
+        node = place.node
+        gpus = ",".join(place.gpus) or "none"
+        rows.append((node.name, ranks_in_words(ranks), gpus, node.python, node.workdir))
+    names = sorted({*rendezvous.rank_env(meeting, plan.places[0], 0), *rendezvous.NODE_NAMES})
+    lines += table(rows, indent="")
+    lines.append(f"each rank gets: {' '.join(names)}")
+    if job.env:
+        lines.append(f"and from --env: {' '.join(sorted(job.env))}")
+    output.stdout("\n".join(lines) + "\n")
+    return 0
