@@ -75,13 +75,14 @@ def _leave_group() -> None:
         dist.destroy_process_group()
 
 
-def _connected() -> bool:
+def is_connected() -> bool:
+    """Whether there are others to agree with."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def broadcast(value: T, src: int = 0) -> T:
     """The value (any picklable object) that rank `src` has."""
-    if not _connected():
+    if not is_connected():
         return value
     box = [value]
     dist.broadcast_object_list(box, src)
@@ -90,7 +91,7 @@ def broadcast(value: T, src: int = 0) -> T:
 
 def gather_all(value: T) -> list[T]:
     """The values of all ranks, by rank."""
-    if not _connected():
+    if not is_connected():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
@@ -99,7 +100,7 @@ def gather_all(value: T) -> list[T]:
 
 def gather_to_zero(value: T) -> list[T] | None:
     """The values of all ranks on rank zero, None elsewhere."""
-    if not _connected():
+    if not is_connected():
         return [value]
     is_zero = dist.get_rank() == 0
     values: list[Any] | None = [None] * dist.get_world_size() if is_zero else None
@@ -109,14 +110,14 @@ def gather_to_zero(value: T) -> list[T] | None:
 
 def barrier() -> None:
     """Wait until all ranks are here."""
-    if _connected():
+    if is_connected():
         # An object collective instead of dist.barrier: it never touches the device.
         gather_all(None)
 
 
 def all_reduce(value: torch.Tensor, op: str = "mean") -> torch.Tensor:
     """Sum, mean, min or max of a tensor over all ranks, as a new tensor."""
-    if not _connected():
+    if not is_connected():
         return value
     value = value.detach().clone()
     kind = {"min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}.get(op, dist.ReduceOp.SUM)

@@ -67,4 +67,5 @@ def make_precision(name: str, device: torch.device) -> Precision:
 
 def seed_precision(name: str) -> str | int:
     """The precision as 1.x names it: 16, 32, 64 or "bf16"."""
-    return {"16-mixed": 16, "32-true": 32, "64-true": 64, "bf16-mixed": "bf16"}[name]
+    names: dict[str, str | int] = {"16-mixed": 16, "32-true": 32, "64-true": 64}
+    return names.get(name, "bf16")

@@ -45,7 +45,7 @@ class State:
     sanity_checking: bool = False
     should_stop: bool = False
     is_last_batch: bool = False
-    epochs_finished: bool = False
+    restored_metrics: Any = None  # sums of an epoch that an earlier process began
     num_training_batches: int | float = 0
     num_val_batches: list[int | float] = field(default_factory=list)
     num_sanity_val_batches: list[int | float] = field(default_factory=list)

@@ -36,7 +36,7 @@ def restore_batchnorm(replaced: list[tuple[torch.nn.Module, str, torch.nn.Module
 
 
 def _synchronised(layer: torch.nn.Module) -> torch.nn.Module:
-    synced = torch.nn.SyncBatchNorm.convert_sync_batchnorm(layer)
+    synced: torch.nn.Module = torch.nn.SyncBatchNorm.convert_sync_batchnorm(layer)  # type: ignore[no-untyped-call]  # torch
     synced.__class__ = JointBatchNorm
     return synced
 

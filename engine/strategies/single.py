@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -62,7 +63,6 @@ class SingleDevice:
 
     def remove_checkpoint(self, path: str) -> None:
         """Delete a checkpoint, from rank zero."""
-        from engine.checkpoint import remove_checkpoint
-
         if self.world.rank == 0:
-            remove_checkpoint(path)
+            with suppress(FileNotFoundError):
+                os.remove(path)

@@ -1,0 +1,263 @@
+"""Batches: who reads which samples in which order, and how they get to the device.
+
+The order of a training epoch is a pure function of (seed, epoch); ranks read stripes of it, and a
+run can begin at any position. Evaluation deals whole batches to the ranks in turn: each sample is
+seen once, by one rank, in the very batch that one process would have made.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    SequentialSampler,
+)
+
+from engine.distributed import World
+from engine.errors import MisconfigurationException
+from engine.seed import mix
+
+# ---------------------------------------------------------------------- the order of samples
+
+
+def drawn(source: Iterable[Any], seed: int, epoch: int) -> Sequence[Any]:
+    """All that a sampler gives in one epoch, as a pure function of `seed` and `epoch`.
+
+    Samplers draw from torch's global generator or from one of their own: both are set for the
+    draw and put back after it.
+    """
+    if isinstance(source, SequentialSampler):
+        return range(len(source))
+    generator = getattr(source, "generator", None)
+    if isinstance(generator, torch.Generator):
+        before = generator.get_state()
+        generator.manual_seed(mix(generator.initial_seed(), epoch))
+        indices = list(source)
+        # manual_seed also changes initial_seed, which set_state puts back.
+        generator.set_state(before)
+        return indices
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed, epoch))
+        return list(source)
+
+
+class Stripe:
+    """The batches of one rank in a training epoch.
+
+    Every rank has the same number of batches, since each waits for the others' gradients. Where
+    the last round has fewer samples than ranks, the ranks left over repeat one.
+    """
+
+    def __init__(
+        self, source: Any, size: int, drop_last: bool, seed: int, rank: int, world_size: int
+    ) -> None:
+        self.source = source
+        self.batch_size = size
+        self.drop_last = drop_last
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        total = len(self.source)
+        if self.drop_last:
+            return int(total // self.world_size // self.batch_size)
+        return math.ceil(math.ceil(total / self.world_size) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        order = drawn(self.source, self.seed, self.epoch)
+        mine = list(order[self.rank :: self.world_size])
+        count = len(self)
+        if not count:
+            return
+        if math.ceil(len(mine) / self.batch_size) < count:
+            mine.append(order[self.rank % len(order)])
+        for batch in range(self.start, count):
+            yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+class Turns:
+    """Every `world_size`-th item of `source`, beginning with the rank's own."""
+
+    def __init__(
+        self, source: Any, seed: int, rank: int, world_size: int, even: bool = False
+    ) -> None:
+        self.source = source
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.even = even  # all ranks have as many items as the poorest
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        total = len(self.source)
+        if self.even:
+            return int(total // self.world_size)
+        return max(0, -(-(total - self.rank) // self.world_size))
+
+    def __iter__(self) -> Iterator[Any]:
+        source = self.source
+        inner = getattr(source, "sampler", None)
+        in_sequence = isinstance(source, BatchSampler) and isinstance(inner, SequentialSampler)
+        if not in_sequence:
+            source = drawn(source, self.seed, self.epoch)
+        stop = len(self) * self.world_size if self.even else None
+        return islice(source, self.rank + self.start * self.world_size, stop, self.world_size)
+
+
+def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
+    """The loader with an order of ours: shuffled or not as the user's, striped over ranks."""
+    if not _is_ours_to_order(loader, replace_sampler):
+        return loader
+    rank, size = world.rank, world.world_size
+    batches = loader.batch_sampler
+    if batches is None:
+        return _with_order(loader, "sampler", Turns(loader.sampler, seed, rank, size, even=True))
+    if type(batches) is BatchSampler:
+        order: Any = Stripe(
+            batches.sampler, batches.batch_size, batches.drop_last, seed, rank, size
+        )
+    else:
+        order = Turns(batches, seed, rank, size, even=True)
+    return _with_order(loader, "batch_sampler", order)
+
+
+def for_evaluation(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
+    """The loader with this rank's share of the batches, none twice and none left out."""
+    if world.world_size == 1 or not _is_ours_to_order(loader, replace_sampler):
+        return loader
+    name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+    order = Turns(getattr(loader, name), seed, world.rank, world.world_size)
+    return _with_order(loader, name, order)
+
+
+def in_sequence(loader: Any) -> Any:
+    """The loader without shuffling, as `overfit_batches` wants it."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return loader
+    sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # it has a length
+    if type(loader.batch_sampler) is BatchSampler:
+        sampler = BatchSampler(sampler, loader.batch_sampler.batch_size, loader.drop_last)  # type: ignore[assignment]  # torch has no common type of the two
+        return _with_order(loader, "batch_sampler", sampler)
+    return _with_order(loader, "sampler", sampler) if loader.batch_sampler is None else loader
+
+
+def _is_ours_to_order(loader: Any, replace_sampler: bool) -> bool:
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    samplers = (loader.sampler, getattr(loader.batch_sampler, "sampler", None))
+    return replace_sampler and not any(isinstance(s, DistributedSampler) for s in samplers)
+
+
+def _with_order(loader: Any, name: str, order: Any) -> Any:
+    # A loader refuses a new sampler after it was made. A shallow copy with the attribute set from
+    # below keeps all else, whatever subclass it is and however that is constructed.
+    loader = copy.copy(loader)
+    loader.__dict__[name] = order
+    loader.__dict__["_iterator"] = None
+    return loader
+
+
+def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
+    """Set a loader to the beginning of an epoch, or to batch `start` of it.
+
+    Returns whether the loader begins at `start` by itself; if not, the caller skips batches.
+    """
+    if isinstance(loader, (list, tuple)):
+        return all([begin_epoch(item, seed, epoch, rank, start) for item in loader])
+    if isinstance(loader, Mapping):
+        return begin_epoch(list(loader.values()), seed, epoch, rank, start)
+    can_start = False
+    batches = getattr(loader, "batch_sampler", None)
+    orders = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    for order in orders:
+        if isinstance(order, (Stripe, Turns)):
+            order.epoch, order.start, can_start = epoch, start, True
+        elif callable(getattr(order, "set_epoch", None)):
+            order.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above
+    if can_start and isinstance(loader, DataLoader):
+        # Workers are seeded from here: by seed, epoch and rank, not by what was drawn before.
+        loader.generator = torch.Generator().manual_seed(mix(seed, epoch, rank + 1))
+    dataset = getattr(loader, "dataset", None)
+    if callable(getattr(dataset, "set_epoch", None)):
+        dataset.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above
+    return can_start or start == 0
+
+
+# ---------------------------------------------------------------------- how many batches
+
+
+def length(loader: Any) -> int | float:
+    """Number of batches, infinity where the loader does not say."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return float("inf")
+
+
+def limited(total: int | float, limit: int | float, name: str) -> int | float:
+    """Number of batches under a limit: a float is a share of all, an int a number."""
+    if isinstance(limit, int):
+        return min(total, limit)
+    if limit == 1.0 or limit == 0.0:
+        return total if limit else 0
+    if total == float("inf"):
+        raise MisconfigurationException(
+            f"{name}={limit} is a share of a loader whose length is unknown; give a number of "
+            "batches (an int)"
+        )
+    return int(total * limit)
+
+
+# ---------------------------------------------------------------------- to the device
+
+
+def needs_move(device: torch.device) -> bool:
+    """Whether batches can lie anywhere else than on `device`."""
+    return device.type != "cpu" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch
+
+
+def move(batch: Any, device: torch.device) -> Any:
+    """The batch with all its tensors, however nested, on `device`."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if callable(getattr(batch, "to", None)):  # a batch class of the user's or a tokenizer's
+        return batch.to(device)
+    return mapped(batch, lambda item: move(item, device))
+
+
+def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
+    """A container of the same kind with `function` of every member; anything else as it is."""
+    if isinstance(batch, (str, bytes)):
+        return batch
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(function(item) for item in batch))
+    if isinstance(batch, (list, tuple, set)):
+        items = [function(item) for item in batch]
+        return items if type(batch) is list else _rebuilt(batch, items)
+    if isinstance(batch, Mapping):
+        changed = {key: function(item) for key, item in batch.items()}
+        return changed if type(batch) is dict else _rebuilt(batch, changed)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        changed = {f.name: function(getattr(batch, f.name)) for f in fields(batch) if f.init}
+        return replace(batch, **changed)
+    return batch
+
+
+def _rebuilt(original: Any, items: Any) -> Any:
+    if hasattr(original, "default_factory"):  # a defaultdict takes its factory first
+        return type(original)(original.default_factory, items)
+    return type(original)(items)

@@ -1,0 +1,179 @@
+"""Hooks, resolved once a run: only those that somebody overrides are ever called.
+
+A hook is found by its name on every callback and on the module. What an override accepts decides
+how many of the offered arguments it gets, so signatures of 1.x and 2.x work side by side.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from engine.callbacks.base import Callback
+
+Hook = Callable[..., Any]
+
+# At these hooks callbacks that look at a metric come after the module, which may log it there.
+_MODULE_FIRST = {
+    "on_train_epoch_end",
+    "on_validation_epoch_end",
+    "on_test_epoch_end",
+    "on_validation_end",
+}
+
+
+class NamesHook(Protocol):
+    """Something that wants to know which hook runs."""
+
+    hook: str | None
+
+
+def is_overridden(name: str, owner: object, base: type) -> bool:
+    """Whether `owner` has a method `name` of its own, not the empty one of `base`."""
+    method = getattr(owner, name, None)
+    if not callable(method):
+        return False
+    return getattr(method, "__func__", method) is not getattr(base, name, None)
+
+
+def accepted(method: Hook, offered: int) -> int:
+    """How many of `offered` positional arguments `method` takes."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):  # builtins and mocks do not say
+        return offered
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return offered
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(offered, sum(p.kind in kinds for p in parameters))
+
+
+def fitted(method: Hook, offered: int) -> Hook:
+    """`method`, or a version of it that drops the trailing arguments it does not take."""
+    count = accepted(method, offered)
+    if count == offered:
+        return method
+    return lambda *args: method(*args[:count])
+
+
+def takes(method: Hook, name: str) -> bool:
+    """Whether `method` has a parameter `name`."""
+    try:
+        return name in inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def by_name(method: Hook, *names: str) -> Hook:
+    """A function of exactly the arguments `names` that hands on those which `method` takes.
+
+    Where `method` names its parameters otherwise, they go by position.
+    """
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return method
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return method
+    taken = [p.name for p in parameters]
+    if all(name in names for name in taken):
+        places = [names.index(name) for name in taken]
+        return lambda *args: method(*(args[place] for place in places))
+    return fitted(method, len(names))
+
+
+class Hooks:
+    """Finds hooks for one run."""
+
+    def __init__(
+        self,
+        trainer: Any,
+        module: Any,
+        module_base: type,
+        callbacks: Sequence[Callback],
+        names_hook: NamesHook,
+    ) -> None:
+        self._trainer = trainer
+        self._module = module
+        self._module_base = module_base
+        self._callbacks = list(callbacks)
+        self._names_hook = names_hook
+
+    def find(
+        self, name: str, offered: int = 0, then: Callable[[], None] | None = None
+    ) -> Hook | None:
+        """The hook `name`, to be called with `offered` arguments; None if nobody has it.
+
+        The call returns what the module's own override returns. `then` runs after that, before
+        the callbacks that look at a metric.
+        """
+        before, own, after = self._owners(name, offered)
+        if not before and own is None and not after:
+            return None
+        names_hook = self._names_hook
+
+        def call(*args: Any) -> Any:
+            outer, names_hook.hook = names_hook.hook, name
+            for hook in before:
+                hook(*args)
+            result = None if own is None else own(*args)
+            if then is not None:
+                then()
+            for hook in after:
+                hook(*args)
+            names_hook.hook = outer
+            return result
+
+        return call
+
+    def may_log(self, name: str) -> bool:
+        """Whether anybody who could log has the hook `name`: the engine's own members never do."""
+        return self.own(name) is not None or any(
+            is_overridden(name, callback, Callback)
+            and not type(callback).__module__.startswith("engine.")
+            for callback in self._callbacks
+        )
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Find and call: for hooks that run a few times at most."""
+        hook = self.find(name, len(args))
+        return None if hook is None else hook(*args)
+
+    def callbacks_only(self, name: str, *args: Any) -> None:
+        """Call a hook of the callbacks that modules have with other arguments."""
+        for callback in self._callbacks:
+            if is_overridden(name, callback, Callback):
+                self._bound(callback, name, len(args))(*args)
+
+    def module_only(self, name: str, *args: Any) -> Any:
+        """Call a hook of the module alone."""
+        own = self.own(name)
+        if own is None:
+            return None
+        outer, self._names_hook.hook = self._names_hook.hook, name
+        result = fitted(own, len(args))(*args)
+        self._names_hook.hook = outer
+        return result
+
+    def own(self, name: str) -> Hook | None:
+        """The module's override of `name`, None if it has none."""
+        if not is_overridden(name, self._module, self._module_base):
+            return None
+        method: Hook = getattr(self._module, name)
+        return method
+
+    def _bound(self, callback: Callback, name: str, offered: int) -> Hook:
+        method = fitted(getattr(callback, name), offered + 2)
+        return partial(method, self._trainer, self._module)
+
+    def _owners(self, name: str, offered: int) -> tuple[list[Hook], Hook | None, list[Hook]]:
+        before: list[Hook] = []
+        after: list[Hook] = []
+        for callback in self._callbacks:
+            if is_overridden(name, callback, Callback):
+                late = name in _MODULE_FIRST and hasattr(callback, "monitor")
+                (after if late else before).append(self._bound(callback, name, offered))
+        own = self.own(name)
+        return before, None if own is None else fitted(own, offered), after

@@ -1,0 +1,192 @@
+"""Hyper-parameters: collected from `__init__`, kept as plain data, given back at load."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from types import FrameType
+from typing import Any
+
+import torch
+
+from engine.distributed import rank_zero_warn
+
+_TYPE = "__type__"
+
+
+class AttributeDict(dict[str, Any]):
+    """A dict whose items are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no hyper-parameter {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name!r}: {value}" for name, value in sorted(self.items()))
+
+
+class KeepsHyperparameters:
+    """The part of modules and data modules that remembers what they were made with."""
+
+    _hparams: AttributeDict
+    _hparams_name: str | None
+
+    def save_hyperparameters(
+        self,
+        *args: Any,
+        ignore: str | Iterable[str] | None = None,
+        frame: FrameType | None = None,
+        logger: bool = True,
+    ) -> None:
+        """Keep the arguments of `__init__` in `self.hparams`, in checkpoints and in loggers.
+
+        Without `args` all are kept, with names only those; one object (a Namespace, a dict) is
+        kept as the hyper-parameters themselves. `logger=False` keeps them out of loggers.
+        """
+        if frame is None:
+            current = inspect.currentframe()
+            frame = current.f_back if current else None
+        given = _init_arguments(self, frame)
+        name = None
+        if not args:
+            kept = dict(given)
+        elif len(args) == 1 and not isinstance(args[0], str):
+            name = next((key for key, value in given.items() if value is args[0]), None)
+            kept = _as_dict(args[0])
+        elif all(isinstance(arg, str) for arg in args):
+            kept = {arg: given[arg] for arg in args}
+        else:
+            names = [key for key, value in given.items() if any(value is arg for arg in args)]
+            kept = {key: given[key] for key in names}
+        dropped = {ignore} if isinstance(ignore, str) else set(ignore or ())
+        kept = {key: value for key, value in kept.items() if key not in dropped}
+        self.__dict__["_log_hparams"] = logger
+        self.__dict__["_hparams_name"] = name
+        self.__dict__["_hparams"] = AttributeDict({**self.hparams, **kept})
+        self.__dict__["_hparams_initial"] = AttributeDict(self._hparams)
+
+    @property
+    def hparams(self) -> AttributeDict:
+        """The hyper-parameters: `hparams.lr`, `hparams["lr"]`, `"lr" in hparams`."""
+        if "_hparams" not in self.__dict__:
+            self.__dict__["_hparams"] = AttributeDict()
+        return self._hparams
+
+    @property
+    def hparams_initial(self) -> AttributeDict:
+        """The hyper-parameters as they were first saved."""
+        return AttributeDict(self.__dict__.get("_hparams_initial", {}))
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    if isinstance(value, Namespace):
+        return dict(vars(value))
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "__dict__"):
+        return dict(vars(value))
+    raise TypeError(
+        f"save_hyperparameters({type(value).__name__}): give names, a Namespace or a dict"
+    )
+
+
+def _init_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
+    """The arguments of the `__init__` of `owner` that is running, its subclasses' first."""
+    collected: dict[str, Any] = {}
+    while frame is not None and frame.f_code.co_name in ("__init__", "save_hyperparameters"):
+        code, values = frame.f_code, frame.f_locals
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if not names or values.get(names[0]) is not owner:
+            break
+        for name in names[1:]:
+            # A subclass hands arguments on: what its own caller gave counts.
+            collected[name] = values.get(name)
+        if code.co_flags & inspect.CO_VARKEYWORDS:
+            place = len(names) + bool(code.co_flags & inspect.CO_VARARGS)
+            collected.update(values.get(code.co_varnames[place], {}))
+        frame = frame.f_back
+    return {name: value for name, value in collected.items() if name != "__class__"}
+
+
+# ---------------------------------------------------------------------- plain data
+
+
+def to_plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters as data that a checkpoint can hold without pickled classes.
+
+    What is no plain data is left out, with a warning that names it.
+    """
+    plain = {}
+    for name, value in params.items():
+        try:
+            plain[name] = _encode(value)
+        except TypeError as error:
+            rank_zero_warn(
+                f"hyper-parameter {name!r} is not kept in checkpoints: {error}. Give it again: "
+                f"load_from_checkpoint(path, {name}=...)"
+            )
+    return plain
+
+
+def from_plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `to_plain` made, as it was."""
+    return {name: _decode(value) for name, value in params.items()}
+
+
+def _encode(value: Any) -> Any:  # noqa: PLR0911  (one return a kind of data)
+    if value is None or type(value) in (bool, int, float, str, bytes, complex, torch.Tensor):
+        return value
+    if isinstance(value, (torch.dtype, torch.device, torch.Size)):
+        return value
+    if isinstance(value, Namespace):
+        return {_TYPE: "Namespace", "value": _encode(vars(value))}
+    if isinstance(value, PurePath):
+        return {_TYPE: "Path", "value": str(value)}
+    if isinstance(value, (set, frozenset)):
+        return {_TYPE: type(value).__name__, "value": [_encode(item) for item in value]}
+    if isinstance(value, (list, tuple)):
+        items = [_encode(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, Mapping):
+        return {_encode(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, (bool, int, float, str)):  # subclasses, as of enums and numpy
+        return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if _TYPE not in value:
+            return {key: _decode(item) for key, item in value.items()}
+        kind, inner = value[_TYPE], _decode(value["value"])
+        if kind == "Namespace":
+            return Namespace(**inner)
+        if kind == "Path":
+            from pathlib import Path
+
+            return Path(inner)
+        return set(inner) if kind == "set" else frozenset(inner)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_decode(item) for item in value)
+    return value
+
+
+def finite_or_none(value: Any) -> Any:
+    """Plain JSON data: NaN and infinities become None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(item) for item in value]
+    return value

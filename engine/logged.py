@@ -1,0 +1,289 @@
+"""`self.log`: from a step to loggers, bar and callbacks, without waiting for the device.
+
+Values stay tensors. A step's value is only kept; an epoch's is added up on its device. Ranks agree
+once an epoch, in one collective; a logger's numbers leave the device in one copy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from engine import distributed
+from engine.entries import Collection, Entry, reduction_name
+from engine.errors import MisconfigurationException
+
+_STEP, _EPOCH = (True, False), (False, True)
+
+# Where logging is allowed: default of on_step and on_epoch. In hooks that run once an epoch there
+# is no step that a value could belong to.
+DEFAULTS: dict[str, tuple[bool, bool]] = {
+    **dict.fromkeys(
+        [
+            "training_step",
+            "training_step_end",
+            "on_before_backward",
+            "on_after_backward",
+            "on_before_optimizer_step",
+            "on_before_zero_grad",
+            "optimizer_step",
+            "backward",
+            "on_batch_start",
+            "on_batch_end",
+            "on_train_batch_start",
+            "on_train_batch_end",
+        ],
+        _STEP,
+    ),
+    **dict.fromkeys(
+        [
+            f"{hook}{stage}{end}"
+            for stage in ("validation", "test")
+            for hook, end in (("", "_step"), ("", "_step_end"), ("on_", "_batch_start"))
+        ],
+        _EPOCH,
+    ),
+    "on_validation_batch_end": _EPOCH,
+    "on_test_batch_end": _EPOCH,
+}
+ONCE_AN_EPOCH = {
+    "on_train_start",
+    "on_validation_start",
+    "on_test_start",
+    "on_epoch_start",
+    "on_epoch_end",
+    "training_epoch_end",
+    "validation_epoch_end",
+    "test_epoch_end",
+    *(f"on_{s}_epoch_{e}" for s in ("train", "validation", "test") for e in ("start", "end")),
+}
+DEFAULTS.update(dict.fromkeys(ONCE_AN_EPOCH, _EPOCH))
+
+
+class Flags(NamedTuple):
+    """The arguments of `self.log` beside name and value."""
+
+    prog_bar: bool = False
+    logger: bool = True
+    on_step: bool | None = None
+    on_epoch: bool | None = None
+    reduce_fx: str | Callable[..., Any] = "mean"
+    sync_dist: bool = False
+    sync_dist_op: str | Callable[..., Any] | None = None
+    add_dataloader_idx: bool = True
+
+
+class Logged:
+    """All that was logged in a run: the present hook, the open collection, the last values."""
+
+    def __init__(self) -> None:
+        self.hook: str | None = None
+        self.collection: Collection | None = None
+        self.batch: Any = None  # of the step that runs, for its size
+        self.dataloader_suffix = ""
+        self.epoch_callback: dict[str, torch.Tensor] = {}
+        self.epoch_bar: dict[str, torch.Tensor] = {}
+        self.sent: dict[str, torch.Tensor] = {}
+        self.has_new_step_value = False
+        self._train: Collection | None = None
+
+    # ------------------------------------------------------------------ taking in
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of `name` in the present hook, None if it is new."""
+        if self.collection is None:
+            return None
+        return self.collection.entries.get((self.hook, name + self.dataloader_suffix))
+
+    def enter(self, name: str, value: Any, flags: Flags) -> Entry:
+        """Make the entry of a name that is logged for the first time in this epoch and hook."""
+        collection, hook = self.collection, self.hook
+        if collection is None or hook is None or hook not in DEFAULTS:
+            raise MisconfigurationException(
+                f"self.log({name!r}) was called in `{hook or 'no hook'}`, where nothing can be "
+                f"logged; the places for it are {', '.join(sorted(DEFAULTS))}"
+            )
+        on_step, on_epoch = DEFAULTS[hook]
+        on_step = on_step if flags.on_step is None else flags.on_step
+        on_epoch = on_epoch if flags.on_epoch is None else flags.on_epoch
+        if on_step and hook in ONCE_AN_EPOCH:
+            raise MisconfigurationException(
+                f"self.log({name!r}, on_step=True) in `{hook}`: that hook runs once an epoch, "
+                "there is no step that the value belongs to; leave on_step out"
+            )
+        reduction = reduction_name(flags.reduce_fx)
+        shown = name + (self.dataloader_suffix if flags.add_dataloader_idx else "")
+        entry = Entry(
+            shown,
+            on_step,
+            on_epoch,
+            flags.prog_bar,
+            flags.logger,
+            reduction,
+            reduce=flags.reduce_fx if reduction is None else None,
+            sync_step=flags.sync_dist,
+            sync_op=reduction_name(flags.sync_dist_op or "mean") or "mean",
+            metric=value if _is_metric(value) else None,
+            counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
+        )
+        collection.entries[(hook, name + self.dataloader_suffix)] = entry
+        return entry
+
+    def take(self, entry: Entry, value: Any, size: int | None, keep_graph: bool) -> None:
+        """Take in one value; `size` is the number of samples behind it, None to look."""
+        if entry.metric is not None:
+            entry.metric_is_new = True
+            value = value._forward_cache
+            if value is None or not entry.on_step:
+                return
+        elif not isinstance(value, torch.Tensor):
+            value = _as_tensor(entry.name, value)
+        elif value.dim():
+            value = _as_scalar(entry.name, value)
+        if entry.on_step:
+            if entry.sync_step:
+                value = distributed.all_reduce(value, entry.sync_op)
+            entry.latest = value if keep_graph else value.detach()
+            entry.is_new = self.has_new_step_value = True
+        if entry.on_epoch and entry.metric is None:
+            weight = 1.0
+            if entry.counts_samples:
+                weight = float(batch_size(self.batch) if size is None else size)
+            entry.add(value, weight)
+
+    # ------------------------------------------------------------------ epochs
+
+    def open_training(self) -> Collection:
+        """Begin the collection of a training epoch."""
+        self._train = self.collection = Collection(training=True)
+        return self._train
+
+    def open_evaluation(self) -> Collection:
+        """Begin the collection of an evaluation; training's waits meanwhile."""
+        self.collection = Collection(training=False)
+        return self.collection
+
+    def close_evaluation(self) -> None:
+        """Go back to the training epoch, if there is one."""
+        self.collection = self._train
+
+    def close_training(self) -> None:
+        """No step may log any more."""
+        self._train = self.collection = None
+
+    # ------------------------------------------------------------------ giving out
+
+    def new_step_values(self) -> dict[str, torch.Tensor]:
+        """The step values that loggers have not seen, by the names they go by."""
+        values: dict[str, torch.Tensor] = {}
+        self.has_new_step_value = False
+        if self.collection is not None:
+            for entry in self.collection.entries.values():
+                if entry.is_new:
+                    entry.is_new = False
+                    if entry.logger:
+                        values[entry.step_name] = entry.latest
+        self.sent.update(values)
+        return values
+
+    def finish_epoch(self, collection: Collection) -> dict[str, torch.Tensor]:
+        """Reduce a collection's epoch values and keep them; returns those for the loggers."""
+        values: dict[str, torch.Tensor] = {}
+        for entry, value in collection.epoch_metrics():
+            self.epoch_callback[entry.name] = value
+            self.epoch_callback[entry.epoch_name] = value
+            if entry.prog_bar:
+                self.epoch_bar[entry.epoch_name] = value
+            if entry.logger:
+                values[entry.epoch_name] = value
+            collection.results.update({entry.name: value, entry.epoch_name: value})
+            if entry.metric is None:
+                entry.clear()
+            else:
+                entry.metric.reset()
+                entry.metric_is_new = False
+        self.sent.update(values)
+        return values
+
+    def callback_metrics(self) -> dict[str, torch.Tensor]:
+        """What callbacks monitor: every value by its bare name, and by `_step` and `_epoch`."""
+        if self._train is not None:
+            for entry in self._train.entries.values():
+                if entry.on_step and entry.latest is not None:
+                    self.epoch_callback[entry.step_name] = entry.latest
+                    if not entry.on_epoch or entry.epoch_name not in self.epoch_callback:
+                        self.epoch_callback[entry.name] = entry.latest
+        return self.epoch_callback
+
+    def progress_bar_metrics(self) -> dict[str, torch.Tensor]:
+        """What the bar shows."""
+        values = dict(self.epoch_bar)
+        if self.collection is not None:
+            for entry in self.collection.entries.values():
+                if entry.prog_bar and entry.on_step and entry.latest is not None:
+                    values[entry.step_name] = entry.latest
+        return values
+
+    def clear(self) -> None:
+        """Forget the values of earlier runs."""
+        self.epoch_callback, self.epoch_bar, self.sent = {}, {}, {}
+        self.close_training()
+
+
+def _is_metric(value: Any) -> bool:
+    # torchmetrics is never imported by us: a metric can only come from where it is loaded.
+    torchmetrics = sys.modules.get("torchmetrics")
+    return torchmetrics is not None and isinstance(value, torchmetrics.Metric)
+
+
+def _as_tensor(name: str, value: Any) -> torch.Tensor:
+    try:
+        return torch.tensor(float(value))
+    except (TypeError, ValueError) as error:
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not {type(value).__name__}"
+        ) from error
+
+
+def _as_scalar(name: str, value: torch.Tensor) -> torch.Tensor:
+    if value.numel() != 1:
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not a tensor of {tuple(value.shape)}"
+        )
+    return value.reshape(())
+
+
+def batch_size(batch: Any) -> int:
+    """Number of samples in a batch: the length of the first tensor found; 1 if there is none."""
+    if isinstance(batch, torch.Tensor):
+        return batch.shape[0] if batch.dim() else 1
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, (list, tuple)):
+        for item in batch:
+            if isinstance(item, torch.Tensor) or (
+                isinstance(item, (list, tuple, Mapping)) and len(item)
+            ):
+                return batch_size(item)
+        return len(batch) if batch and isinstance(batch[0], str) else 1
+    if isinstance(getattr(batch, "data", None), Mapping):  # transformers' BatchEncoding
+        return batch_size(batch.data)
+    return 1
+
+
+def to_floats(values: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of tensors, in one copy from each device."""
+    floats: dict[str, float] = {}
+    by_device: dict[torch.device, list[str]] = {}
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            by_device.setdefault(value.device, []).append(name)
+        else:
+            floats[name] = float(value)
+    for names in by_device.values():
+        stacked = torch.stack([values[name].detach().double().reshape(()) for name in names])
+        floats.update(zip(names, stacked.tolist(), strict=True))
+    return {name: floats[name] for name in values}

@@ -1,0 +1,179 @@
+"""Validation and test: every batch once, in eval mode, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.entries import Collection
+from engine.hooks import accepted, takes
+from engine.loops.optimize import detached
+from engine.run import Run, batches_of, send_to_loggers
+
+Results = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation runs: its loaders, and how many batches of each."""
+
+    verb: str  # validation or test
+    loaders: Sequence[Any]
+    counts: Sequence[int | float]
+    to_device: Callable[[Any, int], Any] | None
+
+
+def evaluate(run: Run, plan: Plan) -> Results:
+    """Run all batches of all loaders; returns the epoch's metrics, one dict a loader.
+
+    eval mode, no gradients
+    for each loader, for each batch: batch_start, step, step_end, batch_end
+    epoch_end, metrics of all ranks, end
+    back to the modes that the module was in
+    """
+    verb, call = plan.verb, run.hooks.call
+    with eval_mode(run, verb), without_gradients(run):
+        call(f"on_{verb}_start")
+        collection = run.logged.open_evaluation()
+        call("on_epoch_start")
+        call(f"on_{verb}_epoch_start")
+        epoch_end = getattr(run.module, f"{verb}_epoch_end", None)
+        outputs: list[list[Any]] = []
+        for dataloader_idx in range(len(plan.loaders)):
+            outputs.append(evaluate_loader(run, plan, dataloader_idx, epoch_end is not None))
+        if epoch_end is not None:
+            run.logged.hook = f"{verb}_epoch_end"
+            epoch_end(outputs[0] if len(outputs) == 1 else outputs)
+            run.logged.hook = None
+        values = end_epoch(run, collection, f"on_{verb}_epoch_end")
+        run.logged.close_evaluation()
+        if not run.state.sanity_checking:
+            send_to_loggers(run, values)
+        call(f"on_{verb}_end")
+    return by_loader(collection.results, len(plan.loaders))
+
+
+def end_epoch(run: Run, collection: Collection, hook: str) -> dict[str, torch.Tensor]:
+    """Reduce an epoch's metrics and call the hooks of its end; returns what loggers get.
+
+    The metrics are there before the hooks. What hooks log themselves is reduced once more, before
+    the callbacks that monitor it; where no hook could have logged there is no second collective.
+    """
+    logged, hooks = run.logged, run.hooks
+    values = logged.finish_epoch(collection)
+    may_log = hooks.may_log(hook) or hooks.may_log("on_epoch_end")
+
+    def finish() -> None:
+        if may_log:
+            values.update(logged.finish_epoch(collection))
+
+    call = hooks.find(hook, 0, then=finish)
+    if call is not None:
+        call()
+    hooks.call("on_epoch_end")
+    if hooks.may_log("on_epoch_end"):
+        finish()
+    return values
+
+
+def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bool) -> list[Any]:
+    """Run the batches of one loader; returns what the steps returned, if it is wanted."""
+    verb, count = plan.verb, plan.counts[dataloader_idx]
+    many = len(plan.loaders) > 1
+    logged, to_device = run.logged, plan.to_device
+    step = eval_step(run, f"{verb}_step", dataloader_idx, many)
+    batch_start = run.hooks.find(f"on_{verb}_batch_start", 3)
+    batch_end = run.hooks.find(f"on_{verb}_batch_end", 4)
+    logged.dataloader_suffix = f"/dataloader_idx_{dataloader_idx}" if many else ""
+    outputs: list[Any] = []
+    if not count:
+        return outputs
+    with batches_of(plan.loaders[dataloader_idx]) as iterator:
+        for batch_idx, batch in enumerate(iterator):
+            if to_device is not None:
+                batch = to_device(batch, dataloader_idx)
+            logged.batch = batch
+            if batch_start is not None:
+                batch_start(batch, batch_idx, dataloader_idx)
+            output = step(batch, batch_idx)
+            if batch_end is not None:
+                batch_end(output, batch, batch_idx, dataloader_idx)
+            if keeps_outputs and output is not None:
+                outputs.append(detached(output))
+            if batch_idx + 1 >= count:
+                break
+    logged.dataloader_suffix = ""
+    logged.batch = None
+    return outputs
+
+
+def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[[Any, int], Any]:
+    """The step of one loader as the loop calls it; it goes round DDP, which would wait for others
+    that may have fewer batches.
+    """
+    method, logged = getattr(run.module, name), run.logged
+    extra = (dataloader_idx,) if many or takes(method, "dataloader_idx") else ()
+    count = accepted(method, 2)
+    step_end = getattr(run.module, f"{name}_end", None)
+    autocast = run.precision.autocast if run.precision.is_mixed else None
+
+    def step(batch: Any, batch_idx: int) -> Any:
+        logged.hook = name
+        arguments = (batch, batch_idx)[:count] + extra
+        if autocast is None:
+            output = method(*arguments)
+        else:
+            with autocast():
+                output = method(*arguments)
+        if step_end is not None:
+            logged.hook = f"{name}_end"
+            output = step_end(output)
+        logged.hook = None
+        return output
+
+    return step
+
+
+@contextmanager
+def eval_mode(run: Run, verb: str) -> Iterator[None]:
+    """Eval mode, and afterwards every layer in the mode that it was in."""
+    module = run.module
+    modes = [(layer, layer.training) for layer in module.modules()]
+    to_eval = run.hooks.own(f"on_{verb}_model_eval")
+    to_train = run.hooks.own(f"on_{verb}_model_train")
+    if to_eval is None:
+        module.eval()
+    else:
+        to_eval()
+    try:
+        yield
+    finally:
+        if to_train is None:
+            for layer, mode in modes:
+                layer.training = mode
+        else:
+            to_train()
+
+
+def without_gradients(run: Run) -> AbstractContextManager[object]:
+    """Inference mode, or no gradients where the user wants to use the results elsewhere."""
+    return torch.inference_mode() if run.settings.data.inference_mode else torch.no_grad()
+
+
+def by_loader(results: dict[str, torch.Tensor], count: int) -> Results:
+    """An epoch's metrics as numbers, each loader's under the names that belong to it."""
+    from engine.logged import to_floats
+
+    floats = to_floats(results)
+    if count <= 1:
+        return [floats]
+    split: Results = []
+    for index in range(count):
+        mine = f"/dataloader_idx_{index}"
+        names = [n for n in floats if n.endswith(mine) or "/dataloader_idx_" not in n]
+        split.append({name: floats[name] for name in names})
+    return split

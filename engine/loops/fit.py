@@ -1,0 +1,327 @@
+"""Training: epochs of batches, with validation in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from engine.data import begin_epoch
+from engine.distributed import rank_zero_warn
+from engine.entries import Collection
+from engine.errors import MisconfigurationException
+from engine.hooks import by_name
+from engine.loops.evaluate import Plan, end_epoch, evaluate
+from engine.loops.optimize import TrainingStep
+from engine.optimizers import SchedulerConfig
+from engine.reports import line
+from engine.run import Run, batches_of, send_to_loggers
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit runs: the training batches, and the evaluation in between, if there is one."""
+
+    loader: Any
+    count: int | float
+    to_device: Callable[[Any, int], Any] | None
+    forward: Callable[..., Any]
+    validation: Plan | None
+    sanity: Plan | None
+
+
+def fit(run: Run, plan: FitPlan) -> None:
+    """Train until it is time to stop.
+
+    sanity check: a few validation batches
+    for each epoch:
+        for each batch: forward, backward; at the end of a window a step
+            validate, when it is time
+        epoch end, metrics of all ranks
+    """
+    state, call = run.state, run.hooks.call
+    if plan.sanity is not None and state.progress.step == 0:
+        sanity_check(run, plan.sanity)
+    if not run.module.training:
+        run.module.train()
+    state.training = True
+    call("on_train_start")
+    epoch = TrainingEpoch(run, plan)
+    while not is_done(run):
+        epoch.run()
+    call("on_train_end")
+    state.training = False
+    run.logged.close_training()
+
+
+def sanity_check(run: Run, plan: Plan) -> None:
+    """Run a few validation batches, so that a mistake there does not wait for an epoch."""
+    state = run.state
+    state.sanity_checking = state.validating = True
+    run.hooks.call("on_sanity_check_start")
+    evaluate(run, plan)
+    run.logged.clear()
+    run.hooks.call("on_sanity_check_end")
+    state.sanity_checking = state.validating = False
+
+
+def is_done(run: Run) -> bool:
+    """Whether training ends before the next epoch, or batch."""
+    fit, state = run.settings.fit, run.state
+    progress = state.progress
+    if 0 <= fit.max_steps <= progress.step:
+        return True
+    if fit.max_epochs is not None and 0 <= fit.max_epochs <= progress.epoch:
+        return True
+    return state.should_stop and may_stop(run)
+
+
+def may_stop(run: Run) -> bool:
+    """Whether a request to stop is heard: not before `min_epochs` and `min_steps`."""
+    fit, progress = run.settings.fit, run.state.progress
+    epochs = progress.epoch + (1 if progress.epoch_ended else 0)
+    return epochs >= (fit.min_epochs or 0) and progress.step >= (fit.min_steps or 0)
+
+
+class TrainingEpoch:
+    """One epoch after the other; what no epoch changes is looked up once, here."""
+
+    def __init__(self, run: Run, plan: FitPlan) -> None:
+        self._run_parts = run
+        self._plan = plan
+        self._epoch_end = getattr(run.module, "training_epoch_end", None)
+        self._batch_start = run.hooks.find("on_train_batch_start", 3)
+        self._old_batch_start = run.hooks.find("on_batch_start")
+        self._batch_end = run.hooks.find("on_train_batch_end", 4)
+        self._old_batch_end = run.hooks.find("on_batch_end")
+        wants = self._epoch_end is not None or self._batch_end is not None
+        self._step = TrainingStep(run, plan.forward, wants)
+        self._schedules = Schedules(run)
+        self._outputs: list[Any] = []
+        self._log_every = run.settings.fit.log_every_n_steps if run.loggers else 0
+        self._line = line() if line().is_open else None
+        self._restored = run.state.restored_metrics
+
+    def run(self) -> None:
+        """Train for one epoch, or what is left of it, and end it."""
+        run, plan = self._run_parts, self._plan
+        progress, call = run.state.progress, run.hooks.call
+        collection = run.logged.open_training()
+        if self._restored is not None:
+            collection.load_state_dict(self._restored, run.device)
+            self._restored = None
+        starts_anew = progress.batch == 0
+        self._step.window = window_of(run, progress.epoch)
+        self._step.pending = False
+        starts_there = begin_epoch(
+            plan.loader,
+            progress.data_seed,
+            progress.epoch,
+            run.strategy.world.rank,
+            progress.batch,
+        )
+        if starts_anew:
+            call("on_epoch_start")
+            call("on_train_epoch_start")
+        self._outputs = []
+        if progress.batch < plan.count:
+            self._batches(progress.batch, skip=0 if starts_there else progress.batch)
+        self._end(collection)
+
+    def _batches(self, start: int, skip: int) -> None:
+        """The batches of an epoch, from `start` on; `skip` are read and left out."""
+        run, count, step = self._run_parts, self._plan.count, self._step
+        state, progress, logged = run.state, run.state.progress, run.logged
+        to_device = self._plan.to_device
+        window_batches = 0
+        with batches_of(self._plan.loader) as iterator:
+            for batch_idx, batch, is_last in numbered(iterator, start, skip, count):
+                state.is_last_batch = is_last
+                if to_device is not None:
+                    batch = to_device(batch, 0)
+                logged.batch = batch
+                if self._starts(batch, batch_idx) == -1:
+                    break
+                window_batches += 1
+                ends_window = is_last or (batch_idx + 1) % step.window == 0
+                before = progress.step
+                output = step(batch, batch_idx, ends_window, window_batches)
+                if ends_window:
+                    window_batches = 0
+                progress.batch = batch_idx + 1
+                progress.total_batches += 1
+                stepped = progress.step != before
+                self._schedules.after_batch(stepped, is_last)
+                if self._batch_end is not None:
+                    self._batch_end(output, batch, batch_idx, 0)
+                if self._old_batch_end is not None:
+                    self._old_batch_end()
+                if self._epoch_end is not None and output is not None:
+                    self._outputs.append(output)
+                self._after_batch(stepped, is_last)
+                if self._stops_here():
+                    break
+        logged.batch = None
+
+    def _starts(self, batch: Any, batch_idx: int) -> Any:
+        if self._old_batch_start is not None and self._old_batch_start() == -1:
+            return -1
+        if self._batch_start is not None:
+            return self._batch_start(batch, batch_idx, 0)
+        return None
+
+    def _after_batch(self, stepped: bool, is_last: bool) -> None:
+        run = self._run_parts
+        progress, logged = run.state.progress, run.logged
+        if (
+            self._log_every
+            and stepped
+            and logged.has_new_step_value
+            and progress.step % self._log_every == 0
+        ):
+            send_to_loggers(run, logged.new_step_values())
+        if self._line is not None:
+            self._line.progress(progress.step, progress.epoch)
+        if self._plan.validation is not None and self._validates_now(is_last):
+            self.validate()
+
+    def _validates_now(self, is_last: bool) -> bool:
+        """Whether it is time to validate: the end of an epoch, or of an interval in it."""
+        fit, state = self._run_parts.settings.fit, self._run_parts.state
+        progress, count = state.progress, self._plan.count
+        if state.should_stop and may_stop(self._run_parts):
+            return True
+        every = fit.check_val_every_n_epoch
+        if every is not None and (not every or (progress.epoch + 1) % every != 0):
+            return False
+        interval = fit.val_check_interval
+        if interval == 1.0 and isinstance(interval, float):
+            return is_last
+        if isinstance(interval, float):
+            return progress.batch % max(1, int(count * interval)) == 0
+        if every is None or interval > count:
+            return progress.total_batches % interval == 0
+        return progress.batch % interval == 0
+
+    def validate(self) -> None:
+        """Validate, once for each state."""
+        run, state = self._run_parts, self._run_parts.state
+        if state.progress.validated_at == state.progress.total_batches:
+            return
+        assert self._plan.validation is not None
+        state.progress.validated_at = state.progress.total_batches
+        run.strategy.share_buffers(run.module)
+        state.training, state.validating = False, True
+        evaluate(run, self._plan.validation)
+        state.training, state.validating = True, False
+
+    def _stops_here(self) -> bool:
+        run = self._run_parts
+        if 0 <= run.settings.fit.max_steps <= run.state.progress.step:
+            return True
+        return run.state.should_stop and may_stop(run)
+
+    def _end(self, collection: Collection) -> None:
+        """The end of an epoch: plateau schedulers, its hooks, its metrics."""
+        run, progress = self._run_parts, self._run_parts.state.progress
+        self._schedules.after_epoch()
+        if self._epoch_end is not None:
+            run.logged.hook = "training_epoch_end"
+            returned = self._epoch_end(self._outputs)
+            run.logged.hook = None
+            if returned is not None:
+                raise MisconfigurationException(
+                    "training_epoch_end returned something; use self.log to keep a value"
+                )
+        self._outputs = []
+        progress.epoch_ended = True
+        values = end_epoch(run, collection, "on_train_epoch_end")
+        if self._log_every:
+            send_to_loggers(run, values)
+        progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
+
+
+def window_of(run: Run, epoch: int) -> int:
+    """Batches in a window of accumulation in this epoch."""
+    windows = run.settings.fit.accumulate_grad_batches
+    if isinstance(windows, int):
+        return windows
+    return windows[max(first for first in windows if first <= epoch)]
+
+
+def numbered(
+    iterator: Iterator[Any], start: int, skip: int, count: int | float
+) -> Iterator[tuple[int, Any, bool]]:
+    """Batches with their index and whether they are the epoch's last.
+
+    Where the number of batches is not known, one is read ahead to see whether it is the last.
+    """
+    for _ in range(skip):
+        next(iterator, None)
+    if count != float("inf"):
+        last = int(count) - 1
+        for batch_idx, batch in enumerate(iterator, start):
+            yield batch_idx, batch, batch_idx == last
+            if batch_idx >= last:
+                return
+        return
+    batch_idx, nothing = start, object()
+    batch = next(iterator, nothing)
+    while batch is not nothing:
+        following = next(iterator, nothing)
+        yield batch_idx, batch, following is nothing
+        batch_idx, batch = batch_idx + 1, following
+
+
+class Schedules:
+    """Steps the schedulers when it is their time."""
+
+    def __init__(self, run: Run) -> None:
+        configs = run.optimization.schedulers
+        self._run = run
+        self._by_step = [c for c in configs if c.interval == "step"]
+        self._by_epoch = [c for c in configs if c.interval == "epoch" and not c.reduce_on_plateau]
+        self._plateau = [c for c in configs if c.interval == "epoch" and c.reduce_on_plateau]
+        own = run.hooks.own("lr_scheduler_step")
+        self._own = None if own is None else by_name(own, "scheduler", "optimizer_idx", "metric")
+
+    def after_batch(self, stepped: bool, is_last: bool) -> None:
+        """Schedulers of steps, and at the end of an epoch those of epochs."""
+        progress = self._run.state.progress
+        if stepped and self._by_step:
+            for config in self._by_step:
+                if progress.step % config.frequency == 0:
+                    self._step(config)
+        if is_last and self._by_epoch:
+            self._epochs(self._by_epoch)
+
+    def after_epoch(self) -> None:
+        """Schedulers that look at a metric, which is there after validation."""
+        if self._plateau:
+            self._epochs(self._plateau)
+
+    def _epochs(self, configs: list[SchedulerConfig]) -> None:
+        for config in configs:
+            if (self._run.state.progress.epoch + 1) % config.frequency == 0:
+                self._step(config)
+
+    def _step(self, config: SchedulerConfig) -> None:
+        metric = None
+        if config.monitor is not None and config.reduce_on_plateau:
+            metrics = self._run.logged.callback_metrics()
+            metric = metrics.get(config.monitor)
+            if metric is None:
+                text = (
+                    f"the scheduler looks at {config.monitor!r}, which was not logged; there are "
+                    f"{sorted(metrics)}"
+                )
+                if config.strict:
+                    raise MisconfigurationException(text)
+                rank_zero_warn(text)
+                return
+        if self._own is not None:
+            self._own(config.scheduler, 0, metric)
+        elif metric is None:
+            config.scheduler.step()
+        else:
+            config.scheduler.step(metric)

@@ -1,0 +1,311 @@
+"""One training batch: forward, backward and, at the end of a window of batches, a step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from engine.data import mapped
+from engine.errors import MisconfigurationException
+from engine.hooks import accepted, by_name
+from engine.optimizers import LightningOptimizer
+from engine.run import Run
+
+Backward = Callable[[torch.Tensor], None]
+
+
+class TrainingStep:
+    """Runs batches through the module and steps its optimizer; all that a run never changes is
+    looked up once, here.
+    """
+
+    def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
+        optimizers = run.optimization.optimizers
+        self.optimizer = optimizers[0] if optimizers else None
+        self.window = 1  # batches in a window of accumulation
+        self.pending = False  # the window has gradients already
+        self.unsynced = False  # which are of this rank alone
+        self.skipped = 0
+        self._run = run
+        self._progress = run.state.progress
+        self._logged = run.logged
+        self._wants_outputs = wants_outputs
+        self._forward = fitted_forward(run, forward)
+        self._zero_grad = zero_grad_function(run, self.optimizer)
+        self._backward = backward_function(run, self.optimizer)
+        self._before_step = before_step_function(run, self.optimizer)
+        self._step_override = optimizer_step_override(run, self.optimizer, self._take_step)
+        many = run.strategy.world.world_size > 1
+        self._no_sync: Callable[[], AbstractContextManager[object]] | None = None
+        if many:
+            self._no_sync = run.strategy.no_sync
+
+    def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
+        """Run one batch; returns what `on_train_batch_end` gets, None for a skipped batch.
+
+        `window` is the number of batches in this window of accumulation, so far or in all.
+        """
+        if not ends_window:
+            if self._no_sync is None:
+                return self._gradients(batch, batch_idx)[1]
+            with self._no_sync():
+                output = self._gradients(batch, batch_idx)[1]
+            self.unsynced = self.pending
+            return output
+        if self._step_override is not None:
+            return self._step_by_override(batch, batch_idx, window)
+        loss, output = self._gradients(batch, batch_idx)
+        if self.pending:
+            self._complete_window(window, averaged=loss is not None)
+            self._take_step(None)
+        self.pending = False
+        return output
+
+    def _gradients(self, batch: Any, batch_idx: int) -> Any:
+        """Forward and backward of one batch: (loss, output), (None, None) if it is skipped."""
+        logged = self._logged
+        logged.batch, logged.hook = batch, "training_step"
+        raw = self._forward(batch, batch_idx)
+        logged.hook = None
+        if raw is None:
+            self._count_skip()
+            return None, None
+        loss = raw if isinstance(raw, torch.Tensor) else loss_of(raw)
+        output = outputs_of(raw, loss) if self._wants_outputs else None
+        if self.optimizer is None and not loss.requires_grad:
+            return loss, output
+        if not self.pending and self._zero_grad is not None:
+            self._zero_grad(batch_idx)
+        self._backward(loss / self.window if self.window > 1 else loss)
+        self.pending = self.optimizer is not None
+        return loss, output
+
+    def _count_skip(self) -> None:
+        self.skipped += 1
+        if self.skipped == 1:
+            from engine.distributed import rank_zero_warn
+
+            rank_zero_warn("training_step returned None: the batch is skipped (said once)")
+
+    def _complete_window(self, window: int, averaged: bool) -> None:
+        """Make the gradients those of the whole window, of all ranks."""
+        assert self.optimizer is not None
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.unsynced and not averaged:
+            self._run.strategy.average_gradients(parameters)
+        self.unsynced = False
+        if window != self.window:  # the last window of an epoch is a mean over fewer batches
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.window / window)
+
+    def _take_step(self, closure: Callable[[], Any] | None, **kwargs: Any) -> Any:
+        """Step the optimizer, once its gradients are unscaled and clipped."""
+        optimizer, scaler = self.optimizer, self._run.precision.scaler
+        assert optimizer is not None
+        result = None
+        if scaler is None and closure is not None:
+            before_step = self._before_step
+
+            def gradients() -> Any:
+                loss = closure()
+                if before_step is not None:
+                    before_step()
+                return loss
+
+            result = optimizer.step(gradients, **kwargs)
+        else:
+            if closure is not None:  # a scaler cannot step with a closure
+                result = closure()
+            if self._before_step is not None:
+                if scaler is not None:
+                    scaler.unscale_(optimizer)
+                self._before_step()
+            if scaler is None:
+                optimizer.step(**kwargs)
+            else:
+                scaler.step(optimizer)
+                scaler.update()
+        self._progress.step += 1
+        return result
+
+    def _step_by_override(self, batch: Any, batch_idx: int, window: int) -> Any:
+        """Leave the step to the module's `optimizer_step`, with a closure for the gradients."""
+        assert self._step_override is not None
+        assert self.optimizer is not None
+        began, output = self.pending, None
+
+        def closure() -> Any:
+            nonlocal output
+            self.pending = began
+            loss, output = self._gradients(batch, batch_idx)
+            if self.pending:
+                self._complete_window(window, averaged=loss is not None)
+            elif self.optimizer is not None:
+                self.optimizer.zero_grad()  # nothing to step with: no gradient of an old window
+            return loss
+
+        before = self._progress.step
+        self._step_override(self._progress.epoch, batch_idx, closure)
+        # A module may leave out a step; then the gradients so far wait for the next one only if
+        # it did not run the closure either, as in a plain loop.
+        self.pending = False
+        self._progress.step = max(self._progress.step, before)
+        return output
+
+
+# ---------------------------------------------------------------------- the pieces
+
+
+def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[[Any, int], Any]:
+    """The training step as the loop calls it: with autocast and `training_step_end` if wanted."""
+    if accepted(run.module.training_step, 2) == 1:
+        inner = forward
+        forward = lambda batch, batch_idx: inner(batch)  # noqa: E731  (an adapter of one line)
+    if run.precision.is_mixed:
+        plain, autocast = forward, run.precision.autocast
+
+        def forward(batch: Any, batch_idx: int) -> Any:
+            with autocast():
+                return plain(batch, batch_idx)
+
+    step_end = getattr(run.module, "training_step_end", None)
+    if step_end is None:
+        return forward
+    step, logged = forward, run.logged
+
+    def with_end(batch: Any, batch_idx: int) -> Any:
+        output = step(batch, batch_idx)
+        logged.hook = "training_step_end"
+        return step_end(output)
+
+    return with_end
+
+
+def loss_of(output: Any) -> torch.Tensor:
+    """The loss in what `training_step` returned."""
+    loss = output.get("loss") if isinstance(output, Mapping) else None
+    if not isinstance(loss, torch.Tensor):
+        raise MisconfigurationException(
+            "training_step returns a tensor (the loss), a dict with the key 'loss', or None to "
+            f"skip the batch; this one returned {_shown(output)}"
+        )
+    return loss
+
+
+def _shown(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict with the keys {list(output)}"
+    return f"a {type(output).__name__}"
+
+
+def detached(value: Any) -> Any:
+    """A value without the graph behind it."""
+    return value.detach() if isinstance(value, torch.Tensor) else mapped(value, detached)
+
+
+def outputs_of(raw: Any, loss: torch.Tensor) -> dict[str, Any]:
+    """What hooks and `training_epoch_end` get of a step: detached, always a dict."""
+    if isinstance(raw, Mapping):
+        return {key: detached(value) for key, value in raw.items()}
+    return {"loss": loss.detach()}
+
+
+def zero_grad_function(run: Run, optimizer: Any) -> Callable[[int], None] | None:
+    """Forgets the gradients of the last window."""
+    if optimizer is None:
+        return None
+    hook = run.hooks.find("on_before_zero_grad", 1)
+    own = run.hooks.own("optimizer_zero_grad")
+    progress = run.state.progress
+    if own is not None:
+        named = by_name(own, "epoch", "batch_idx", "optimizer", "optimizer_idx")
+
+    def zero_grad(batch_idx: int) -> None:
+        if hook is not None:
+            hook(optimizer)
+        if own is None:
+            optimizer.zero_grad()
+        else:
+            named(progress.epoch, batch_idx, optimizer, 0)
+
+    return zero_grad
+
+
+def backward_function(run: Run, optimizer: Any) -> Backward:
+    """Computes gradients, with the hooks around it."""
+    before = run.hooks.find("on_before_backward", 1)
+    after = run.hooks.find("on_after_backward")
+    own = run.hooks.own("backward")
+    scaler = run.precision.scaler
+    if before is None and after is None and own is None and scaler is None:
+        return torch.Tensor.backward
+    named = None if own is None else by_name(own, "loss", "optimizer", "optimizer_idx")
+
+    def backward(loss: torch.Tensor) -> None:
+        if before is not None:
+            before(loss)
+        if scaler is not None:
+            loss = scaler.scale(loss)
+        if named is None:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch
+        else:
+            named(loss, optimizer, 0)
+        if after is not None:
+            after()
+
+    return backward
+
+
+def before_step_function(run: Run, optimizer: Any) -> Callable[[], None] | None:
+    """What happens to complete gradients before the optimizer uses them."""
+    hook = run.hooks.find("on_before_optimizer_step", 2)
+    own = run.hooks.own("configure_gradient_clipping")
+    clip, algorithm = run.settings.fit.gradient_clip_val, run.settings.fit.gradient_clip_algorithm
+    if hook is None and own is None and not clip:
+        return None
+    names = ("optimizer", "optimizer_idx", "gradient_clip_val", "gradient_clip_algorithm")
+    clipping = None if own is None else by_name(own, *names)
+    clip_gradients = run.module.clip_gradients
+
+    def before_step() -> None:
+        if hook is not None:
+            hook(optimizer, 0)
+        if clipping is not None:
+            clipping(optimizer, 0, clip, algorithm)
+        elif clip:
+            clip_gradients(optimizer, clip, algorithm)
+
+    return before_step
+
+
+def optimizer_step_override(
+    run: Run, optimizer: Any, take_step: Callable[..., Any]
+) -> Callable[[int, int, Callable[[], Any]], None] | None:
+    """The module's `optimizer_step`, or that of an optimizer which needs a closure."""
+    if optimizer is None:
+        return None
+    own = run.hooks.own("optimizer_step")
+    if own is None:
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        needs_closure = closure is not None and closure.default is inspect.Parameter.empty
+        if not needs_closure and not isinstance(optimizer, torch.optim.LBFGS):
+            return None
+        return lambda epoch, batch_idx, closure: take_step(closure)
+    flags = ("on_tpu", "using_native_amp", "using_lbfgs")
+    names = ("epoch", "batch_idx", "optimizer", "optimizer_idx", "optimizer_closure", *flags)
+    named = by_name(own, *names)
+    wrapped = LightningOptimizer(optimizer, take_step)
+    is_lbfgs = isinstance(optimizer, torch.optim.LBFGS)
+    logged, is_mixed = run.logged, run.precision.is_mixed
+
+    def override(epoch: int, batch_idx: int, closure: Callable[[], Any]) -> None:
+        logged.hook = "optimizer_step"
+        named(epoch, batch_idx, wrapped, 0, closure, False, is_mixed, is_lbfgs)
+        logged.hook = None
+
+    return override

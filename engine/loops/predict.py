@@ -1,0 +1,73 @@
+"""Prediction: what the module says to every batch, in the order of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from engine import distributed
+from engine.data import mapped
+from engine.loops.evaluate import Plan, eval_mode, eval_step, without_gradients
+from engine.run import Run, batches_of
+
+
+def predict(run: Run, plan: Plan, keeps: bool = True) -> list[list[Any]]:
+    """Run all batches of all loaders; returns the predictions, one list a loader.
+
+    Each rank predicts its share of the batches, and every rank gets the predictions of all.
+    """
+    call = run.hooks.call
+    with eval_mode(run, "predict"), without_gradients(run):
+        call("on_predict_start")
+        call("on_predict_epoch_start")
+        outputs = [predict_loader(run, plan, idx, keeps) for idx in range(len(plan.loaders))]
+        call("on_predict_epoch_end", outputs)
+        call("on_predict_end")
+    return [in_order(distributed.gather_all(mine)) for mine in outputs] if keeps else []
+
+
+def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> list[Any]:
+    """Run the batches of one loader; returns this rank's predictions, off the device."""
+    count, to_device = plan.counts[dataloader_idx], plan.to_device
+    step = eval_step(run, "predict_step", dataloader_idx, len(plan.loaders) > 1)
+    batch_start = run.hooks.find("on_predict_batch_start", 3)
+    batch_end = run.hooks.find("on_predict_batch_end", 4)
+    outputs: list[Any] = []
+    if not count:
+        return outputs
+    with batches_of(plan.loaders[dataloader_idx]) as iterator:
+        for batch_idx, batch in enumerate(iterator):
+            if to_device is not None:
+                batch = to_device(batch, dataloader_idx)
+            if batch_start is not None:
+                batch_start(batch, batch_idx, dataloader_idx)
+            output = step(batch, batch_idx)
+            if batch_end is not None:
+                batch_end(output, batch, batch_idx, dataloader_idx)
+            if keeps:
+                outputs.append(on_cpu(output))
+            if batch_idx + 1 >= count:
+                break
+    return outputs
+
+
+def on_cpu(value: Any) -> Any:
+    """A value with all its tensors on the CPU, where many predictions have room."""
+    return value.cpu() if isinstance(value, torch.Tensor) else mapped(value, on_cpu)
+
+
+def in_order(shares: Iterable[list[Any]]) -> list[Any]:
+    """The shares of ranks that took batches in turn, as one list."""
+    queues = [iter(share) for share in shares]
+    merged: list[Any] = []
+    while queues:
+        left = []
+        for queue in queues:
+            for item in queue:
+                merged.append(item)
+                left.append(queue)
+                break
+        queues = left
+    return merged

@@ -1,0 +1,316 @@
+"""LightningModule: model, optimizer and steps in one class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from engine.distributed import rank_zero_only, rank_zero_warn
+from engine.hparams import KeepsHyperparameters
+from engine.logged import Flags, Logged
+from engine.precision import seed_precision
+
+M = TypeVar("M", bound="LightningModule")
+
+
+class LightningModule(KeepsHyperparameters, torch.nn.Module):
+    """Override `training_step` and `configure_optimizers`, and what else you need.
+
+    Other steps are `validation_step`, `test_step` and `predict_step`, each of `(batch, batch_idx)`
+    and, with several loaders, `dataloader_idx`; each may have a `*_step_end(output)`, and all but
+    predict a `*_epoch_end(outputs)`. Every hook of a `Callback` can be a method of the module,
+    without the arguments `trainer` and `pl_module`.
+    """
+
+    example_input_array: Any = None
+    automatic_optimization: bool = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._trainer: Any = None
+        self._logged: Logged | None = None
+
+    # ------------------------------------------------------------------ to override
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model does with a batch, for `self(batch)`."""
+        return super().forward(*args, **kwargs)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedulers, in any of the forms that the documentation lists."""
+        rank_zero_warn("`configure_optimizers` is not there: nothing will be learned")
+
+    def configure_callbacks(self) -> Any:
+        """Callbacks of the module's own; they replace those of the same class."""
+        return []
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """What `trainer.predict` collects: by default what the model says to the batch."""
+        return self(batch)
+
+    def prepare_data(self) -> None:
+        """Download and prepare, once a node."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Called in every process when a run begins."""
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Called in every process when a run has ended."""
+
+    def train_dataloader(self) -> Any:
+        """The loader to train on."""
+
+    def val_dataloader(self) -> Any:
+        """One or several loaders to validate on."""
+
+    def test_dataloader(self) -> Any:
+        """One or several loaders to test on."""
+
+    def predict_dataloader(self) -> Any:
+        """One or several loaders to predict on."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch before it goes to the device."""
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Move a batch to the device."""
+        from engine.data import move
+
+        return move(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch on the device."""
+        return batch
+
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients."""
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Take a step; `optimizer_closure` runs training step and backward."""
+        optimizer.step(closure=optimizer_closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Forget gradients."""
+        optimizer.zero_grad()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any = None) -> None:
+        """Step a scheduler; `metric` is what it monitors, if anything."""
+        if metric is None:
+            scheduler.step()
+        else:
+            scheduler.step(metric)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients; override it to clip in a way of your own."""
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add to a checkpoint."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See a checkpoint that is being loaded."""
+
+    # ------------------------------------------------------------------ to use
+
+    def log(  # noqa: PLR0913, PLR0917  (the union of the arguments of 1.x and 2.x)
+        self,
+        name: str,
+        value: Any,
+        prog_bar: bool = False,
+        logger: bool | None = True,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str | Callable[..., Any] = "mean",
+        tbptt_reduce_fx: Any = None,
+        tbptt_pad_token: Any = None,
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_op: Any = None,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        metric_attribute: str | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Log one number under `name`: a tensor, a number or a torchmetrics object.
+
+        `on_step` and `on_epoch` default to step values in training and epoch values in
+        evaluation. An epoch's value is the mean over its samples (`batch_size` says how many there
+        were, where the batch does not show it), or `reduce_fx` of the values, over all ranks.
+        """
+        logged = self._logged
+        if logged is None:
+            rank_zero_warn(f"self.log({name!r}) outside of a Trainer has no effect")
+            return
+        if rank_zero_only and self._trainer.global_rank != 0:
+            return
+        entry = logged.entry(name)
+        if entry is None:
+            flags = Flags(
+                bool(prog_bar),
+                bool(logger),
+                on_step,
+                on_epoch,
+                reduce_fx,
+                bool(sync_dist) and not rank_zero_only,
+                sync_dist_op,
+                add_dataloader_idx,
+            )
+            entry = logged.enter(name, value, flags)
+        logged.take(entry, value, batch_size, enable_graph)
+
+    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Log several numbers; further arguments are those of `log`."""
+        for name, value in dictionary.items():
+            self.log(name, value, *args, **kwargs)
+
+    @rank_zero_only
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print, from one process only."""
+        print(*args, **kwargs)  # noqa: T201  (printing is what it is for)
+
+    def freeze(self) -> None:
+        """Make no parameter need a gradient, and go to eval mode."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """Make all parameters need a gradient, and go to training mode."""
+        self.requires_grad_(True)
+        self.train()
+
+    def clip_gradients(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of an optimizer's parameters by norm or by value."""
+        if not gradient_clip_val:
+            return
+        groups = optimizer.param_groups
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+        if gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        else:
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The optimizer, or the list of them where there are several."""
+        optimizers = self.trainer.optimizers
+        return optimizers[0] if len(optimizers) == 1 else optimizers
+
+    def lr_schedulers(self) -> Any:
+        """The scheduler, the list of them where there are several, None without any."""
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        return (schedulers[0] if len(schedulers) == 1 else schedulers) if schedulers else None
+
+    @classmethod
+    def load_from_checkpoint(
+        cls: type[M],
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool = True,
+        weights_only: bool = True,
+        **kwargs: Any,
+    ) -> M:
+        """Make a module of a checkpoint: its hyper-parameters, then its weights.
+
+        `kwargs` override hyper-parameters. The file is read without running code of its own;
+        `weights_only=False` is your word that you trust it.
+        """
+        from engine.checkpoint import module_from_checkpoint
+
+        module: M = module_from_checkpoint(
+            cls, checkpoint_path, map_location, hparams_file, strict, weights_only, kwargs
+        )
+        return module
+
+    # ------------------------------------------------------------------ what is
+
+    @property
+    def trainer(self) -> Any:
+        """The trainer that this module runs in."""
+        if self._trainer is None:
+            raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer")
+        return self._trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Any) -> None:
+        self.__dict__["_trainer"] = trainer
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, None without any."""
+        return self._trainer.logger if self._trainer is not None else None
+
+    @property
+    def loggers(self) -> list[Any]:
+        """All loggers."""
+        return list(self._trainer.loggers) if self._trainer is not None else []
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        for tensor in self.parameters():
+            return tensor.device
+        if self._trainer is not None:
+            device: torch.device = self._trainer.strategy.root_device
+            return device
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters."""
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    @property
+    def precision(self) -> str | int:
+        """What steps compute in: 16, 32, 64 or "bf16"."""
+        return 32 if self._trainer is None else seed_precision(self._trainer.precision)
+
+    @property
+    def current_epoch(self) -> int:
+        """Index of the epoch that runs."""
+        return self._trainer.current_epoch if self._trainer is not None else 0
+
+    @property
+    def global_step(self) -> int:
+        """Number of optimizer steps so far."""
+        return self._trainer.global_step if self._trainer is not None else 0
+
+    @property
+    def global_rank(self) -> int:
+        """The rank of this process."""
+        return self._trainer.global_rank if self._trainer is not None else 0
+
+    @property
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return self._trainer.local_rank if self._trainer is not None else 0
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the module is on a GPU."""
+        return self.device.type == "cuda"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of a module is a model, not a part of the run that it was taken from.
+        return {**self.__dict__, "_trainer": None, "_logged": None}

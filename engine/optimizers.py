@@ -1,0 +1,144 @@
+"""What `configure_optimizers` may return, and the schedulers' part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from engine.distributed import rank_zero_warn
+from engine.errors import MisconfigurationException
+
+
+@dataclass
+class SchedulerConfig:
+    """A scheduler, and when it is stepped."""
+
+    scheduler: Any
+    name: str | None = None
+    interval: str = "epoch"  # epoch or step
+    frequency: int = 1
+    monitor: str | None = None
+    strict: bool = True
+    reduce_on_plateau: bool = False
+    opt_idx: int | None = None
+
+
+@dataclass
+class Optimization:
+    """The optimizers and schedulers of a run."""
+
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    schedulers: list[SchedulerConfig] = field(default_factory=list)
+
+
+_FORMS = (
+    "configure_optimizers returned {what}; it may return an optimizer, a list of one, "
+    "([optimizer], [scheduler]), {{'optimizer': ..., 'lr_scheduler': ...}}, or None"
+)
+
+
+def configure(returned: Any) -> Optimization:
+    """Optimizers and schedulers of any form that `configure_optimizers` may return."""
+    optimizers, schedulers = _split(returned)
+    for optimizer in optimizers:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise MisconfigurationException(_FORMS.format(what=_describe(optimizer)))
+    if len(optimizers) > 1:
+        raise MisconfigurationException(
+            f"configure_optimizers returned {len(optimizers)} optimizers; more than one is not "
+            "supported yet"
+        )
+    return Optimization(optimizers, [_scheduler_config(s) for s in schedulers])
+
+
+def _split(returned: Any) -> tuple[list[Any], list[Any]]:
+    if returned is None:
+        rank_zero_warn("no optimizer: `configure_optimizers` returned None, nothing is learned")
+        return [], []
+    if isinstance(returned, Mapping):
+        return _of_dict(returned)
+    if not isinstance(returned, (list, tuple)):
+        return [returned], []
+    parts = list(returned)
+    if len(parts) == 2 and isinstance(parts[0], (list, tuple)):
+        second = parts[1]
+        return list(parts[0]), list(second) if isinstance(second, (list, tuple)) else [second]
+    if parts and all(isinstance(part, Mapping) for part in parts):
+        split = [_of_dict(part) for part in parts]
+        return [o for os, _ in split for o in os], [s for _, ss in split for s in ss]
+    return parts, []
+
+
+def _of_dict(returned: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    unknown = set(returned) - {"optimizer", "lr_scheduler", "monitor", "frequency"}
+    if "optimizer" not in returned or unknown:
+        raise MisconfigurationException(_FORMS.format(what=f"a dict of {sorted(returned)}"))
+    scheduler = returned.get("lr_scheduler")
+    if scheduler is None:
+        return [returned["optimizer"]], []
+    if "monitor" in returned:
+        given = scheduler if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
+        scheduler = {"monitor": returned["monitor"], **given}
+    return [returned["optimizer"]], [scheduler]
+
+
+def _describe(value: Any) -> str:
+    return f"something with a {type(value).__name__}"
+
+
+def _scheduler_config(given: Any) -> SchedulerConfig:
+    if not isinstance(given, Mapping):
+        given = {"scheduler": given}
+    known = {f.name for f in fields(SchedulerConfig)}
+    if "scheduler" not in given or set(given) - known:
+        raise MisconfigurationException(
+            f"a scheduler's dict has keys of {sorted(known)}, 'scheduler' among them; "
+            f"this one has {sorted(given)}"
+        )
+    config = SchedulerConfig(**given)
+    if config.interval not in ("epoch", "step"):
+        raise MisconfigurationException(
+            f"a scheduler's interval is 'epoch' or 'step', not {config.interval!r}"
+        )
+    if isinstance(config.scheduler, ReduceLROnPlateau):
+        config.reduce_on_plateau = True
+    if config.reduce_on_plateau and config.monitor is None:
+        raise MisconfigurationException(
+            "ReduceLROnPlateau needs a metric to look at: {'scheduler': ..., 'monitor': 'val_loss'}"
+        )
+    return config
+
+
+class LightningOptimizer:
+    """An optimizer as `optimizer_step` of a module sees it: its `step` does all that belongs to it.
+
+    Everything else is the optimizer's own.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, take_step: Any) -> None:
+        self.__dict__["optimizer"] = optimizer
+        self.__dict__["_take_step"] = take_step
+
+    def step(self, closure: Any = None, **kwargs: Any) -> Any:
+        """Unscale, clip and step; `closure` computes the gradients."""
+        return self._take_step(closure, **kwargs)
+
+    @contextmanager
+    def toggle_model(self, sync_grad: bool = True) -> Iterator[None]:
+        """With one optimizer there is nothing to toggle."""
+        yield
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["optimizer"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["optimizer"], name, value)
+
+    @property  # type: ignore[misc]  # isinstance(it, Adam) holds for a wrapped Adam
+    def __class__(self) -> type:
+        return type(self.__dict__["optimizer"])

@@ -1,0 +1,130 @@
+"""From a run to a checkpoint's content, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from engine import checkpoint as files
+from engine import distributed
+from engine.errors import CheckpointError
+from engine.hooks import fitted, takes
+from engine.run import Run
+from engine.seed import random_state, set_random_state
+
+
+def dump(run: Run, callbacks: Sequence[Any], trainer: Any, weights_only: bool) -> dict[str, Any]:
+    """What a checkpoint of this moment holds; call it on every rank.
+
+    Rank zero's is the one to write. `weights_only` leaves out all that only training needs.
+    """
+    progress = run.state.progress
+    content: dict[str, Any] = {
+        "epoch": progress.epoch,
+        "global_step": progress.step,
+        files.VERSION_KEY: files.VERSION,
+        "state_dict": run.module.state_dict(),
+        "loops": {"fit": progress.state_dict()},
+    }
+    files.put_hparams(content, run.module, run.datamodule)
+    if not weights_only:
+        _put_training(content, run, callbacks, trainer)
+    if run.datamodule is not None:
+        run.datamodule.on_save_checkpoint(content)
+        state = run.datamodule.state_dict()
+        if state:
+            content[type(run.datamodule).__qualname__] = state
+    run.module.on_save_checkpoint(content)
+    return content
+
+
+def _put_training(
+    content: dict[str, Any], run: Run, callbacks: Sequence[Any], trainer: Any
+) -> None:
+    def save(callback: Any) -> Any:
+        return callback.on_save_checkpoint(trainer, run.module, content)
+
+    collection = run.logged.collection
+    content["loops"]["logged"] = collection.state_dict() if collection else []
+    content["loops"]["random"] = distributed.gather_to_zero(random_state())
+    content["callbacks"] = files.callback_states(list(callbacks), save)
+    content["optimizer_states"] = [o.state_dict() for o in run.optimization.optimizers]
+    content["lr_schedulers"] = [c.scheduler.state_dict() for c in run.optimization.schedulers]
+    if run.precision.scaler is not None:
+        content["native_amp_scaling_state"] = run.precision.scaler.state_dict()
+
+
+def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None:
+    """Give the module the weights of a checkpoint."""
+    if "state_dict" not in content:
+        raise CheckpointError("the file holds no weights of a module ('state_dict' is missing)")
+    if run.datamodule is not None:
+        run.datamodule.on_load_checkpoint(content)
+        state = content.get(type(run.datamodule).__qualname__)
+        if state:
+            run.datamodule.load_state_dict(state)
+    run.module.on_load_checkpoint(content)
+    run.module.load_state_dict(content["state_dict"], strict=strict)
+
+
+def load_callbacks(
+    run: Run, content: dict[str, Any], callbacks: Sequence[Any], trainer: Any
+) -> None:
+    """Give callbacks their states; one of 1.x gets what its `on_save_checkpoint` returned."""
+    states = content.get("callbacks", {})
+    files.restore_callbacks(list(callbacks), states)
+    for callback in callbacks:
+        method = fitted(callback.on_load_checkpoint, 3)
+        state = states.get(callback.state_key)
+        if state is not None and "legacy" in state:
+            method(trainer, run.module, state["legacy"])
+        elif not takes(callback.on_load_checkpoint, "callback_state"):
+            method(trainer, run.module, content)
+
+
+def load_training(run: Run, content: dict[str, Any]) -> None:
+    """Put optimizer, schedulers, scaler and progress to where the checkpoint was taken."""
+    if "optimizer_states" not in content:
+        raise CheckpointError(
+            "the checkpoint holds weights only: a run cannot be resumed from it. "
+            "Load it with load_from_checkpoint and fit anew"
+        )
+    pairs = zip(run.optimization.optimizers, content["optimizer_states"], strict=True)
+    for optimizer, state in pairs:
+        optimizer.load_state_dict(state)
+    schedules = zip(run.optimization.schedulers, content.get("lr_schedulers", []), strict=True)
+    for config, state in schedules:
+        config.scheduler.load_state_dict(state)
+    if run.precision.scaler is not None and "native_amp_scaling_state" in content:
+        run.precision.scaler.load_state_dict(content["native_amp_scaling_state"])
+    loops = content.get("loops", {})
+    own = loops.get("fit", {})
+    if "step" in own:
+        run.state.progress.load_state_dict(own)
+        in_epoch = run.state.progress.batch > 0
+        run.state.restored_metrics = loops.get("logged") if in_epoch else None
+    else:  # a file of Lightning's: it was written at the end of an epoch
+        run.state.progress.epoch = content["epoch"] + 1
+        run.state.progress.step = content["global_step"]
+
+
+def load_random(run: Run, content: dict[str, Any]) -> None:
+    """Put the random state of this rank back, last of all: making things draws from it."""
+    states = content.get("loops", {}).get("random")
+    rank = run.strategy.world.rank
+    if states and len(states) == run.strategy.world.world_size:
+        set_random_state(states[rank])
+
+
+def read_for(run: Run, path: str, weights_only: bool = True) -> dict[str, Any]:
+    """Read a checkpoint on every rank; where one cannot, all raise."""
+    error: BaseException | None = None
+    content: dict[str, Any] = {}
+    try:
+        content = files.read(path, "cpu", weights_only)
+    except (CheckpointError, torch.serialization.pickle.UnpicklingError) as failure:
+        error = failure
+    distributed.raise_together(error)
+    return content

@@ -1,0 +1,115 @@
+"""The parts of one run, as the loops get them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from engine.data import move, needs_move
+from engine.hooks import Hooks, is_overridden
+from engine.logged import Logged, to_floats
+from engine.optimizers import Optimization
+from engine.precision import Precision
+from engine.settings import Settings
+from engine.state import State
+from engine.strategies.single import SingleDevice
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a loop works with. It owns nothing: the trainer made all of it."""
+
+    module: Any
+    datamodule: Any
+    settings: Settings
+    state: State
+    strategy: SingleDevice
+    precision: Precision
+    hooks: Hooks
+    logged: Logged
+    loggers: list[Any]
+    optimization: Optimization = field(default_factory=Optimization)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return self.strategy.root_device
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process writes."""
+        return self.strategy.world.rank == 0
+
+
+def send_to_loggers(run: Run, values: Mapping[str, Any], step: int | None = None) -> None:
+    """Hand values to all loggers, from rank zero: one copy from the device for all of them."""
+    if not values or not run.loggers or not run.is_global_zero:
+        return
+    floats = to_floats(values)
+    progress = run.state.progress
+    floats.setdefault("epoch", progress.epoch)
+    if step is None:
+        step = max(0, progress.step - 1)
+    step = int(floats.pop("step", step))
+    for logger in run.loggers:
+        logger.log_metrics(floats, step)
+
+
+def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None:
+    """What a batch goes through on its way to the device; None if there is nothing to do.
+
+    The hooks of the data module come before those of the module.
+    """
+    owner = run.module
+    names = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+    found: list[Any] = []
+    for name in names:
+        method = None
+        if run.datamodule is not None and _has_own(run.datamodule, name):
+            method = getattr(run.datamodule, name)
+        elif is_overridden(name, owner, base):
+            method = getattr(owner, name)
+        found.append(method)
+    before, transfer, after = found
+    device = run.device
+    if before is None and transfer is None and after is None:
+        if not needs_move(device):
+            return None
+        return lambda batch, dataloader_idx: move(batch, device)
+
+    def to_device(batch: Any, dataloader_idx: int) -> Any:
+        if before is not None:
+            batch = before(batch, dataloader_idx)
+        if transfer is not None:
+            batch = transfer(batch, device, dataloader_idx)
+        else:
+            batch = move(batch, device)
+        return batch if after is None else after(batch, dataloader_idx)
+
+    return to_device
+
+
+def _has_own(datamodule: Any, name: str) -> bool:
+    from engine.datamodule import LightningDataModule
+
+    return is_overridden(name, datamodule, LightningDataModule)
+
+
+@contextmanager
+def batches_of(loader: Any) -> Iterator[Iterator[Any]]:
+    """An iterator over a loader; its worker processes end with it, whatever happens."""
+    iterator = iter(loader)
+    shut = getattr(iterator, "_shutdown_workers", None)
+    try:
+        yield iterator
+    except BaseException:
+        if shut is not None:
+            shut()
+            loader._iterator = None
+        raise
+    if shut is not None and not loader.persistent_workers:
+        shut()

@@ -1,0 +1,77 @@
+"""The settings of a trainer: what its arguments mean, in small frozen parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long to train, and how a step is taken."""
+
+    max_epochs: int | None
+    min_epochs: int | None
+    max_steps: int
+    min_steps: int | None
+    accumulate_grad_batches: int | dict[int, int]
+    gradient_clip_val: float | None
+    gradient_clip_algorithm: str
+    val_check_interval: int | float
+    check_val_every_n_epoch: int | None
+    num_sanity_val_steps: int
+    log_every_n_steps: int
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which batches are used."""
+
+    limit_train_batches: int | float
+    limit_val_batches: int | float
+    limit_test_batches: int | float
+    limit_predict_batches: int | float
+    overfit_batches: int | float
+    use_distributed_sampler: bool
+    prepare_data_per_node: bool
+    inference_mode: bool
+
+
+@dataclass(frozen=True)
+class HardwareSettings:
+    """What to compute on."""
+
+    accelerator: str | None
+    devices: Any
+    num_nodes: int
+    strategy: Any
+    precision: str
+    sync_batchnorm: bool
+    deterministic: Any
+    benchmark: bool | None
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written and shown."""
+
+    logger: Any
+    callbacks: Any
+    default_root_dir: str | None
+    enable_checkpointing: bool
+    enable_progress_bar: bool
+    enable_model_summary: bool
+    refresh_rate: int | None
+    summary_depth: int
+    fast_dev_run: int
+    ckpt_path: Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a trainer."""
+
+    fit: FitSettings
+    data: DataSettings
+    hardware: HardwareSettings
+    output: OutputSettings
