@@ -49,20 +49,10 @@ def visible_units(visible: str | None, boards: Sequence[Sequence[Unit]]) -> list
     """
     if visible is None:
         return [{**unit, "index": i} for i, board in enumerate(boards) for unit in board]
-    find: Callable[[str], Unit | None]
-    if visible.startswith(("GPU-", "MIG-")):
-        kind = visible[:4]
-
-        def find(entry: str) -> Unit | None:
-            return _by_name(entry, boards) if entry.startswith(kind) else None
-    else:
-
-        def find(entry: str) -> Unit | None:
-            return _by_number(entry, boards)
-
+    find = _by_name if visible.startswith(("GPU-", "MIG-")) else _by_number
     found: list[Unit] = []
-    for entry in visible.split(","):
-        unit = find(entry.strip())
+    for entry in _entries(visible):
+        unit = find(entry, boards)
         if unit is None:
             break
         if any(_same(unit, other) for other in found):
@@ -71,20 +61,39 @@ def visible_units(visible: str | None, boards: Sequence[Sequence[Unit]]) -> list
     return found
 
 
-def _same(one: Unit, other: Unit) -> bool:
-    return (one["machine_index"], one["uuid"]) == (other["machine_index"], other["uuid"])
+def _entries(visible: str) -> list[str]:
+    """Split at the commas, up to the first entry of another kind; nothing if one is repeated.
+
+    A number is read as C's strtoul does: ``1x`` is 1; ``x`` and ``-1`` are none.
+    """
+    kind = visible[:4] if visible.startswith(("GPU-", "MIG-")) else ""
+    entries: list[str] = []
+    for entry in visible.split(","):
+        if not kind:
+            entry = _leading_number(entry.strip())
+        if not entry.startswith(kind) or not entry:
+            break
+        if entry in entries:
+            return []
+        entries.append(entry)
+    return entries
 
 
-def _by_number(entry: str, boards: Sequence[Sequence[Unit]]) -> Unit | None:
-    """Read a leading number as C's strtoul does: ``1x`` is 1, ``x`` and ``-1`` are nothing."""
-    digits = entry[1:] if entry.startswith("+") else entry
+def _leading_number(text: str) -> str:
+    digits = text.removeprefix("+")
     end = 0
     while end < len(digits) and digits[end] in "0123456789":
         end += 1
-    if not 0 < end < 10:
-        return None
-    number = int(digits[:end])
+    return str(int(digits[:end])) if 0 < end < 10 else ""
+
+
+def _by_number(entry: str, boards: Sequence[Sequence[Unit]]) -> Unit | None:
+    number = int(entry)
     return boards[number][0] if number < len(boards) and boards[number] else None
+
+
+def _same(one: Unit, other: Unit) -> bool:
+    return (one["machine_index"], one["uuid"]) == (other["machine_index"], other["uuid"])
 
 
 def _by_name(entry: str, boards: Sequence[Sequence[Unit]]) -> Unit | None:
@@ -101,9 +110,14 @@ def _by_name(entry: str, boards: Sequence[Sequence[Unit]]) -> Unit | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def _ask_driver() -> tuple[list[list[Unit]], str]:
+def has_driver() -> bool:
+    """Whether this machine has an NVIDIA driver; quick."""
     extra = os.environ.get(DRIVER_VARIABLE)
-    if not any(map(os.path.exists, (*DRIVER_FILES, *([extra] if extra else [])))):
+    return any(map(os.path.exists, (*DRIVER_FILES, *([extra] if extra else []))))
+
+
+def _ask_driver() -> tuple[list[list[Unit]], str]:
+    if not has_driver():
         return [], ""
     try:
         import pynvml as nvml

@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -291,9 +290,7 @@ def test_where_leases_do_not_work_gpus_are_granted_with_a_word(
 
 def test_a_name_never_leaves_the_folder(lease: Lease, lease_dir: Path) -> None:
     """Old names of MIG instances hold slashes."""
-    uuids: Any = ["MIG-GPU-1/2/3", "../../x"]
-
-    lease.take(uuids)
+    lease.take(["MIG-GPU-1/2/3", "../../x"])
 
     assert sorted(p.name for p in lease_dir.iterdir()) == [
         "MIG-GPU-1_2_3.lock",
