@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from launcher import policy, preflight, rendezvous, verdict
-from launcher.clusters.base import Cluster, NodeError
+from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.follow import Followed, Follower
 from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
@@ -19,19 +19,11 @@ from launcher.link import Inbox
 from launcher.output import Output, verdict_lines
 from launcher.placement import PlacementError
 from launcher.preflight import Facts
-from launcher.resources import choose_gpus
+from launcher.resources import place_with_gpus
 from launcher.rundir import RunDir
 
 PREEMPTED = 75
 TIMED_OUT = 124
-
-
-class ClusterError(Exception):
-    """The cluster is not as asked: every problem of every node."""
-
-    def __init__(self, problems: Sequence[NodeError]) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,13 @@ def prepare(job: Job, cluster: Cluster, fleet: Fleet, output: Output) -> Plan:
         fleet.drop(error.node, error.problem)
     for line in preflight.warnings([facts[node.name] for node in good]):
         output.say(line)
-    places, notes = choose_gpus(job, good, fleet)
+    places, notes = place_with_gpus(
+        job,
+        good,
+        fleet,
+        drivers=any(facts[node.name].driver for node in good),
+        one_machine=cluster.name == "local",
+    )
     for note in notes:
         output.say(note)
     return Plan(places, {node.name: facts[node.name] for node in good})
@@ -161,17 +159,12 @@ def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, output: Output) -> N
     for place in plan.places:
         cores = plan.facts[place.node.name].cores
         sharing = sum(other.node.address == place.node.address for other in plan.places)
-        defaults = rendezvous.default_env(
-            place,
-            cores // sharing,
-            interfaces.get(place.node.name),
-            hide_gpus=job.gpus == "0",
-        )
+        defaults = rendezvous.default_env(place, cores // sharing, interfaces.get(place.node.name))
         ranks = [
             {
                 "rank": place.first_rank + local_rank,
                 "local_rank": local_rank,
-                "env": rendezvous.rank_env(meeting, place, local_rank),
+                "env": rendezvous.rank_env(meeting, place, local_rank, hide_gpus=job.gpus == "0"),
             }
             for local_rank in range(place.num_ranks)
         ]

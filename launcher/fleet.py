@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from launcher.channel import Message
 from launcher.clusters.base import Cluster, NodeError
 from launcher.job import Job, Node
-from launcher.link import Event, Inbox, Link, Lost, agent_config, agent_sources, pack, pynvml_source
+from launcher.link import Event, Inbox, Link, Lost, agent_config, agent_sources, pack
 from launcher.output import Output
 
 PARALLEL = 32
@@ -62,8 +62,6 @@ class Fleet:
         """Start an agent on every node at once; what fails is kept in ``problems``."""
         if self._sources is None:
             self._sources = agent_sources()
-            if self._job.gpus != "0":
-                self._sources |= pynvml_source()
         self._incarnation += 1
         incarnation, sources = self._incarnation, self._sources
 

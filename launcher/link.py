@@ -29,7 +29,8 @@ BACKLOG = 2000  # messages that may wait before reading stops and the agents fee
 
 SOURCES = (
     "launcher.channel",
-    "launcher.gpus",
+    "launcher.gpu_lease",
+    "launcher.gpu_probe",
     "launcher.agent.__main__",
     "launcher.agent.agent",
     "launcher.agent.boot",
@@ -98,9 +99,7 @@ def agent_sources() -> dict[str, str]:
     here = Path(__file__).parent
     found = {"launcher": "", "launcher.agent": ""}
     for name in SOURCES:
-        path = here.joinpath(*name.split(".")[1:]).with_suffix(".py")
-        if path.exists():
-            found[name] = path.read_text()
+        found[name] = here.joinpath(*name.split(".")[1:]).with_suffix(".py").read_text()
     return found
 
 

@@ -12,7 +12,7 @@ from launcher import controller, preflight, rendezvous
 from launcher.clusters.base import NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
-from launcher.link import Inbox
+from launcher.link import Inbox, pynvml_source
 from launcher.output import Output, ranks_in_words, table
 from launcher.preflight import Facts
 from launcher.request import NOT_AS_ASKED, Wanted, find_cluster, make_job, problem_lines
@@ -44,7 +44,8 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
             try:
                 fleet.open(nodes)
                 facts = controller.probe(nodes, fleet)
-                gpus = fleet.ask({name: {"type": "gpus"} for name in facts}, ["gpus"])
+                order = {"type": "gpus", "sources": pynvml_source()}
+                gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
                 paths = reachability(list(facts.values()), fleet)
             except Interrupted as interruption:
                 return 128 + interruption.number
@@ -114,7 +115,9 @@ def gpu_words(found: dict[str, Any] | None) -> str:
     all_gpus = (found or {}).get("gpus", [])
     if not all_gpus:
         return "0"
-    free = sum(bool(gpu.get("free")) for gpu in all_gpus)
+    from launcher.gpus import from_json
+
+    free = sum(gpu.free for gpu in from_json(all_gpus))
     return f"{free} free of {len(all_gpus)}"
 
 

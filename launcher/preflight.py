@@ -16,7 +16,7 @@ LITTLE_DISK = 100 << 20
 
 @dataclass(frozen=True)
 class Facts:
-    """A node as its agent found it. ``gpus`` is what the GPU probe said, None if not asked."""
+    """A node as its agent found it. ``driver``: it has a GPU driver."""
 
     node: Node
     cores: int
@@ -31,7 +31,7 @@ class Facts:
     start_problem: str | None = None
     workdir_there: bool = True
     program_problem: str | None = None
-    gpus: Mapping[str, Any] | None = None
+    driver: bool = False
 
 
 def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: float) -> Facts:
@@ -50,6 +50,7 @@ def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: 
         start_problem=found.get("problem"),
         workdir_there=probe["workdir"],
         program_problem=probe["program"],
+        driver=probe["driver"],
     )
 
 

@@ -51,8 +51,10 @@ class Meeting:
     max_restarts: int
 
 
-def rank_env(meeting: Meeting, place: Placement, local_rank: int) -> dict[str, str]:
-    """The variables of one rank that always hold."""
+def rank_env(
+    meeting: Meeting, place: Placement, local_rank: int, *, hide_gpus: bool = False
+) -> dict[str, str]:
+    """The variables of one rank that always hold. ``hide_gpus``: the job is for the CPU."""
     rank = place.first_rank + local_rank
     world_size = str(meeting.world_size)
     env = {
@@ -74,14 +76,12 @@ def rank_env(meeting: Meeting, place: Placement, local_rank: int) -> dict[str, s
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "WORLD_SIZE": world_size,
     }
-    if place.gpus:
+    if place.gpus or hide_gpus:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     return env
 
 
-def default_env(
-    place: Placement, cores: int, interface: str | None, *, hide_gpus: bool
-) -> dict[str, str]:
+def default_env(place: Placement, cores: int, interface: str | None) -> dict[str, str]:
     """The variables of a node's ranks that yield to what the user has set."""
     env = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -92,6 +92,4 @@ def default_env(
         env["GLOO_SOCKET_IFNAME"] = interface
         if interface != "lo":
             env["NCCL_SOCKET_IFNAME"] = VIRTUAL_INTERFACES
-    if hide_gpus:
-        env["CUDA_VISIBLE_DEVICES"] = ""
     return env

@@ -107,6 +107,14 @@ def make_job(wanted: Wanted, program: Program) -> Job:
 
 def check_gpus(text: str) -> None:
     """Refuse what is no ``--gpus``, before anything is connected. Raises UsageError."""
+    if text.isdigit():
+        return
+    from launcher.gpu_request import GpuRequestError, parse
+
+    try:
+        parse(text)
+    except GpuRequestError as error:
+        raise UsageError(str(error)) from error
 
 
 def find_cluster(wanted: Wanted, output: Output) -> Cluster:
@@ -150,7 +158,7 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
 
 def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:
     """Run, print how it ended, and return the exit code. Raises UsageError."""
-    from launcher.controller import ClusterError
+    from launcher.clusters.base import ClusterError
     from launcher.output import result_lines, verdict_lines
     from launcher.placement import PlacementError
     from launcher.rundir import RunDirError

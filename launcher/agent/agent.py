@@ -16,12 +16,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.agent import health, probe, processes, workers
 from launcher.agent.server import ForkServer
 from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
+
+if TYPE_CHECKING:
+    from launcher.gpu_lease import Lease
 
 HEARTBEAT_S = 1.0
 PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
@@ -52,7 +55,7 @@ class Agent:
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
         self.server: ForkServer | None = None
         self.store_pid: int | None = None
-        self.leases: Any = None
+        self.leases: Lease | None = None
         self._stdin, self._stdin_over = bytearray(), False
         self.raw = False
         self._decoder = Decoder()
@@ -365,7 +368,7 @@ class Agent:
         elif kind == "listen":
             self._listen(message["address"])
         elif kind == "gpus":
-            self._look_at_gpus()
+            self._look_at_gpus(message["sources"])
         elif kind == "lease":
             self._lease(message["uuids"])
         elif kind == "signal" and self.group is not None:
@@ -428,15 +431,19 @@ class Agent:
         finally:
             os.close(null)
 
-    def _look_at_gpus(self) -> None:
-        from launcher.gpus import probe_node
+    def _look_at_gpus(self, sources: dict[str, str]) -> None:
+        from launcher.gpu_probe import probe_node
 
-        self.out.send({"type": "gpus", **probe_node(self.env.get("CUDA_VISIBLE_DEVICES"))})
+        self.sources.update(sources)  # the driver's library, sent only where it is needed
+        visible = self.env.get("CUDA_VISIBLE_DEVICES")
+        own = self.leases.held if self.leases is not None else ()
+        self.out.send({"type": "gpus", **probe_node(visible, own)})
 
     def _lease(self, uuids: list[str]) -> None:
-        from launcher.gpus import Lease
+        from launcher.gpu_lease import Lease
 
         self.leases = self.leases or Lease(self.config["job_id"])
+        self.leases.give_back([uuid for uuid in self.leases.held if uuid not in uuids])
         taken, refused = self.leases.take(uuids)
         self.out.send({"type": "leased", "taken": list(taken), "refused": list(refused)})
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
+from launcher.gpu_probe import has_driver
+
 # A program that sets one of these above ``import torch`` must start in a fresh interpreter: by
 # the time a warm fork runs it, the import has read them.
+TORCH_USERS = ("torch", "engine", "lightning", "pytorch_lightning", "accelerate", "transformers")
 IMPORT_TIME = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_", "TORCH_")
 
 
@@ -29,8 +31,7 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
         "workdir": os.path.isdir(workdir),
         "program": _program_problem(order["kind"], order["target"], workdir),
         "shared": _is_shared(order["run_dir"], order["job_id"]),
-        "boot": _text("/proc/sys/kernel/random/boot_id") + _text("/proc/self/mountinfo")[:1],
-        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "driver": has_driver(),
         "user": _user(),
     }
 
@@ -125,18 +126,54 @@ def wants_cold(kind: str, target: str, workdir: str) -> str | None:
     elif kind != "script":
         return None
     source = _text(os.path.join(workdir, target))
+    if "environ" not in source and "putenv" not in source:
+        return None
     if not any(name in source for name in IMPORT_TIME):
         return None
-    above = re.split(
-        r"^\s*(?:import|from)\s+(?:torch|engine|lightning|pytorch_lightning|accelerate)\b",
-        source,
-        maxsplit=1,
-        flags=re.M,
-    )[0]
-    pattern = r"environ(?:\[|\.setdefault\(|\.update\(|\s*\|=)|putenv\("
-    for row in above.splitlines():
-        if re.search(pattern, row.partition("#")[0]):
-            names = re.findall(r"\b((?:%s)\w*)" % "|".join(IMPORT_TIME), row)
-            if names:
-                return str(names[0])
+    import ast
+
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None  # the rank itself will say so
+    imports = [node.lineno for node in ast.walk(tree) if _imports_torch(node, ast)]
+    first_import = min(imports, default=1 << 30)
+    for node in ast.walk(tree):
+        if getattr(node, "lineno", 1 << 30) < first_import:
+            for name in _variables_set(node, ast):
+                if name.startswith(IMPORT_TIME):
+                    return name
     return None
+
+
+def _imports_torch(node: Any, ast: Any) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name.partition(".")[0] in TORCH_USERS for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in TORCH_USERS
+
+
+def _variables_set(node: Any, ast: Any) -> list[str]:
+    """Names of environment variables that a statement sets: by item, setdefault, update, putenv."""
+    keys: list[Any] = []
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        keys = [t.slice for t in targets if isinstance(t, ast.Subscript) and _is_environ(t.value)]
+        if isinstance(node, ast.AugAssign) and _is_environ(node.target):
+            keys += getattr(node.value, "keys", [])
+    elif isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        on_environ = _is_environ(getattr(node.func, "value", None))
+        if name == "putenv" or (name == "setdefault" and on_environ):
+            keys = node.args[:1]
+        elif name == "update" and on_environ:
+            keys = [key for arg in node.args for key in getattr(arg, "keys", [])]
+            return [word.arg for word in node.keywords if word.arg] + _constants(keys)
+    return _constants(keys)
+
+
+def _is_environ(node: Any) -> bool:
+    return "environ" in (getattr(node, "attr", ""), getattr(node, "id", ""))
+
+
+def _constants(nodes: list[Any]) -> list[str]:
+    return [node.value for node in nodes if isinstance(getattr(node, "value", None), str)]

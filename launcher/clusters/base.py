@@ -19,6 +19,14 @@ class NodeError(Exception):
         self.node, self.problem, self.advice = node, problem, advice
 
 
+class ClusterError(Exception):
+    """The cluster is not as asked: every problem of every node."""
+
+    def __init__(self, problems: Sequence[NodeError]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
 class Stream(Protocol):
     """The standard input and output of a process on a node."""
 
