@@ -65,11 +65,5 @@ def _guard(agent: int, mark: str) -> int:
         pid, found = os.waitpid(-1, 0)
         if pid == agent:
             status = found
-    health.sweep(mark, reap=_reap)
+    health.sweep(mark, reap=health.reap)
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

@@ -12,19 +12,17 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from launcher.agent import health, probe, processes, workers
+from launcher.agent.errands import Errands, listen_on
+from launcher.agent.rank_input import RankInput
 from launcher.agent.server import ForkServer
 from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
-
-if TYPE_CHECKING:
-    from launcher.gpu_lease import Lease
 
 HEARTBEAT_S = 1.0
 PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
@@ -55,8 +53,8 @@ class Agent:
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
         self.server: ForkServer | None = None
         self.store_pid: int | None = None
-        self.leases: Lease | None = None
-        self._stdin, self._stdin_over = bytearray(), False
+        self.errands = Errands(config["job_id"], sources, self.env)
+        self.input = RankInput(self.selector)
         self.raw = False
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
@@ -238,6 +236,8 @@ class Agent:
     def _open_streams(self, worker: workers.Worker) -> tuple[int, int, int]:
         assert self.group is not None
         streams = self.group.open_streams(worker)
+        if worker.stdin is not None:
+            self.input.attach(worker.stdin)
         for fd in worker.outputs:
             self._watch(fd, self._output_reader(worker, fd))
         return streams
@@ -247,6 +247,7 @@ class Agent:
             self.selector.unregister(fd)
             os.close(fd)
         worker.outputs.clear()
+        self.input.detach()
         streams = self._open_streams(worker)
         source = self.sources["launcher.agent.rank"]
         try:
@@ -327,8 +328,7 @@ class Agent:
                     self.selector.unregister(fd)
                     os.close(fd)
             worker.outputs.clear()
-            if worker.stdin is not None:
-                self._close_stdin(worker)
+        self.input.detach()
         self.store_pid = None
         self._throttled = False
         attempt, self.group = self.group.attempt, None
@@ -360,25 +360,16 @@ class Agent:
             self._start(message)
         elif kind == "store":
             self._open_store(message)
-        elif kind == "reach":
-            problem = probe.reaches(message["address"], message["port"])
-            address, interface = probe.route_to(message["address"], message["port"])
-            answer = {"problem": problem, "address": address, "interface": interface}
-            self.out.send({"type": "reached", **answer})
-        elif kind == "listen":
-            self._listen(message["address"])
-        elif kind == "gpus":
-            self._look_at_gpus(message["sources"])
-        elif kind == "lease":
-            self._lease(message["uuids"])
         elif kind == "signal" and self.group is not None:
             self.group.signal(message["number"])
         elif kind == "kill":
             self._kill()
         elif kind == "stdin":
-            self._pass_on_stdin(message)
+            self.input.feed(base64.b64decode(message["data"]), over=message["over"])
         elif kind == "end":
             self._end(0)
+        elif (answer := self.errands.answer(message)) is not None:
+            self.out.send(answer)
 
     def _kill(self) -> None:
         if self.group is None:
@@ -390,10 +381,7 @@ class Agent:
     def _open_store(self, message: dict[str, Any]) -> None:
         """Bind first, tell the port at once; torch takes the listening socket over when loaded."""
         try:
-            family = socket.AF_INET6 if ":" in message["address"] else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.bind((message["address"], 0))
-            sock.listen(1024)
+            sock = listen_on(message["address"])
         except OSError as error:
             self.out.send({"type": "store", "port": None, "problem": str(error)})
             return
@@ -402,18 +390,6 @@ class Agent:
             port = sock.getsockname()[1]
             self._host_store(sock.fileno())
         self.out.send({"type": "store", "port": port, "interface": interface, "problem": None})
-
-    def _listen(self, address: str) -> None:
-        """Only to see whether others can reach us: nobody ever answers on this socket."""
-        try:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            self._listener = socket.socket(family, socket.SOCK_STREAM)
-            self._listener.bind((address, 0))
-            self._listener.listen(1024)
-            port = self._listener.getsockname()[1]
-        except OSError:
-            port = None
-        self.out.send({"type": "listening", "port": port})
 
     def _host_store(self, fd: int) -> None:
         null = os.open(os.devnull, os.O_RDWR)
@@ -431,56 +407,6 @@ class Agent:
         finally:
             os.close(null)
 
-    def _look_at_gpus(self, sources: dict[str, str]) -> None:
-        from launcher.gpu_probe import probe_node
-
-        self.sources.update(sources)  # the driver's library, sent only where it is needed
-        visible = self.env.get("CUDA_VISIBLE_DEVICES")
-        own = self.leases.held if self.leases is not None else ()
-        self.out.send({"type": "gpus", **probe_node(visible, own)})
-
-    def _lease(self, uuids: list[str]) -> None:
-        from launcher.gpu_lease import Lease
-
-        self.leases = self.leases or Lease(self.config["job_id"])
-        self.leases.give_back([uuid for uuid in self.leases.held if uuid not in uuids])
-        taken, refused = self.leases.take(uuids)
-        self.out.send({"type": "leased", "taken": list(taken), "refused": list(refused)})
-
-    def _pass_on_stdin(self, message: dict[str, Any]) -> None:
-        worker = next(iter(self.group.workers.values()), None) if self.group is not None else None
-        if worker is None or worker.stdin is None:
-            return
-        self._stdin += base64.b64decode(message["data"])
-        self._stdin_over = bool(message["over"])
-        self._write_stdin(worker)
-
-    def _write_stdin(self, worker: workers.Worker) -> None:
-        fd = worker.stdin
-        if fd is None:
-            return
-        try:
-            if self._stdin:
-                del self._stdin[: os.write(fd, self._stdin)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._stdin.clear()
-        waiting = fd in self.selector.get_map()
-        if self._stdin and not waiting:
-            self.selector.register(fd, selectors.EVENT_WRITE, lambda: self._write_stdin(worker))
-        elif not self._stdin and waiting:
-            self.selector.unregister(fd)
-        if not self._stdin and self._stdin_over:
-            self._close_stdin(worker)
-
-    def _close_stdin(self, worker: workers.Worker) -> None:
-        fd, worker.stdin = worker.stdin, None
-        if fd is not None:
-            if fd in self.selector.get_map():
-                self.selector.unregister(fd)
-            os.close(fd)
-
     def _note(self, text: str) -> None:
         self.out.send({"type": "note", "text": text})
 
@@ -491,13 +417,8 @@ class Agent:
     def _clean_up(self) -> None:
         if self.group is not None:
             self.group.kill()
-        health.sweep(self.mark, {os.getppid()}, self._collect)
+        health.sweep(self.mark, {os.getppid()}, health.reap)
         self.out.flush(timeout_s=1.0)
-
-    def _collect(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
 
 
 def _readable(fd: int) -> bool:

@@ -81,6 +81,13 @@ def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
     )
 
 
+def reap() -> None:
+    """Collect all children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def sweep(mark: str, keep: Iterable[int] = (), reap: Callable[[], None] = lambda: None) -> int:
     """Kill all processes of the run except ``keep`` until none is left; returns how many.
 

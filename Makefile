@@ -1,0 +1,40 @@
+# The first command is `make demo`, the second `make test`; each makes .venv and installs what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test test-quick check format bench clean
+
+demo: $(STAMP)
+	$(BIN)/plaunch --nodes 2 --procs 2 --run-dir plaunch_runs/demo --restart examples/digits.py
+	@echo "result: plaunch_runs/demo/result.json"
+
+test: $(STAMP)
+	@sh tests/install-debian-packages.sh || echo "make test: some Debian packages are missing; tests that need them are skipped by name"
+	$(BIN)/python -m pytest $(ARGS)
+
+# What needs no cluster: at most two minutes.
+test-quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not hosts" $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# torch comes first and by the constraints: anything else may resolve to another build.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,39 @@
+"""What all tests share: the closing summary names what this machine could not run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
+
+
+def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    return "tests/real/" in report.nodeid or "hosts" in getattr(report, "keywords", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say by name what was skipped and why, and whether real hosts were tested."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"could not run here: {report.nodeid}: {reason}")
+    passed = [r for r in terminalreporter.stats.get("passed", []) if _real_host(r)]
+    terminalreporter.write_line(f"tests on real hosts: {len(passed)} passed")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where real hosts are required, a skipped test of them, or none at all, is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get(REQUIRE_HOSTS) or reporter is None or exitstatus != 0:
+        return
+    missed = [r for r in reporter.stats.get("skipped", []) if _real_host(r)]
+    ran = [r for r in reporter.stats.get("passed", []) if _real_host(r)]
+    if missed or not ran:
+        reporter.write_line(
+            f"{REQUIRE_HOSTS} is set, but {len(missed)} real-host tests were "
+            f"skipped and {len(ran)} ran"
+        )
+        session.exitstatus = 1
