@@ -1,0 +1,263 @@
+"""The drawing of the house: which room may import which. Changing it is a design decision.
+
+A room is a module, or a folder of modules that belong together. Imports inside functions count
+like any other; those for type checkers only don't.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from launcher.link import SOURCES
+
+ROOT = Path(__file__).parents[1]
+
+# Data and small words that any room of the same package may use.
+LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
+ENGINE_WORDS = "engine.errors engine.settings engine.distributed"
+
+DRAWING = {
+    # doors
+    "launcher": "launcher.api launcher.report",
+    "launcher.__main__": "launcher.cli",
+    "launcher.cli": "launcher.request launcher.look launcher.output",
+    "launcher.api": "launcher.request launcher.output",
+    # words to calls
+    "launcher.request": "launcher.config launcher.discovery launcher.controller launcher.clusters "
+    "launcher.gpu_request launcher.output launcher.placement launcher.rundir launcher.look",
+    "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
+    "launcher.gpus launcher.output launcher.preflight launcher.rendezvous",
+    # the story
+    "launcher.controller": "launcher.fleet launcher.follow launcher.link launcher.output "
+    "launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
+    "launcher.resources launcher.rundir launcher.verdict",
+    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.rundir "
+    "launcher.verdict",
+    "launcher.resources": "launcher.fleet launcher.link launcher.gpu_choice launcher.gpu_request "
+    "launcher.placement",
+    "launcher.fleet": "launcher.link launcher.channel launcher.output",
+    "launcher.link": "launcher.channel launcher.clusters",
+    # which cluster, which nodes
+    "launcher.discovery": "launcher.config launcher.clusters launcher.nodelist",
+    "launcher.config": "launcher.clusters launcher.nodelist launcher.yaml_tree",
+    "launcher.clusters": "",
+    "launcher.clusters.base": "launcher.job",
+    # pure decisions
+    "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
+    "launcher.gpu_request": "launcher.nodelist",
+    "launcher.placement": "",
+    "launcher.policy": "",
+    "launcher.preflight": "",
+    "launcher.rendezvous": "",
+    "launcher.verdict": "",
+    "launcher.nodelist": "",
+    # what goes out
+    "launcher.output": "",
+    "launcher.rundir": "",
+    # what travels to the nodes
+    "launcher.agent": "launcher.channel launcher.gpu_probe launcher.gpu_lease",
+    "launcher.gpus": "launcher.gpu_probe",
+    "launcher.gpu_probe": "launcher.gpu_lease",
+    "launcher.gpu_lease": "",
+    "launcher.channel": "",
+    # data
+    "launcher.job": "",
+    "launcher.report": "",
+    "launcher.yaml_tree": "",
+    # the engine: the door
+    "engine": "engine.trainer engine.module engine.datamodule engine.callbacks engine.seed "
+    "engine.loggers engine.strategies",
+    "engine.trainer": "engine.options engine.loops engine.run engine.resume engine.checkpoint "
+    "engine.devices engine.strategies engine.precision engine.seed engine.callbacks "
+    "engine.callbacks.base engine.loggers engine.loggers.base engine.module engine.datamodule "
+    "engine.hooks engine.state engine.data engine.logged engine.reports engine.rundir "
+    "engine.hparams engine.optimizers",
+    # the algorithm
+    "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
+    "engine.optimizers engine.reports engine.state",
+    "engine.run": "engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
+    "engine.precision engine.state engine.strategies",
+    "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
+    # user code's side
+    "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision",
+    "engine.datamodule": "engine.data engine.hparams",
+    "engine.hooks": "engine.callbacks.base",
+    # families
+    "engine.callbacks": "engine.callbacks.base",
+    "engine.callbacks.base": "",
+    "engine.loggers": "engine.loggers.base",
+    "engine.loggers.base": "",
+    "engine.strategies": "",
+    "engine.devices": "engine.strategies",
+    # small rooms
+    "engine.checkpoint": "engine.hparams engine.rundir",
+    "engine.data": "engine.seed",
+    "engine.logged": "engine.entries",
+    "engine.entries": "",
+    "engine.hparams": "",
+    "engine.optimizers": "",
+    "engine.options": "engine.precision",
+    "engine.precision": "",
+    "engine.reports": "engine.hparams",
+    "engine.rundir": "",
+    "engine.seed": "",
+    "engine.state": "",
+    # words
+    "engine.settings": "",
+    "engine.distributed": "",
+    "engine.errors": "",
+}
+FOLDERS = (
+    "launcher.agent",
+    "launcher.clusters",
+    "engine.callbacks",
+    "engine.loggers",
+    "engine.loops",
+    "engine.strategies",
+)
+# `plaunch --dry-run` is asked for by a room that also serves the one that answers.
+BACKWARDS = {("launcher.request", "launcher.look")}
+
+HEAVY = {"torch", "numpy", "yaml", "paramiko", "rich", "ray", "psutil", "cloudpickle", "pynvml"}
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("launcher", "engine")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imported(module: str, *, inside_functions: bool = True) -> set[str]:
+    """The modules that a module imports, ours and others', but not for type checkers only."""
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not inside_functions:
+                continue
+            if isinstance(child, ast.Import):
+                yield from (alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{module}: imports are absolute"
+                names = [f"{child.module}.{alias.name}" for alias in child.names]
+                yield from (n if n in MODULES else str(child.module) for n in names)
+            yield from visit(child)
+
+    return set(visit(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
+
+
+def room(module: str) -> str:
+    """The room that a module of ours is in."""
+    if module in DRAWING:
+        return module
+    return next((folder for folder in FOLDERS if module.startswith(folder + ".")), module)
+
+
+def top(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def allowed(name: str) -> set[str]:
+    words = LAUNCHER_WORDS if top(name) == "launcher" else ENGINE_WORDS
+    # the words themselves use no other words than the drawing says
+    return {name, *DRAWING[name].split(), *(() if name in words.split() else words.split())}
+
+
+def in_a_fresh_process(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout.split()
+
+
+def rooms_of(names: Iterable[str]) -> set[str]:
+    return {room(name) for name in names if name in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_as_drawn(module: str) -> None:
+    """Each module imports only what its room may."""
+    assert room(module) in DRAWING, f"{module} is in no room: draw it"
+    assert rooms_of(imported(module)) <= allowed(room(module))
+
+
+def test_the_drawing_shows_what_there_is() -> None:
+    """No room of the drawing is empty, and no arrow points to a room that isn't drawn."""
+    assert {room(module) for module in MODULES} == set(DRAWING)
+    assert {target for name in DRAWING for target in DRAWING[name].split()} <= set(DRAWING)
+
+
+def test_the_drawing_has_no_cycle() -> None:
+    """Arrows point one way, through words and folders, too."""
+    TopologicalSorter(
+        {
+            name: {t for t in allowed(name) if t != name and (name, t) not in BACKWARDS}
+            for name in DRAWING
+        }
+    ).prepare()
+
+
+def test_no_modules_import_each_other() -> None:
+    """Within a folder as well: no cycle of module-level imports, between any two files."""
+    graph = {}
+    for module in MODULES:
+        found = imported(module, inside_functions=False) & set(MODULES)
+        graph[module] = found - {module}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(("package", "other"), [("launcher", "engine"), ("engine", "launcher")])
+def test_the_two_packages_do_not_know_each_other(package: str, other: str) -> None:
+    """Between them are environment variables and a socket, nothing else."""
+    guilty = [m for m in MODULES if top(m) == package and other in map(top, imported(m))]
+
+    assert guilty == []
+
+
+@pytest.mark.parametrize("module", ["launcher", "launcher.cli", "launcher.report"])
+def test_the_doors_are_light(module: str) -> None:
+    """`plaunch --help`, and a rank that reports, wait for none of the heavy libraries."""
+    loaded = in_a_fresh_process(f"import sys, {module}; print(*sys.modules)")
+
+    assert HEAVY & set(loaded) == set()
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_what_travels_to_a_node_needs_only_the_standard_library(module: str) -> None:
+    """The agent's files import each other and the standard library; the rest is asked for late."""
+    at_once = imported(module, inside_functions=False)
+    foreign = {name for name in at_once if top(name) not in sys.stdlib_module_names}
+    ours = {name for name in imported(module) if top(name) in ("launcher", "engine")}
+
+    assert {name for name in foreign if top(name) != "launcher"} == set()
+    assert ours <= {*SOURCES, "launcher.agent"}
+
+
+def test_all_of_the_agent_travels() -> None:
+    """A file of the agent that is forgotten would be missing on the nodes only."""
+    assert {m for m in MODULES if m.startswith("launcher.agent.")} <= set(SOURCES)
+
+
+@pytest.mark.parametrize("base", [name for name in DRAWING if name.endswith(".base")])
+def test_a_familys_base_knows_none_of_the_family(base: str) -> None:
+    """A member is added without touching the base."""
+    family = base.removesuffix("base")
+
+    assert [name for name in imported(base) if name.startswith(family)] == []
+
+
+def test_both_packages_say_that_they_are_typed() -> None:
+    """py.typed lies in each, and in what is installed."""
+    assert all((ROOT / package / "py.typed").exists() for package in ("launcher", "engine"))
+    listed = (ROOT / "pyproject.toml").read_text()
+    folders = {module for module in MODULES if MODULES[module].name == "__init__.py"}
+
+    assert {folder for folder in folders if f'"{folder}"' not in listed} == set()
