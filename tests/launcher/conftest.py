@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from runs import Launcher, launcher_in
 
 # The same examples in every run, and no time limit for one of them on a busy machine.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
@@ -42,3 +43,10 @@ def driver(
 
     yield install
     sys.modules.pop("pynvml", None)
+
+
+@pytest.fixture
+def plaunch(tmp_path: Path) -> Iterator[Launcher]:
+    """The ``plaunch`` command in an empty folder; nothing of its runs may be left at the end."""
+    with launcher_in(tmp_path) as launcher:
+        yield launcher
