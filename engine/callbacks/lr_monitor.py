@@ -28,6 +28,7 @@ class LearningRateMonitor(Callback):
         self.logging_interval = logging_interval
         self.log_momentum = log_momentum
         self.lrs: dict[str, list[float]] = {}
+        self._logged_step = -1  # batches that are accumulated belong to one step
         self._sources: list[tuple[str, str, Any]] = []  # name, interval, optimizer
         if logging_interval != "epoch":
             attach(self, "on_train_batch_start", self._at_step)
@@ -38,10 +39,13 @@ class LearningRateMonitor(Callback):
             rank_zero_warn("LearningRateMonitor has no logger to write to")
         self._sources = _sources(trainer)
         self.lrs = {}
+        self._logged_step = -1
 
     def _at_step(self, trainer: Any, *_: Any) -> None:
         step = trainer.global_step
-        if step % trainer.log_every_n_steps == 0:
+        # When the step is done, its other values are logged, too: the same x for all of them.
+        if (step + 1) % trainer.log_every_n_steps == 0 and step != self._logged_step:
+            self._logged_step = step
             self._log(trainer, "step", step)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

@@ -170,6 +170,7 @@ class ModelCheckpoint(Callback):
         if self._saved_step != trainer.global_step:  # begun anew, not resumed from there
             self._saved_step = -1
         self._validated = self._waiting = False
+        self._freshness.forget()
         if self._timer:
             self._timer.start()
 

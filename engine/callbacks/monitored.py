@@ -19,6 +19,11 @@ class Freshness:
         self._values: dict[str, Any] = {}
         self._steps: dict[str, int] = {}
 
+    def forget(self) -> None:
+        """Begin anew: steps are counted from the start again."""
+        self._values.clear()
+        self._steps.clear()
+
     def look(self, metrics: Mapping[str, Any], step: int) -> None:
         """Note which values are new."""
         for name in self._names:

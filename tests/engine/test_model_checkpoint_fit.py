@@ -322,6 +322,17 @@ def test_nothing_is_saved_in_a_trial(tmp_path):
     assert files_in(tmp_path) == set()
 
 
+def test_a_second_fit_does_not_know_the_metrics_of_the_first(tmp_path):
+    """A step of the second fit is not judged by the value that the first one had there."""
+    checkpoint = ModelCheckpoint(
+        dirpath=tmp_path, filename="{step}-{val_loss:.1f}", every_n_train_steps=4, save_top_k=-1
+    )
+    fit(tmp_path, checkpoint, [0.5])
+    fit(tmp_path, checkpoint, [0.5], limit_val_batches=0)
+
+    assert files_in(tmp_path) == {"step=4-val_loss=nan.ckpt", "step=4-val_loss=nan-v1.ckpt"}
+
+
 def test_a_second_fit_saves_anew(tmp_path):
     """A callback that saw a first fit does not take the second one's states for saved ones."""
     checkpoint = ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1)
