@@ -6,8 +6,7 @@ STAMP := .venv/.installed
 .PHONY: demo test test-quick check format bench clean
 
 demo: $(STAMP)
-	$(BIN)/plaunch --nodes 2 --procs 2 --run-dir plaunch_runs/demo --restart examples/digits.py
-	@echo "result: plaunch_runs/demo/result.json"
+	$(BIN)/plaunch --nodes 2 --procs 2 examples/digits.py
 
 test: $(STAMP)
 	@sh tests/install-debian-packages.sh || echo "make test: some Debian packages are missing; tests that need them are skipped by name"
