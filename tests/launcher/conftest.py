@@ -10,7 +10,8 @@ from typing import Any
 
 import hypothesis
 import pytest
-from runs import Launcher, launcher_in
+
+from tests.launcher.runs import Launcher, launcher_in
 
 # The same examples in every run, and no time limit for one of them on a busy machine.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
