@@ -1,1 +1,63 @@
 """Training engine with the API that PyTorch Lightning users know."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine import callbacks, loggers
+    from engine.callbacks.base import Callback
+    from engine.callbacks.base import Callback as LightningCallback
+    from engine.datamodule import LightningDataModule
+    from engine.distributed import rank_zero_info, rank_zero_only, rank_zero_warn
+    from engine.errors import CheckpointError, MisconfigurationException
+    from engine.module import LightningModule
+    from engine.seed import seed_everything
+    from engine.trainer import Trainer
+
+__all__ = [
+    "Callback",
+    "CheckpointError",
+    "LightningCallback",
+    "LightningDataModule",
+    "LightningModule",
+    "MisconfigurationException",
+    "Trainer",
+    "callbacks",
+    "loggers",
+    "rank_zero_info",
+    "rank_zero_only",
+    "rank_zero_warn",
+    "seed_everything",
+]
+
+# Imported when first asked for: `import engine` costs next to nothing.
+_WHERE = {
+    "Callback": "engine.callbacks.base:Callback",
+    "CheckpointError": "engine.errors:CheckpointError",
+    "LightningCallback": "engine.callbacks.base:Callback",
+    "LightningDataModule": "engine.datamodule:LightningDataModule",
+    "LightningModule": "engine.module:LightningModule",
+    "MisconfigurationException": "engine.errors:MisconfigurationException",
+    "Trainer": "engine.trainer:Trainer",
+    "rank_zero_info": "engine.distributed:rank_zero_info",
+    "rank_zero_only": "engine.distributed:rank_zero_only",
+    "rank_zero_warn": "engine.distributed:rank_zero_warn",
+    "seed_everything": "engine.seed:seed_everything",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("callbacks", "loggers"):
+        return importlib.import_module(f"engine.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name].split(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

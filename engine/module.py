@@ -41,7 +41,7 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedulers, in any of the forms that the documentation lists."""
-        rank_zero_warn("`configure_optimizers` is not there: nothing will be learned")
+        return None
 
     def configure_callbacks(self) -> Any:
         """Callbacks of the module's own; they replace those of the same class."""

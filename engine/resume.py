@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from engine import checkpoint as files
 from engine import distributed
 from engine.errors import CheckpointError
@@ -124,7 +122,7 @@ def read_for(run: Run, path: str, weights_only: bool = True) -> dict[str, Any]:
     content: dict[str, Any] = {}
     try:
         content = files.read(path, "cpu", weights_only)
-    except (CheckpointError, torch.serialization.pickle.UnpicklingError) as failure:
+    except CheckpointError as failure:
         error = failure
     distributed.raise_together(error)
     return content

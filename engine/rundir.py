@@ -1,8 +1,8 @@
 """The folder of a run: where logs and checkpoints go, and what a later run goes on from.
 
-Under a launcher (`PLAUNCH_RUN_DIR`) each `fit` of a program has a folder of its own, `fit-0` and on,
-with an index of the checkpoints that were written, wherever they are. The same program in the same
-run folder goes on from the newest of them.
+Under a launcher (`PLAUNCH_RUN_DIR`) each `fit` of a program has a folder of its own, `fit-0` and
+on, with an index of the checkpoints that were written, wherever they are. The same program in the
+same run folder goes on from the newest of them.
 """
 
 from __future__ import annotations
@@ -108,4 +108,4 @@ class Index:
         return str(absolute.relative_to(root) if absolute.is_relative_to(root) else absolute)
 
     def _found(self, checkpoint: dict[str, Any]) -> Path:
-        return self.folder.parent / checkpoint["path"]
+        return self.folder.parent / str(checkpoint["path"])

@@ -45,6 +45,7 @@ class State:
     sanity_checking: bool = False
     should_stop: bool = False
     is_last_batch: bool = False
+    already_complete: bool = False  # an earlier process has done all of this fit
     restored_metrics: Any = None  # sums of an epoch that an earlier process began
     num_training_batches: int | float = 0
     num_val_batches: list[int | float] = field(default_factory=list)

@@ -77,3 +77,9 @@ class DDP(SingleDevice):
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
+
+    def share_weights(self, module: torch.nn.Module) -> None:
+        """Give all ranks the parameters and buffers of rank zero: evaluation without a fit."""
+        for parameter in module.parameters():
+            dist.broadcast(parameter.data, 0)
+        self.share_buffers(module)

@@ -46,6 +46,9 @@ class SingleDevice:
     def share_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero."""
 
+    def share_weights(self, module: torch.nn.Module) -> None:
+        """Give all ranks the parameters and buffers of rank zero."""
+
     # ------------------------------------------------------------------ agreement
 
     def broadcast(self, obj: T, src: int = 0) -> T:

@@ -1,0 +1,113 @@
+"""Which loaders a run uses: those that were given, the data module's or the module's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from engine.data import for_evaluation, for_training, in_sequence, length, limited
+from engine.datamodule import LightningDataModule
+from engine.distributed import rank_zero_warn
+from engine.errors import MisconfigurationException
+from engine.hooks import is_overridden
+from engine.loops.evaluate import Plan
+from engine.run import Run, to_device_function
+
+_VERBS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+
+
+def found(kind: str, given: Any, run: Run, base: type) -> Any:
+    """The loader or loaders of a kind (train, val, test or predict), None if there are none.
+
+    What was given counts first, then the data module, then the module.
+    """
+    name = f"{kind}_dataloader"
+    in_module = is_overridden(name, run.module, base)
+    if given is not None:
+        if in_module or run.datamodule is not None:
+            rank_zero_warn(f"the {kind} loader that was given is used, not `{name}`")
+        return given
+    if run.datamodule is not None and is_overridden(name, run.datamodule, LightningDataModule):
+        return getattr(run.datamodule, name)()
+    return getattr(run.module, name)() if in_module else None
+
+
+def several(loaders: Any) -> list[Any]:
+    """One loader or several, as a list; a plain list of batches is one loader."""
+    if loaders is None:
+        return []
+    if isinstance(loaders, Mapping):
+        return list(loaders.values())
+    if isinstance(loaders, (list, tuple)) and any(_is_loader(item) for item in loaders):
+        return list(loaders)
+    if isinstance(loaders, (list, tuple)) and not loaders:
+        return []
+    return [loaders]
+
+
+def _is_loader(item: Any) -> bool:
+    return isinstance(item, DataLoader) or hasattr(item, "dataset")
+
+
+def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]:
+    """The loader to train on, in an order of ours, and how many of its batches are used."""
+    loader = found("train", given, run, base)
+    if loader is None:
+        raise MisconfigurationException(
+            "there is nothing to train on: give fit() a loader or a datamodule, or define "
+            "`train_dataloader`"
+        )
+    if len(several(loader)) != 1 or isinstance(loader, Mapping):
+        raise MisconfigurationException("several training loaders are not supported yet")
+    loader = several(loader)[0]
+    data, world = run.settings.data, run.strategy.world
+    if data.overfit_batches:
+        loader = in_sequence(loader)
+    loader = for_training(loader, run.state.progress.data_seed, world, data.use_distributed_sampler)
+    count = limited(length(loader), _limit(run, "train"), "limit_train_batches")
+    interval = run.settings.fit.val_check_interval
+    if count == float("inf") and isinstance(interval, float) and interval != 1.0:
+        raise MisconfigurationException(
+            f"val_check_interval={interval} is a share of a loader whose length is unknown; give "
+            "a number of batches (an int)"
+        )
+    return loader, count
+
+
+def _limit(run: Run, kind: str) -> int | float:
+    data = run.settings.data
+    if data.overfit_batches and kind in ("train", "val"):
+        return data.overfit_batches
+    limit: int | float = getattr(data, f"limit_{kind}_batches")
+    return limit
+
+
+def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> Plan:
+    """How an evaluation runs over `loaders`; `verb` is validate, test or predict."""
+    kind = _VERBS[verb]
+    data, world = run.settings.data, run.strategy.world
+    seed = run.state.progress.data_seed
+    ordered = [for_evaluation(x, seed, world, data.use_distributed_sampler) for x in loaders]
+    name = f"limit_{kind}_batches"
+    counts = [limited(length(x), _limit(run, kind), name) for x in ordered]
+    word = "validation" if verb == "validate" else verb
+    return Plan(word, ordered, counts, to_device_function(run, base))
+
+
+def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | None:
+    """How fit validates; None where module or data have nothing for it."""
+    has_step = callable(getattr(run.module, "validation_step", None))
+    if run.settings.data.overfit_batches and has_step:
+        return evaluation_plan(run, "validate", [training], base)
+    loaders = several(found("val", given, run, base))
+    if not loaders:
+        if has_step:
+            rank_zero_warn("there is a validation_step and no validation loader: no validation")
+        return None
+    if not has_step:
+        rank_zero_warn("there is a validation loader and no validation_step: no validation")
+        return None
+    plan = evaluation_plan(run, "validate", loaders, base)
+    return plan if sum(plan.counts) else None

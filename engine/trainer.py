@@ -1,0 +1,463 @@
+"""Trainer: the door. It turns arguments into settings, puts a run together, and calls the loops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from inspect import Parameter, Signature
+from typing import Any
+
+from engine import checkpoint as files
+from engine import distributed, outputs, resume, rundir
+from engine.datamodule import LightningDataModule
+from engine.devices import place
+from engine.distributed import join_group, rank_zero_info, read_world
+from engine.errors import CheckpointError, MisconfigurationException
+from engine.hooks import Hooks, fitted
+from engine.loaders import evaluation_plan, found, several, training_loader, validation_plan
+from engine.logged import Logged
+from engine.loops.evaluate import evaluate
+from engine.loops.fit import FitPlan, fit
+from engine.loops.predict import predict
+from engine.module import LightningModule
+from engine.optimizers import Optimization, configure
+from engine.options import LATER, OPTIONS, parse
+from engine.precision import make_precision
+from engine.reports import line
+from engine.run import Run, to_device_function
+from engine.seed import fresh_seed
+from engine.state import State
+from engine.view import TrainerView
+
+
+class Trainer(TrainerView):
+    """Trains, validates, tests and predicts with a LightningModule.
+
+    The arguments are those of the table in `engine.options`, and their spellings of 1.x.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._settings = parse(arguments)
+        self.strategy = place(self._settings.hardware, read_world())
+        self.lightning_module: Any = None
+        self.datamodule: Any = None
+        self.train_dataloader: Any = None
+        self.val_dataloaders: Any = None
+        self.test_dataloaders: Any = None
+        self.predict_dataloaders: Any = None
+        self.ckpt_path: str | None = None
+        self._state = State()
+        self._logged = Logged()
+        self._optimization = Optimization()
+        self._run: Run | None = None
+        self._index: rundir.Index | None = None
+        self._loggers: list[Any] | None = None
+        self._ordinal: int | None = None
+        self._given_train: Any = None
+        self._training: tuple[Any, int | float] | None = None
+        self.callbacks = outputs.make_callbacks(self._settings.output)
+        for callback in self.callbacks:
+            callback.on_init_start(self)
+            callback.on_init_end(self)
+
+    # ------------------------------------------------------------------ verbs
+
+    def fit(
+        self,
+        model: LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        train_dataloader: Any = None,
+        weights_only: bool = True,
+    ) -> None:
+        """Train `model`; `ckpt_path` resumes a run from a checkpoint.
+
+        `train_dataloader` is the name of 1.x; a data module may also come in its place.
+        `weights_only=False` reads a checkpoint that holds more than plain data: only if you trust
+        who wrote it.
+        """
+        train = train_dataloaders if train_dataloaders is not None else train_dataloader
+        if isinstance(train, LightningDataModule):
+            train, datamodule = None, train
+        if not callable(getattr(model, "training_step", None)):
+            raise MisconfigurationException(
+                f"{type(model).__name__} has no `training_step`: fit needs one"
+            )
+        self._begin_fit()
+        with self._running("fit", model, datamodule) as run:
+            path = self._fit_checkpoint(ckpt_path)
+            self._fit(run, train, val_dataloaders, path, weights_only)
+        outputs.report(self, outputs.plain_metrics(self.callback_metrics))
+
+    def validate(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+        val_dataloaders: Any = None,
+    ) -> list[dict[str, float]]:
+        """Run the validation loop once; returns the metrics, one dict a loader."""
+        given = dataloaders if dataloaders is not None else val_dataloaders
+        return self._evaluate("validate", model, given, ckpt_path, verbose, datamodule)
+
+    def test(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+        test_dataloaders: Any = None,
+    ) -> list[dict[str, float]]:
+        """Run the test loop once; returns the metrics, one dict a loader.
+
+        With `model` its present weights are tested, without it the best checkpoint of the last
+        fit; `ckpt_path` says otherwise ("best", "last" or a path).
+        """
+        given = dataloaders if dataloaders is not None else test_dataloaders
+        return self._evaluate("test", model, given, ckpt_path, verbose, datamodule)
+
+    def predict(
+        self,
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        datamodule: Any = None,
+        return_predictions: bool | None = None,
+        ckpt_path: str | os.PathLike[str] | None = None,
+    ) -> list[Any] | None:
+        """What `predict_step` says to every batch, in the order of the data, on every rank.
+
+        One loader gives a list, several a list of lists.
+        """
+        keeps = return_predictions is not False
+        dataloaders, datamodule = _sorted_out(dataloaders, datamodule)
+        with self._running("predict", self._module_for(model), datamodule) as run:
+            loaders = self._loaders("predict", dataloaders, run)
+            self._load_for(run, model, ckpt_path)
+            plan = evaluation_plan(run, "predict", loaders, LightningModule)
+            self._state.num_predict_batches = list(plan.counts)
+            self._state.predicting = True
+            predictions = predict(run, plan, keeps)
+            self._state.predicting = False
+        if not keeps:
+            return None
+        return predictions[0] if len(loaders) == 1 else predictions
+
+    def save_checkpoint(
+        self, filepath: str | os.PathLike[str], weights_only: bool = False, **_: Any
+    ) -> None:
+        """Write a checkpoint of this moment; call it on every rank, rank zero writes."""
+        if self._run is None:
+            raise MisconfigurationException("there is nothing to save before a run")
+        path = os.path.abspath(os.fspath(filepath))
+        content = resume.dump(self._run, self.callbacks, self, weights_only)
+        error: BaseException | None = None
+        if self.is_global_zero:
+            try:
+                files.write(content, path)
+                if self._index is not None and not weights_only:
+                    self._index.add(path, self.current_epoch, self.global_step)
+            except OSError as failure:
+                error = failure
+        distributed.raise_together(error)
+        line().progress(self.global_step, self.current_epoch, path)
+
+    # ------------------------------------------------------------------ fit
+
+    def _begin_fit(self) -> None:
+        ordinal = rundir.next_ordinal()
+        if self._ordinal is not None and self._ordinal != ordinal and rundir.launched_dir():
+            self._loggers = None  # each fit has a folder of its own
+        self._ordinal = ordinal
+        self._state.should_stop = False
+        run_dir = rundir.launched_dir()
+        self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
+
+    def _fit_checkpoint(self, given: Any) -> str | None:
+        """The checkpoint that fit goes on from: a given one, or the run folder's newest.
+
+        Rank zero chooses; a run that was cut short goes on by itself.
+        """
+        newest, complete, error = None, False, None
+        if self._index is not None and self.is_global_zero:
+            try:
+                newest, complete = self._index.newest(), self._index.complete
+            except CheckpointError as failure:
+                error = failure
+        distributed.raise_together(error)
+        newest, complete = distributed.broadcast((newest, complete))
+        if newest is not None:
+            rank_zero_info(f"engine: going on from {newest}")
+            self._state.already_complete = complete
+            return str(newest)
+        given = given if given is not None else self._settings.output.ckpt_path
+        if given in ("best", "last"):
+            return outputs.named_checkpoint(self, given)
+        return None if given is None else os.path.abspath(os.fspath(given))
+
+    def _fit(self, run: Run, train: Any, val: Any, path: str | None, weights_only: bool) -> None:
+        progress = run.state.progress
+        content = None
+        if path is not None:
+            self.ckpt_path = path
+            content = resume.read_for(run, path, weights_only)
+            resume.load_weights(run, content)
+            resume.load_callbacks(run, content, self.callbacks, self)
+        else:
+            progress.data_seed = run.strategy.broadcast(fresh_seed())
+        run.strategy.place(run.module)
+        self._given_train, self._training = train, None
+        run = self._configured(run)
+        if content is not None:
+            resume.load_training(run, content)
+            self._training = None  # the order of samples follows from the seed that was kept
+        outputs.log_hyperparameters(run)
+        forward = run.strategy.wrap(run.module)
+        for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
+            run.hooks.call(hook)
+        loader, count = self._training_data()
+        validation = validation_plan(run, val, loader, LightningModule)
+        self.train_dataloader = loader
+        self.val_dataloaders = None if validation is None else list(validation.loaders)
+        self._state.num_val_batches = [] if validation is None else list(validation.counts)
+        sanity = outputs.sanity_plan(run, validation)
+        self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
+        to_device = to_device_function(run, LightningModule)
+        if content is not None:
+            resume.load_random(run, content)
+        if count and not self._state.already_complete:
+            fit(run, FitPlan(loader, count, to_device, forward, validation, sanity))
+        if self._index is not None and self.is_global_zero:
+            self._index.finish(progress.step)
+        run.hooks.call("on_fit_end")
+
+    def _configured(self, run: Run) -> Run:
+        """The run with the optimizers that the module wants."""
+        run.logged.hook = "configure_optimizers"
+        optimization = configure(run.module.configure_optimizers())
+        run.logged.hook = None
+        self._optimization = optimization
+        self._run = replace(run, optimization=optimization)
+        return self._run
+
+    def _training_data(self) -> tuple[Any, int | float]:
+        assert self._run is not None
+        if self._training is None:
+            self._training = training_loader(self._run, self._given_train, LightningModule)
+            self._state.num_training_batches = self._training[1]
+        return self._training
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
+        fit_settings = self._settings.fit
+        count = self._training_data()[1]
+        steps = -(-count // self.accumulate_grad_batches)
+        epochs = fit_settings.max_epochs
+        total = steps * epochs if epochs is not None and epochs >= 0 else float("inf")
+        limit = fit_settings.max_steps
+        total = min(total, limit) if limit >= 0 else total
+        return int(total) if total != float("inf") else total
+
+    # ------------------------------------------------------------------ evaluation
+
+    def _evaluate(
+        self, verb: str, model: Any, loaders: Any, ckpt_path: Any, verbose: bool, datamodule: Any
+    ) -> list[dict[str, float]]:
+        step = "validation_step" if verb == "validate" else "test_step"
+        loaders, datamodule = _sorted_out(loaders, datamodule)
+        module = self._module_for(model)
+        if not callable(getattr(module, step, None)):
+            raise MisconfigurationException(
+                f"{type(module).__name__} has no `{step}`: trainer.{verb} needs one"
+            )
+        with self._running(verb, module, datamodule) as run:
+            used = self._loaders("val" if verb == "validate" else verb, loaders, run)
+            self._load_for(run, model, ckpt_path)
+            plan = evaluation_plan(run, verb, used, LightningModule)
+            counts, state = list(plan.counts), self._state
+            if verb == "validate":
+                state.num_val_batches, state.validating = counts, True
+            else:
+                state.num_test_batches, state.testing = counts, True
+            results = evaluate(run, plan)
+            state.validating = state.testing = False
+        outputs.report(self, {name: value for one in results for name, value in one.items()})
+        if verbose and self.is_global_zero:
+            outputs.print_results(verb, results)
+        return results
+
+    def _module_for(self, model: Any) -> Any:
+        module = model if model is not None else self.lightning_module
+        if module is None:
+            raise MisconfigurationException("no model was given, and there was no fit before")
+        return module
+
+    def _loaders(self, kind: str, given: Any, run: Run) -> list[Any]:
+        loaders = several(found(kind, given, run, LightningModule))
+        if not loaders:
+            raise MisconfigurationException(
+                f"there is nothing to run on: give a loader, or define `{kind}_dataloader`"
+            )
+        setattr(self, f"{kind}_dataloaders", loaders)
+        return loaders
+
+    def _load_for(self, run: Run, model: Any, ckpt_path: Any) -> None:
+        """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
+        path = outputs.checkpoint_to_evaluate(self, model is not None, ckpt_path)
+        if path is not None:
+            self.ckpt_path = path
+            resume.load_weights(run, resume.read_for(run, path))
+        run.strategy.place(run.module)
+        run.strategy.share_weights(run.module)
+        rank_zero_info(f"engine: {self._state.stage} with {path or 'the present weights'}")
+
+    # ------------------------------------------------------------------ a run's outline
+
+    @contextmanager
+    def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
+        """Everything around a verb: set up, and clean up whatever happens."""
+        outputs.make_deterministic(self._settings.hardware)
+        join_group(self.strategy.world, self.strategy.root_device)
+        run = self._assemble(verb, module, datamodule)
+        state, failed = self._state, False
+        try:
+            self._set_up(run, verb)
+            yield run
+            state.status = "finished"
+        except BaseException as error:
+            failed = True
+            state.status = "interrupted"
+            self._after_failure(error)
+            raise
+        finally:
+            run = self._run or run
+            run.strategy.unwrap()
+            self._tear_down(run, verb, failed)
+            state.training = state.validating = state.testing = state.predicting = False
+            state.sanity_checking = False
+
+    def _assemble(self, verb: str, module: Any, datamodule: Any) -> Run:
+        if verb == "fit":
+            self._logged.clear()
+        if datamodule is None and module is self.lightning_module:
+            datamodule = self.datamodule
+        self.lightning_module, self.datamodule = module, datamodule
+        module.trainer = self
+        module.__dict__["_logged"] = self._logged
+        if datamodule is not None:
+            datamodule.trainer = self
+        self._state.stage, self._state.status = verb, "running"
+        self._state.already_complete = False
+        self.callbacks = outputs.with_module_callbacks(self.callbacks, module)
+        hooks = Hooks(self, module, LightningModule, self.callbacks, self._logged)
+        precision = make_precision(self.precision, self.strategy.root_device)
+        self._run = Run(
+            module,
+            datamodule,
+            self._settings,
+            self._state,
+            self.strategy,
+            precision,
+            hooks,
+            self._logged,
+            self.loggers,
+            self._optimization if verb != "fit" else Optimization(),
+        )
+        return self._run
+
+    def _set_up(self, run: Run, verb: str) -> None:
+        hooks, world = run.hooks, run.strategy.world
+        per_node = run.settings.data.prepare_data_per_node
+        if (world.local_rank if per_node else world.rank) == 0:
+            outputs.prepare_data(run)
+        run.strategy.barrier()
+        outputs.settle_loggers(run)
+        hooks.call("on_before_accelerator_backend_setup")
+        if run.datamodule is not None:
+            fitted(run.datamodule.setup, 1)(verb)
+        hooks.call("setup", verb)
+        hooks.module_only("configure_sharded_model")
+        hooks.callbacks_only("on_configure_sharded_model")
+        run.precision.convert(run.module)
+
+    def _after_failure(self, error: BaseException) -> None:
+        run = self._run
+        assert run is not None
+        run.hooks.callbacks_only("on_exception", error)
+        if isinstance(error, KeyboardInterrupt):
+            rank_zero_info("engine: interrupted; the last checkpoint is kept")
+            run.hooks.callbacks_only("on_keyboard_interrupt")
+
+    def _tear_down(self, run: Run, verb: str, failed: bool) -> None:
+        run.logged.close_training()
+        run.hooks.call("teardown", verb)
+        if run.datamodule is not None:
+            fitted(run.datamodule.teardown, 1)(verb)
+        if run.is_global_zero:
+            for logger in run.loggers:
+                logger.finalize("failed" if failed else "success")
+
+    # ------------------------------------------------------------------ folders and loggers
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where everything is written that was not told to go elsewhere."""
+        given = self._settings.output.default_root_dir
+        return given or rundir.launched_dir() or os.getcwd()
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The loggers; the default one is made when first asked for."""
+        if self._loggers is None:
+            self._loggers = outputs.make_loggers(self._settings.output, self._fit_folder())
+        return self._loggers
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, None without any."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of this run, which its loggers and checkpoints share."""
+        folder = self.logger.log_dir if self.logger is not None else self._fit_folder()
+        return self.strategy.broadcast(folder) if folder is None else str(folder)
+
+    def _fit_folder(self) -> str | None:
+        """The folder of this fit below a launcher's run folder; None without one."""
+        run_dir = rundir.launched_dir()
+        if run_dir is None or self._settings.output.default_root_dir is not None:
+            return None
+        ordinal = self._ordinal if self._ordinal is not None else rundir.coming_ordinal()
+        return os.path.join(run_dir, f"fit-{ordinal}")
+
+
+def _sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
+    """A data module may come in the place of loaders."""
+    if isinstance(loaders, LightningDataModule):
+        return None, loaders
+    return loaders, datamodule
+
+
+def _signature() -> Signature:
+    known = [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)]
+    for option in OPTIONS:
+        known.append(Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default))
+    return Signature([*known, Parameter("arguments", Parameter.VAR_KEYWORD)])
+
+
+# The table is the one place that arguments are written down in: editors and help() read them here.
+Trainer.__init__.__signature__ = _signature()  # type: ignore[attr-defined]  # functions have it
+Trainer.__init__.__doc__ = "\n".join(
+    [
+        *(f"{o.name}: {o.meaning} (default {o.default})" for o in OPTIONS),
+        f"not supported yet: {', '.join(LATER)}",
+    ]
+)

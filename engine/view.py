@@ -1,0 +1,285 @@
+"""What a trainer shows of itself: names that callbacks, loggers and modules read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from engine.logged import Logged
+from engine.optimizers import Optimization, SchedulerConfig
+from engine.settings import Settings
+from engine.state import State
+from engine.strategies.single import SingleDevice
+
+
+class TrainerView:
+    """The read-mostly face of a trainer; of all this only `should_stop` is meant to be set."""
+
+    _settings: Settings
+    _state: State
+    _logged: Logged
+    _optimization: Optimization
+    strategy: SingleDevice
+    callbacks: list[Any]
+    lightning_module: Any
+    datamodule: Any
+
+    # ------------------------------------------------------------------ where the run stands
+
+    @property
+    def state(self) -> State:
+        """The state of the run."""
+        return self._state
+
+    @property
+    def current_epoch(self) -> int:
+        """Index of the epoch that runs."""
+        return self._state.progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Number of optimizer steps taken."""
+        return self._state.progress.step
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the batch that runs is the last of its epoch."""
+        return self._state.is_last_batch
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is asked to stop after this batch; set it on all ranks alike."""
+        return self._state.should_stop
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        self._state.should_stop = bool(value)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self._state.status == "interrupted"
+
+    @property
+    def training(self) -> bool:
+        """Whether training batches are running."""
+        return self._state.training
+
+    @property
+    def validating(self) -> bool:
+        """Whether validation is running."""
+        return self._state.validating
+
+    @property
+    def testing(self) -> bool:
+        """Whether a test is running."""
+        return self._state.testing
+
+    @property
+    def predicting(self) -> bool:
+        """Whether prediction is running."""
+        return self._state.predicting
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether the validation before the training is running."""
+        return self._state.sanity_checking
+
+    # ------------------------------------------------------------------ settings
+
+    @property
+    def max_epochs(self) -> int | None:
+        """After how many epochs training ends; -1 for never."""
+        return self._settings.fit.max_epochs
+
+    @property
+    def min_epochs(self) -> int | None:
+        """Before how many epochs training does not end."""
+        return self._settings.fit.min_epochs
+
+    @property
+    def max_steps(self) -> int:
+        """After how many optimizer steps training ends; -1 for never."""
+        return self._settings.fit.max_steps
+
+    @property
+    def min_steps(self) -> int | None:
+        """Before how many optimizer steps training does not end."""
+        return self._settings.fit.min_steps
+
+    @property
+    def log_every_n_steps(self) -> int:
+        """How often step values go to loggers."""
+        return self._settings.fit.log_every_n_steps
+
+    @property
+    def val_check_interval(self) -> int | float:
+        """How often validation runs within an epoch."""
+        return self._settings.fit.val_check_interval
+
+    @property
+    def check_val_every_n_epoch(self) -> int | None:
+        """In which epochs validation runs."""
+        return self._settings.fit.check_val_every_n_epoch
+
+    @property
+    def accumulate_grad_batches(self) -> int:
+        """Batches a step, in this epoch."""
+        windows = self._settings.fit.accumulate_grad_batches
+        if isinstance(windows, int):
+            return windows
+        return windows[max(first for first in windows if first <= self.current_epoch)]
+
+    @property
+    def gradient_clip_val(self) -> float | None:
+        """What gradients are clipped at."""
+        return self._settings.fit.gradient_clip_val
+
+    @property
+    def limit_val_batches(self) -> int | float:
+        """Share or number of validation batches."""
+        return self._settings.data.limit_val_batches
+
+    @property
+    def limit_train_batches(self) -> int | float:
+        """Share or number of training batches."""
+        return self._settings.data.limit_train_batches
+
+    @property
+    def fast_dev_run(self) -> int:
+        """Batches of a run that only tries everything once; 0 for a real one."""
+        return self._settings.output.fast_dev_run
+
+    @property
+    def precision(self) -> str:
+        """What steps compute in."""
+        return self._settings.hardware.precision
+
+    # ------------------------------------------------------------------ counts
+
+    @property
+    def num_training_batches(self) -> int | float:
+        """Batches in a training epoch; infinity where that is not known."""
+        return self._state.num_training_batches
+
+    @property
+    def num_val_batches(self) -> list[int | float]:
+        """Batches of each validation loader."""
+        return self._state.num_val_batches
+
+    @property
+    def num_sanity_val_batches(self) -> list[int | float]:
+        """Batches of each validation loader before training."""
+        return self._state.num_sanity_val_batches
+
+    @property
+    def num_test_batches(self) -> list[int | float]:
+        """Batches of each test loader."""
+        return self._state.num_test_batches
+
+    @property
+    def num_predict_batches(self) -> list[int | float]:
+        """Batches of each loader to predict on."""
+        return self._state.num_predict_batches
+
+    # ------------------------------------------------------------------ metrics
+
+    @property
+    def callback_metrics(self) -> dict[str, torch.Tensor]:
+        """The last value of everything that was logged."""
+        return self._logged.callback_metrics()
+
+    @property
+    def logged_metrics(self) -> dict[str, torch.Tensor]:
+        """What loggers got last."""
+        return self._logged.sent
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, torch.Tensor]:
+        """What the bar shows; values stay on their device until they are read."""
+        return self._logged.progress_bar_metrics()
+
+    # ------------------------------------------------------------------ ranks
+
+    @property
+    def global_rank(self) -> int:
+        """The rank of this process."""
+        return self.strategy.world.rank
+
+    @property
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return self.strategy.world.local_rank
+
+    @property
+    def node_rank(self) -> int:
+        """The rank of this node."""
+        return self.strategy.world.node_rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.strategy.world.world_size
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        world = self.strategy.world
+        return world.num_nodes if world.launched else self._settings.hardware.num_nodes
+
+    @property
+    def num_devices(self) -> int:
+        """Number of processes on this node."""
+        return self.strategy.world.local_world_size
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.strategy.world.rank == 0
+
+    # ------------------------------------------------------------------ parts
+
+    @property
+    def model(self) -> Any:
+        """The module."""
+        return self.lightning_module
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimizers."""
+        return self._optimization.optimizers
+
+    @property
+    def lr_scheduler_configs(self) -> list[SchedulerConfig]:
+        """The schedulers, and when each is stepped."""
+        return self._optimization.schedulers
+
+    @property
+    def checkpoint_callbacks(self) -> list[Any]:
+        """The callbacks that keep checkpoints."""
+        return [c for c in self.callbacks if hasattr(c, "best_model_path")]
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """The first callback that keeps checkpoints, None without any."""
+        return next(iter(self.checkpoint_callbacks), None)
+
+    @property
+    def early_stopping_callbacks(self) -> list[Any]:
+        """The callbacks that end the training early."""
+        from engine.callbacks.early_stopping import EarlyStopping
+
+        return [c for c in self.callbacks if isinstance(c, EarlyStopping)]
+
+    @property
+    def early_stopping_callback(self) -> Any:
+        """The first callback that ends the training early, None without any."""
+        return next(iter(self.early_stopping_callbacks), None)
+
+    @property
+    def progress_bar_callback(self) -> Any:
+        """The progress bar, None without any."""
+        from engine.callbacks.progress import ProgressBar
+
+        return next((c for c in self.callbacks if isinstance(c, ProgressBar)), None)
