@@ -45,9 +45,10 @@ _HOMES = {"root": "/root", "alice": "/home/alice"}
 
 @dataclass(frozen=True)
 class HostProcess:
-    """A process on a host; ``pid`` is as this machine sees it, ``host_pid`` as the host does."""
+    """A process on a host; ``host_pid`` is its number there, the others are as seen from here."""
 
     pid: int
+    parent: int
     host_pid: int
     cmdline: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
@@ -330,6 +331,7 @@ def _look_at(pid: int) -> HostProcess | None:
     pairs = (entry.decode(errors="replace").partition("=") for entry in environ if entry)
     return HostProcess(
         pid=pid,
+        parent=int(status["PPid"]),
         host_pid=int(status["NSpid"].split()[-1]),
         cmdline=tuple(word.decode(errors="replace") for word in cmdline),
         environ={name: value for name, _, value in pairs},

@@ -1,0 +1,239 @@
+"""Training on four hosts over SSH, and what becomes of it when things break.
+
+Whatever happens, the verdict names host and cause, and no process of the run is left on any host
+(DataLoader workers included): after each test the fixture `testbed` looks for leftovers.
+"""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.runs import PROGRAMS, PROJECT, Run, kill
+from tests.testbed import Testbed, wait_until
+
+pytestmark = pytest.mark.hosts
+
+RANKS = range(8)
+SILENCE_S = 10  # after which a node that says nothing is lost
+NUM_PROCESSES = (
+    8 * 2 + 4 * 4 + 1
+)  # rank and DataLoader worker; sshd, guard, agent, fork server; store
+
+
+@pytest.fixture
+def training(testbed: Testbed) -> Iterator[Run]:
+    """A training that runs on without end: 4 hosts x 2 ranks, a DataLoader worker each."""
+    with Run(testbed, "--procs", "2", str(PROGRAMS / "train_on.py")) as run:
+        run.wait_for(r"rank \d is process", count=8)
+        yield run
+
+
+def wait_until_empty(testbed: Testbed, hosts: tuple[int, ...], timeout_s: float) -> None:
+    """Wait until nothing of the run is left on these hosts."""
+    wait_until(
+        lambda: not any(testbed.processes(host) for host in hosts),
+        f"the hosts {hosts} are empty",
+        timeout_s,
+    )
+
+
+@pytest.mark.parametrize("example", ["digits_plain.py"])
+def test_four_hosts_train_a_real_model(testbed: Testbed, example: str) -> None:
+    """8 ranks on 4 hosts train to an accuracy of 0.95; every rank's result comes back."""
+    with Run(testbed, "--procs", "2", str(PROJECT / "examples" / example)) as run:
+        assert run.wait(120) == 0
+
+    result = run.result
+    assert (result["state"], result["world_size"]) == ("succeeded", 8)
+    assert [rank["node"] for rank in result["ranks"]] == [f"host{k}" for k in "11223344"]
+    assert {rank["value"]["test_acc"] >= 0.95 for rank in result["ranks"]} == {True}
+    wait_until_empty(testbed, (0, 1, 2, 3, 4), 2)
+
+
+def test_a_killed_rank(testbed: Testbed, training: Run) -> None:
+    """A rank dies of a signal: all ranks of all hosts end within two seconds."""
+    kill(training.rank(5))
+    died = time.monotonic()
+
+    wait_until_empty(testbed, (1, 2, 3, 4), 10)
+    took = time.monotonic() - died
+    assert training.wait(10) == 128 + signal.SIGKILL
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("signal", "host3", 5)
+    assert verdict["signal"] == "SIGKILL"
+    assert set(verdict["victims"]) <= set(RANKS) - {5}
+    print(f"all ranks had ended after {took:.2f} s")
+    assert took < 4, "two seconds, and two for a busy machine"
+
+
+def test_a_killed_dataloader_worker(testbed: Testbed, training: Run) -> None:
+    """A grandchild dies: its rank says so, and is the culprit."""
+    rank = training.rank(2)
+    kill(next(p for p in testbed.processes(2) if p.parent == rank.pid))
+
+    assert training.wait(20) == 1
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("exception", "host2", 2)
+    assert "DataLoader worker" in verdict["exception"]["message"]
+
+
+@pytest.mark.parametrize("process", ["agent", "guard"])
+def test_a_killed_agent_or_guard(testbed: Testbed, training: Run, process: str) -> None:
+    """Kill -9 of the launcher's own process on a host: that host is lost, all is swept."""
+    kill(getattr(training, process)(2))
+
+    assert training.wait(20) != 0
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host2")
+    wait_until_empty(testbed, (1, 2, 3, 4), 5)
+
+
+def test_a_crashed_host(testbed: Testbed, training: Run) -> None:
+    """A host that is switched off is lost at once, and named."""
+    testbed.crash("host4")
+
+    assert training.wait(20) != 0
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host4")
+    wait_until_empty(testbed, (1, 2, 3), 5)
+
+
+def test_a_crash_of_the_first_host(testbed: Testbed, training: Run) -> None:
+    """The store goes with the host of rank 0: everybody fails, and that host is still named."""
+    testbed.crash("host1")
+
+    assert training.wait(20) != 0
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host1")
+
+
+def test_a_short_cut_is_survived_and_a_long_one_is_a_lost_host(
+    testbed: Testbed, training: Run
+) -> None:
+    """Two seconds without a cable are nothing; for good, both sides notice, not waiting for TCP."""
+    testbed.cut("host3")
+    time.sleep(2)  # this is what is tested
+    testbed.heal("host3")
+
+    epoch = int(training.wait_for(r"epoch (\d+)")[-1][1])
+    training.wait_for(rf"epoch {epoch + 3}", timeout_s=60)
+    assert training.process.poll() is None
+
+    testbed.cut("host3")
+    cut = time.monotonic()
+
+    assert training.wait(SILENCE_S + 20) != 0
+    took = time.monotonic() - cut
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host3")
+    assert took < SILENCE_S + 5
+    wait_until_empty(testbed, (1, 2, 4), 5)
+    # The host that is cut off ends its ranks by itself. Its sshd waits for the cable.
+    wait_until(
+        lambda: all(p.cmdline[0].startswith("sshd") for p in testbed.processes(3)),
+        "host3 has ended its ranks",
+        SILENCE_S,
+    )
+
+
+def test_a_power_failure(testbed: Testbed, training: Run) -> None:
+    """A host that goes without a last packet, as a crash alone would send."""
+    testbed.cut("host2")
+    testbed.crash("host2")
+
+    assert training.wait(SILENCE_S + 20) != 0
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host2")
+
+
+def test_a_frozen_host(testbed: Testbed, training: Run) -> None:
+    """A host whose kernel answers, but whose processes don't, is lost as well."""
+    testbed.freeze("host4")
+
+    assert training.wait(SILENCE_S + 20) != 0
+
+    verdict = training.verdict
+    assert (verdict["kind"], verdict["node"]) == ("lost_node", "host4")
+    wait_until_empty(testbed, (1, 2, 3), 5)
+    testbed.thaw("host4")
+    wait_until_empty(testbed, (4,), SILENCE_S + 5)
+
+
+def test_a_killed_launcher(testbed: Testbed, training: Run) -> None:
+    """Kill -9 of plaunch itself: nothing is left on any host."""
+    assert len(training.processes()) >= NUM_PROCESSES
+    training.process.kill()
+
+    wait_until_empty(testbed, (0, 1, 2, 3, 4), 5)
+
+
+def test_the_launchers_cable_is_cut(testbed: Testbed, training: Run) -> None:
+    """The hosts hear nothing from the launcher: they end everything by themselves."""
+    testbed.cut("host0")
+
+    wait_until(
+        lambda: all(p.cmdline[0].startswith("sshd") for p in training.processes()),
+        "all ranks have ended",
+        SILENCE_S + 10,
+    )
+    assert training.wait(30) != 0
+    assert training.verdict["kind"] == "lost_node"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_cancelled_run(
+    testbed: Testbed, training: Run, number: signal.Signals, code: int
+) -> None:
+    """Ctrl-C and SIGTERM end the run everywhere, and are no failure of any rank."""
+    training.process.send_signal(number)
+
+    assert training.wait(45) == code
+
+    assert training.result["state"] == "cancelled"
+    assert training.result["verdict"] is None
+    wait_until_empty(testbed, (0, 1, 2, 3, 4), 5)
+
+
+def test_other_peoples_processes_are_left_alone(testbed: Testbed, training: Run) -> None:
+    """What runs on the hosts besides, also a run of another user, lives on."""
+    with (
+        Run(testbed, "--procs", "1", str(PROGRAMS / "train_on.py"), hosts="host1,host2") as other,
+        testbed.run("host1", ["sleep", "1000"]) as sleeping,
+    ):
+        try:
+            other.wait_for(r"rank \d is process", count=2)
+            kill(training.rank(0))
+            assert training.wait(20) == 137
+            epoch = int(other.wait_for(r"epoch (\d+)")[-1][1])
+            other.wait_for(rf"epoch {epoch + 2}", timeout_s=60)
+            assert sleeping.poll() is None
+        finally:
+            sleeping.kill()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "says"),
+    [
+        ("host1,hots2", r"hots2 +unknown host name 'hots2'"),
+        ("host1,host2:2222", r"host2 +connection refused by host2 port 2222"),
+        ("host1,bob@host2", r"host2 +user 'bob' was refused with the keys tried: /root/.ssh/id_"),
+    ],
+)
+def test_hosts_that_cannot_be_used(testbed: Testbed, hosts: str, says: str) -> None:
+    """One clear line for a host, before anything starts, and exit code 3."""
+    with Run(testbed, str(PROGRAMS / "train_on.py"), hosts=hosts) as run:
+        assert run.wait(30) == 3
+
+    assert any(re.search(says, line) for line in run.lines)
