@@ -72,13 +72,17 @@ DRAWING = {
     "launcher.report": "",
     "launcher.yaml_tree": "",
     # the engine: the door
-    "engine": "engine.trainer engine.module engine.datamodule engine.callbacks engine.seed "
-    "engine.loggers engine.strategies",
-    "engine.trainer": "engine.options engine.loops engine.run engine.resume engine.checkpoint "
-    "engine.devices engine.strategies engine.precision engine.seed engine.callbacks "
-    "engine.callbacks.base engine.loggers engine.loggers.base engine.module engine.datamodule "
-    "engine.hooks engine.state engine.data engine.logged engine.reports engine.rundir "
-    "engine.hparams engine.optimizers",
+    "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
+    "engine.callbacks.base engine.loggers engine.seed",
+    "engine.trainer": "engine.options engine.loaders engine.loops engine.outputs engine.resume "
+    "engine.run engine.view engine.module engine.datamodule engine.checkpoint engine.devices "
+    "engine.hooks engine.logged engine.optimizers engine.precision engine.reports engine.rundir "
+    "engine.seed engine.state",
+    "engine.loaders": "engine.data engine.datamodule engine.hooks engine.loops engine.run",
+    "engine.outputs": "engine.callbacks engine.callbacks.base engine.loggers engine.loggers.base "
+    "engine.logged engine.loops engine.options engine.reports engine.run",
+    "engine.view": "engine.callbacks engine.logged engine.optimizers engine.state "
+    "engine.strategies",
     # the algorithm
     "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
     "engine.optimizers engine.reports engine.state",
