@@ -34,6 +34,7 @@ SOURCES = (
     "launcher.agent.__main__",
     "launcher.agent.agent",
     "launcher.agent.boot",
+    "launcher.agent.cold",
     "launcher.agent.errands",
     "launcher.agent.health",
     "launcher.agent.logs",
@@ -154,7 +155,7 @@ class Link:
 
     def open(self, cluster: Cluster, payload: bytes) -> None:
         """Start the agent and exchange the first words. Raises NodeError."""
-        argv = [self.node.python, "-I", "-c", channel.BOOTSTRAP]
+        argv = [self.node.python, "-I", "-S", "-c", channel.BOOTSTRAP]
         self._stream = stream = cluster.connect(self.node, argv, {})
         try:
             rest = channel.greet(

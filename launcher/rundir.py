@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -44,8 +44,8 @@ def clean(value: Any) -> Any:
     return value
 
 
-def write_whole(path: str | Path, value: Any) -> None:
-    """Write JSON so that a reader finds all of it or none."""
+def write_whole(path: str | Path, value: Any, *, durable: bool = True) -> None:
+    """Write JSON so that a reader finds all of it or none; ``durable``: also after a power cut."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}")
@@ -53,8 +53,9 @@ def write_whole(path: str | Path, value: Any) -> None:
         with part.open("w") as file:
             json.dump(clean(value), file, indent=1)
             file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -86,7 +87,7 @@ class RunDir:
         for stale in filter(None, (self.path / "result.json", self.job.result_file)):
             Path(stale).unlink(missing_ok=True)
         self._events = (self.path / "events.jsonl").open("a")
-        write_whole(self.path / "job.json", describe(self.job))
+        write_whole(self.path / "job.json", describe(self.job), durable=False)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

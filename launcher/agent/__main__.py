@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
-import tempfile
-import traceback
 from typing import Any
 
-from launcher.agent import health
+from launcher.agent.server import Started, marker
 
 
 def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
@@ -19,9 +15,8 @@ def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
     The agent learns of the guard's end by a pipe, never by a parent-death signal, so that it can
     still end its ranks in order.
     """
-    health.become_subreaper()
     alive_read, alive_write = os.pipe()
-    folder = tempfile.mkdtemp(prefix="plaunch-")
+    folder = _private_folder()
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
@@ -29,23 +24,37 @@ def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
         try:
             code = _run_agent(config, sources, alive_read, folder)
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             raise
         finally:
             os._exit(code)
     os.close(alive_read)
     try:
-        return _guard(pid, health.marker(config["job_id"], config["node_rank"]))
+        return _guard(pid, marker(config["job_id"], config["node_rank"]))
     finally:
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _private_folder() -> str:
+    """Made by hand: the tempfile module takes long to import, and the start waits for this."""
+    parent = os.environ.get("TMPDIR") or "/tmp"
+    folder = f"{parent if os.access(parent, os.W_OK) else '/tmp'}/plaunch-{os.urandom(8).hex()}"
+    os.mkdir(folder, 0o700)
+    return folder
+
+
 def _run_agent(config: dict[str, Any], sources: dict[str, str], guard: int, folder: str) -> int:
+    os.setsid()
+    started = Started(config, sources)  # first of all: importing torch is what takes long
+    from launcher.agent import health
     from launcher.agent.agent import Agent
 
-    os.setsid()
     health.become_subreaper()
-    return Agent(config, sources, guard, folder).run()
+    return Agent(config, sources, guard, folder, started).run()
 
 
 def _guard(agent: int, mark: str) -> int:
@@ -56,10 +65,13 @@ def _guard(agent: int, mark: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def pass_on(number: int, _: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        if os.path.exists(f"/proc/{agent}"):
             os.kill(agent, number)
 
     signal.signal(signal.SIGTERM, pass_on)
+    from launcher.agent import health
+
+    health.become_subreaper()
     status = None
     while status is None:
         pid, found = os.waitpid(-1, 0)

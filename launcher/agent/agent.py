@@ -20,7 +20,7 @@ from typing import Any
 from launcher.agent import health, probe, processes, workers
 from launcher.agent.errands import Errands, listen_on
 from launcher.agent.rank_input import RankInput
-from launcher.agent.server import ForkServer
+from launcher.agent.server import Started
 from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
 
@@ -32,12 +32,17 @@ class Agent:
     """One node's part of a run."""
 
     def __init__(
-        self, config: dict[str, Any], sources: dict[str, str], guard_fd: int, folder: str
+        self,
+        config: dict[str, Any],
+        sources: dict[str, str],
+        guard_fd: int,
+        folder: str,
+        started: Started,
     ) -> None:
         self.config = config
         self.sources = sources
-        self.mark = health.marker(config["job_id"], config["node_rank"])
-        self.cwd = os.path.expanduser(config["workdir"])
+        self.mark = started.mark
+        self.cwd = started.cwd
         self.python = config["python"]
         self.program = workers.Program(
             config["kind"],
@@ -45,13 +50,14 @@ class Agent:
             tuple(config["args"]),
             base64.b64decode(config["pickled"]),
         )
-        self.env = {**os.environ, **config["env"], self.mark: "1"}
+        self.env = started.env
         self.group: workers.Group | None = None
         self.folder = folder
         self.selector = selectors.DefaultSelector()
         self.out = Outgoing(1, self.selector)
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
-        self.server: ForkServer | None = None
+        self.server = started.server
+        self.cold = started.cold
         self.store_pid: int | None = None
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
@@ -59,6 +65,7 @@ class Agent:
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
+        self._notes, self._problem = started.notes, started.problem
         self._over: int | None = None
         self._throttled = False
 
@@ -66,7 +73,13 @@ class Agent:
         """Work until the controller says so or goes away; returns the exit code."""
         try:
             self._listen_to_signals()
-            self._start_server()
+            for note in self._notes:
+                self._note(note)
+            if self.server is None:
+                self.out.send({"type": "found", "problem": self._problem})
+            else:
+                self._watch(self.server.fileno(), self._from_server)
+            self._reap()
             self._watch(0, self._from_controller)
             self._watch(self._guard_fd, lambda: self._end(1))
             self.out.send({"type": "probe", **probe.facts(self.config)})
@@ -136,22 +149,6 @@ class Agent:
                 self._on_exit(pid, status)
 
     # -- the fork server
-
-    def _start_server(self) -> None:
-        cold = self.config["start"] == "cold" or self.program.kind == "program"
-        why = None if cold else probe.wants_cold(self.program.kind, self.program.target, self.cwd)
-        if why:
-            self._note(f"{self.program.target} sets {why} before it imports torch: starting cold")
-        self.cold = cold or why is not None
-        modules = [] if self.cold else ["torch", *self.config["preload"]]
-        sources = (self.sources["launcher.agent.warm"], self.sources["launcher.agent.rank"])
-        try:
-            cwd = self.cwd if os.path.isdir(self.cwd) else None
-            self.server = ForkServer(self.python, sources, modules, self.env, cwd)
-        except OSError as error:
-            self.out.send({"type": "found", "problem": f"{self.python}: {error.strerror}"})
-            return
-        self._watch(self.server.fileno(), self._from_server)
 
     def _from_server(self) -> None:
         assert self.server is not None

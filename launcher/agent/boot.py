@@ -4,7 +4,6 @@ The guard is the process that the transport started. It does nothing but wait: w
 however it ends, the guard ends all that is left of the run on this node.
 """
 
-import os
 import sys
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -31,14 +30,6 @@ def prctl(option: int, value: int) -> None:
 def become_subreaper() -> None:
     """Orphaned descendants become our children instead of init's."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def marker(job_id: str, node_rank: int) -> str:
-    """The environment variable that marks a process of this run on this node.
-
-    The name, not the value, says which run: a run inside a run carries both markers.
-    """
-    return f"PLAUNCH_MARK_{re.sub('[^A-Za-z0-9]', '_', job_id)}_{node_rank}"
 
 
 def _parents() -> dict[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 
 PR_SET_PDEATHSIG = 1
@@ -43,10 +42,6 @@ run({kind!r}, {target!r}, {args!r}, {pickled_fd!r})
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_agent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def spawn(
     argv: Sequence[str],
     env: Mapping[str, str],
@@ -56,21 +51,47 @@ def spawn(
 ) -> int:
     """Start ``argv`` in a session of its own; returns its process id. Raises OSError.
 
-    It gets SIGKILL when the agent's only thread ends, and all signals at their defaults.
+    It gets SIGKILL when the agent's only thread ends, and all signals at their defaults. By fork
+    and exec rather than the subprocess module, whose import would delay every start.
     """
-    process = subprocess.Popen(
-        list(argv),
-        env=dict(env),
-        stdin=streams[0],
-        stdout=streams[1],
-        stderr=streams[2],
-        cwd=cwd,
-        pass_fds=pass_fds,
-        start_new_session=True,
-        preexec_fn=_die_with_agent,  # noqa: PLW1509 - the agent has one thread
-    )
-    process.returncode = 0  # the agent's loop reaps all children itself
-    return process.pid
+    failed_read, failed_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(argv, env, streams, cwd, pass_fds)
+        except BaseException as error:  # noqa: BLE001 - all of it belongs to the parent
+            number = getattr(error, "errno", None) or 0
+            os.write(failed_write, f"{number} {error}".encode()[:1000])
+        finally:
+            os._exit(127)
+    os.close(failed_write)
+    with os.fdopen(failed_read, "rb") as pipe:
+        failed = pipe.read().decode(errors="replace")
+    if failed:
+        os.waitpid(pid, 0)
+        code, _, text = failed.partition(" ")
+        raise OSError(int(code), os.strerror(int(code)) if code != "0" else text)
+    return pid
+
+
+def _become(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    streams: tuple[int, int, int],
+    cwd: str | None,
+    pass_fds: Sequence[int],
+) -> None:
+    os.setsid()
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # python ignores them; exec keeps that
+        signal.signal(number, signal.SIG_DFL)
+    for target, fd in enumerate(streams):
+        os.dup2(fd, target)
+    for fd in pass_fds:
+        os.set_inheritable(fd, True)
+    if cwd is not None:
+        os.chdir(cwd)
+    os.execvpe(argv[0], list(argv), dict(env))
 
 
 def spawn_python(

@@ -1,15 +1,15 @@
-"""The agent's end of the fork server."""
+"""The agent's end of the fork server, and its start: the first thing that an agent does."""
 
 from __future__ import annotations
 
 import array
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.agent import processes
+from launcher.agent.cold import wants_cold
 from launcher.channel import Decoder, encode
 
 
@@ -26,14 +26,14 @@ class ForkServer:
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         serve = processes.SERVE.format(sock=theirs.fileno(), modules=list(modules))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = os.memfd_create("plaunch-errors")
         null = os.open(os.devnull, os.O_RDWR)
         try:
             self.pid = processes.spawn_python(
                 python,
                 (*sources, serve),
                 env,
-                (null, null, self._errors.fileno()),
+                (null, null, self._errors),
                 cwd,
                 (theirs.fileno(),),
             )
@@ -78,6 +78,41 @@ class ForkServer:
 
     def last_words(self) -> str:
         """What it wrote to its standard error: why it could not start."""
-        self._errors.seek(0)
-        text = self._errors.read()[-4000:].decode(errors="replace").strip()
+        size = os.fstat(self._errors).st_size
+        data = os.pread(self._errors, 4000, max(0, size - 4000))
+        text = data.decode(errors="replace").strip()
         return text.splitlines()[-1] if text else "python ended before it was ready"
+
+
+class Started:
+    """What the start decided: the fork server (None, and ``problem``, if python can't run)."""
+
+    def __init__(self, config: dict[str, Any], sources: Mapping[str, str]) -> None:
+        self.mark = marker(config["job_id"], config["node_rank"])
+        self.cwd = os.path.expanduser(config["workdir"])
+        self.env = {**os.environ, **config["env"], self.mark: "1"}
+        self.notes: list[str] = []
+        self.problem: str | None = None
+        self.server: ForkServer | None = None
+        kind, target = config["kind"], config["target"]
+        asked = config["start"] == "cold" or kind == "program"
+        why = None if asked else wants_cold(kind, target, self.cwd)
+        if why:
+            self.notes.append(f"{target} sets {why} before it imports torch: starting cold")
+        self.cold = asked or why is not None
+        modules = [] if self.cold else ["torch", *config["preload"]]
+        ours = (sources["launcher.agent.warm"], sources["launcher.agent.rank"])
+        cwd = self.cwd if os.path.isdir(self.cwd) else None
+        try:
+            self.server = ForkServer(config["python"], ours, modules, self.env, cwd)
+        except OSError as error:
+            self.problem = f"{config['python']}: {error.strerror}"
+
+
+def marker(job_id: str, node_rank: str) -> str:
+    """The environment variable that marks a process of this run on this node.
+
+    The name, not the value, says which run: a run inside a run carries both markers.
+    """
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in job_id)
+    return f"PLAUNCH_MARK_{plain}_{node_rank}"
