@@ -30,7 +30,13 @@ class Run:
         self._more = threading.Condition()
         self.process = testbed.run(
             "host0",
-            ["plaunch", "--hosts", hosts, "--run-dir", f"/shared/{name}", *words],
+            [
+                "plaunch",
+                *(["--hosts", hosts] if hosts else []),
+                "--run-dir",
+                f"/shared/{name}",
+                *words,
+            ],
             cwd="/shared",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
