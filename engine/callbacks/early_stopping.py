@@ -81,6 +81,7 @@ class EarlyStopping(Callback):
         self.stopping_reason: str | None = None
         self._check_on_train_epoch_end = check_on_train_epoch_end
         self._looked_at: Any = None
+        self._validated = False
         self._rule = Patience(
             patience, min_delta, mode, check_finite, stopping_threshold, divergence_threshold
         )
@@ -129,9 +130,16 @@ class EarlyStopping(Callback):
         self._rule.best = state_dict["best_score"]
         self.stopped_epoch = state_dict["stopped_epoch"]
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Nothing of this fit has been looked at."""
+        self._looked_at, self._validated = None, False
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Check, where validation is the time for it."""
-        if not trainer.sanity_checking and not self._checks_on_train_epoch_end(trainer):
+        if trainer.sanity_checking:
+            return
+        self._validated = True
+        if not self._checks_on_train_epoch_end(trainer):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
@@ -148,7 +156,7 @@ class EarlyStopping(Callback):
         if trainer.fast_dev_run:
             return
         if self.monitor not in trainer.callback_metrics:
-            if self.strict:
+            if self.strict and (self._validated or not sum(trainer.num_val_batches)):
                 raise RuntimeError(
                     missing_metric("EarlyStopping", self.monitor, trainer.callback_metrics)
                 )

@@ -103,6 +103,7 @@ class ProgressBar(Callback):
         """One line of every epoch remains."""
         # Its metrics are reduced by now. A run that picked none for the bar shows all it has.
         shown = self.get_metrics(trainer, pl_module) or dict(trainer.callback_metrics)
+        shown = without_steps(shown)
         self._conclude(trainer, epoch_of(trainer), trainer.num_training_batches, shown)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -236,6 +237,18 @@ def total_of(batches: Any) -> int | None:
     """The number of batches of all loaders; None where a loader has no length."""
     count = sum(batches) if isinstance(batches, (list, tuple)) else batches
     return int(count) if count is not None and math.isfinite(count) else None
+
+
+def without_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """An epoch's values: where a metric has `_step` and `_epoch`, the latter under its own name."""
+    values: dict[str, Any] = {}
+    for name, value in metrics.items():
+        base, _, kind = name.rpartition("_")
+        if kind == "epoch" and f"{base}_step" in metrics:
+            values[base] = value
+        elif kind != "step" or f"{base}_epoch" not in metrics:
+            values.setdefault(name, value)
+    return values
 
 
 def text_of(values: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgres
 from engine.callbacks.base import Callback
 from engine.callbacks.lagged import LaggedValues
 from engine.callbacks.print_table import table_of
-from engine.callbacks.progress import CLEAR, text_of, total_of
+from engine.callbacks.progress import CLEAR, text_of, total_of, without_steps
 
 
 class Terminal(io.StringIO):
@@ -53,8 +53,8 @@ def test_on_a_terminal_a_line_moves_and_the_epochs_remain(tmp_path):
     assert any("epoch 1/2  [##########..........]  2/4" in part for part in moving)
     assert any("train_loss=" in part for part in moving)
     assert any(part.startswith("validate") for part in text.split(CLEAR))
-    lines = [line.rsplit("\r\x1b[K", 1)[-1] for line in text.splitlines()]
-    assert [line.split("  ")[0] for line in lines if line] == ["epoch 1/2", "epoch 2/2"]
+    remaining = [line.rsplit(CLEAR, 1)[-1] for line in text.split("\n")]
+    assert [line.split("  ")[0] for line in remaining] == ["epoch 1/2", "epoch 2/2", ""]
 
 
 def test_it_looks_seldom(tmp_path):
@@ -197,6 +197,13 @@ def test_values_on_the_cpu_are_shown_at_once():
     values = {"a": torch.tensor(0.5), "b": 1, "c": "x"}
 
     assert LaggedValues().read(values) == {"a": 0.5, "b": 1, "c": "x"}
+
+
+def test_an_epoch_shows_its_own_values():
+    """Where a metric has a value of the step and one of the epoch, the epoch's is its value."""
+    metrics = {"a": 1, "loss": 2, "loss_step": 2, "loss_epoch": 3, "c_step": 4, "epoch": 5}
+
+    assert without_steps(metrics) == {"a": 1, "loss": 3, "c_step": 4, "epoch": 5}
 
 
 def test_texts():
