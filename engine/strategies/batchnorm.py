@@ -1,78 +1,76 @@
-"""Batch norm over the joint batch of all ranks, and back."""
+"""Batch norm over the joint batch of all ranks, and back.
+
+On GPUs the layers are replaced by torch's own. That one refuses CPU tensors, so there the layers
+stay and only their `forward` is another one while the fit lasts.
+"""
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Replaced = list[tuple[torch.nn.Module, str, torch.nn.Module]]
 
 
-def synchronise_batchnorm(
-    module: torch.nn.Module,
-) -> list[tuple[torch.nn.Module, str, torch.nn.Module]]:
-    """Replace batch norm layers inside `module`; returns what `restore_batchnorm` needs."""
-    replaced = []
+def synchronise_batchnorm(module: torch.nn.Module, device: torch.device) -> Replaced:
+    """Make batch norm layers inside `module` joint; returns what `restore_batchnorm` needs."""
+    replaced: Replaced = []
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            is_batchnorm = isinstance(child, torch.nn.modules.batchnorm._BatchNorm)
-            if is_batchnorm and not isinstance(child, torch.nn.SyncBatchNorm):
-                synced = _synchronised(child)
-                synced.train(child.training)
+            if not isinstance(child, _BatchNorm) or isinstance(child, torch.nn.SyncBatchNorm):
+                continue
+            replaced.append((parent, name, child))
+            if device.type == "cuda":
+                synced = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]  # torch
                 setattr(parent, name, synced)
-                replaced.append((parent, name, child))
+            else:
+                child.__dict__["forward"] = MethodType(_joint_forward, child)
     return replaced
 
 
-def restore_batchnorm(replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]]) -> None:
-    """Put the layers back that `synchronise_batchnorm` replaced, with what was learned."""
+def restore_batchnorm(replaced: Replaced) -> None:
+    """Put the layers back that `synchronise_batchnorm` changed, with what was learned."""
     for parent, name, original in replaced:
-        synced = getattr(parent, name)
-        # Parameters are shared between the two; buffers may have been assigned anew.
-        original._buffers.update(synced._buffers)
-        original.train(synced.training)
-        setattr(parent, name, original)
+        original.__dict__.pop("forward", None)
+        present = getattr(parent, name)
+        if present is not original:
+            # Parameters are shared between the two; buffers may have been assigned anew.
+            original._buffers.update(present._buffers)
+            original.train(present.training)
+            setattr(parent, name, original)
 
 
-def _synchronised(layer: torch.nn.Module) -> torch.nn.Module:
-    synced: torch.nn.Module = torch.nn.SyncBatchNorm.convert_sync_batchnorm(layer)  # type: ignore[no-untyped-call]  # torch
-    synced.__class__ = JointBatchNorm
-    return synced
+def _joint_forward(self: _BatchNorm, input: torch.Tensor) -> torch.Tensor:
+    """Normalise over all ranks while training, with running statistics otherwise."""
+    if not self.training:
+        return type(self).forward(self, input)
+    self._check_input_dim(input)  # type: ignore[no-untyped-call]  # torch
+    mean, variance, count = _joint_moments(input)
+    if self.running_mean is not None:
+        _update_running(self, mean.detach(), variance.detach(), count)
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    output = (input - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
+    if self.affine:
+        output = output * self.weight.view(shape) + self.bias.view(shape)
+    return output.to(input.dtype)
 
 
-class JointBatchNorm(torch.nn.SyncBatchNorm):
-    """torch's synchronised batch norm, which refuses CPU tensors, made to work there too."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise over all ranks while training, with running statistics otherwise."""
-        if input.is_cuda:
-            return super().forward(input)
-        if not self.training:
-            return functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        mean, variance, count = _joint_moments(input)
-        if self.running_mean is not None:
-            self._update_running(mean.detach(), variance.detach(), count)
-        shape = [1, -1] + [1] * (input.dim() - 2)
-        output = (input - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
-        if self.weight is not None:
-            output = output * self.weight.view(shape)
-        if self.bias is not None:
-            output = output + self.bias.view(shape)
-        return output.to(input.dtype)
-
-    def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        momentum = self.momentum
-        if momentum is None:  # a plain average over all batches so far
-            momentum = 1.0 / float(self.num_batches_tracked)
-        unbiased = variance * (count / max(count - 1, 1))
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+def _update_running(
+    layer: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, count: int
+) -> None:
+    assert layer.running_mean is not None and layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.add_(1)
+    momentum = layer.momentum
+    if momentum is None:  # a plain average over all batches so far
+        momentum = 1.0 / float(layer.num_batches_tracked)
+    unbiased = variance * (count / max(count - 1, 1))
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), momentum)
+    layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), momentum)
 
 
 def _joint_moments(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:

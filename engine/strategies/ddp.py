@@ -46,7 +46,7 @@ class DDP(SingleDevice):
     def wrap(self, module: Any) -> Callable[..., Any]:
         """The function that runs a training step with averaged gradients."""
         if self._sync_batchnorm:
-            self._converted = synchronise_batchnorm(module)
+            self._converted = synchronise_batchnorm(module, self.root_device)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         self._wrapped = DistributedDataParallel(
