@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -111,3 +112,13 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
         return None
     plan = evaluation_plan(run, "validate", loaders, base)
     return plan if sum(plan.counts) else None
+
+
+def sanity_plan(run: Run, plan: Plan | None) -> Plan | None:
+    """The first few batches of a validation; None where there is nothing to check."""
+    limit = run.settings.fit.num_sanity_val_steps
+    if plan is None or limit == 0:
+        return None
+    if limit == -1:
+        return plan
+    return replace(plan, counts=[min(count, limit) for count in plan.counts])

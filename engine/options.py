@@ -7,6 +7,8 @@ the table is read; an argument that is neither is an error with the nearest name
 from __future__ import annotations
 
 import difflib
+import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
@@ -95,8 +97,6 @@ def _runs(value: Any) -> int:
 
 
 def _path(value: Any) -> str | None:
-    import os
-
     return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
 
 
@@ -332,3 +332,19 @@ OLD_NAMES = (
     "progress_bar_refresh_rate",
     "weights_summary",
 )
+
+
+def signature() -> inspect.Signature:
+    """The signature of the Trainer, from the table."""
+    kind = inspect.Parameter
+    known = [kind("self", kind.POSITIONAL_OR_KEYWORD)]
+    shown = [option for option in OPTIONS if option.name not in _INTERNAL]
+    known += [kind(option.name, kind.KEYWORD_ONLY, default=option.default) for option in shown]
+    return inspect.Signature([*known, kind("arguments", kind.VAR_KEYWORD)])
+
+
+def description() -> str:
+    """What each argument of the Trainer means, from the table."""
+    shown = [option for option in OPTIONS if option.name not in _INTERNAL]
+    lines = [f"{option.name}: {option.meaning} (default {option.default})" for option in shown]
+    return "\n".join([*lines, f"not supported yet: {', '.join(LATER)}"])

@@ -6,30 +6,39 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from inspect import Parameter, Signature
 from typing import Any
 
 from engine import checkpoint as files
-from engine import distributed, outputs, resume, rundir
+from engine import distributed, lifecycle, resume, rundir
 from engine.datamodule import LightningDataModule
+from engine.defaults import make_callbacks, make_loggers, with_module_callbacks
 from engine.devices import place
 from engine.distributed import join_group, rank_zero_info, read_world
-from engine.errors import CheckpointError, MisconfigurationException
-from engine.hooks import Hooks, fitted
-from engine.loaders import evaluation_plan, found, several, training_loader, validation_plan
-from engine.logged import Logged
+from engine.errors import MisconfigurationException
+from engine.hooks import Hooks
+from engine.loaders import (
+    evaluation_plan,
+    found,
+    sanity_plan,
+    several,
+    training_loader,
+    validation_plan,
+)
+from engine.logged import Logged, to_floats
 from engine.loops.evaluate import evaluate
 from engine.loops.fit import FitPlan, fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
-from engine.options import LATER, OPTIONS, parse
+from engine.options import description, parse, signature
 from engine.precision import make_precision
 from engine.reports import line
+from engine.results import print_results, report
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
 from engine.state import State
 from engine.view import TrainerView
+from engine.weights import checkpoint_to_evaluate, given_checkpoint, newest_of_run
 
 
 class Trainer(TrainerView):
@@ -57,7 +66,7 @@ class Trainer(TrainerView):
         self._ordinal: int | None = None
         self._given_train: Any = None
         self._training: tuple[Any, int | float] | None = None
-        self.callbacks = outputs.make_callbacks(self._settings.output)
+        self.callbacks = make_callbacks(self._settings.output)
         for callback in self.callbacks:
             callback.on_init_start(self)
             callback.on_init_end(self)
@@ -89,9 +98,12 @@ class Trainer(TrainerView):
             )
         self._begin_fit()
         with self._running("fit", model, datamodule) as run:
-            path = self._fit_checkpoint(ckpt_path)
+            path, self._state.already_complete = newest_of_run(self._index)
+            if path is None:
+                given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
+                path = given_checkpoint(self, given)
             self._fit(run, train, val_dataloaders, path, weights_only)
-        outputs.report(self, outputs.plain_metrics(self.callback_metrics))
+        report(self, to_floats(self.callback_metrics))
 
     def validate(
         self,
@@ -179,28 +191,6 @@ class Trainer(TrainerView):
         run_dir = rundir.launched_dir()
         self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
 
-    def _fit_checkpoint(self, given: Any) -> str | None:
-        """The checkpoint that fit goes on from: a given one, or the run folder's newest.
-
-        Rank zero chooses; a run that was cut short goes on by itself.
-        """
-        newest, complete, error = None, False, None
-        if self._index is not None and self.is_global_zero:
-            try:
-                newest, complete = self._index.newest(), self._index.complete
-            except CheckpointError as failure:
-                error = failure
-        distributed.raise_together(error)
-        newest, complete = distributed.broadcast((newest, complete))
-        if newest is not None:
-            rank_zero_info(f"engine: going on from {newest}")
-            self._state.already_complete = complete
-            return str(newest)
-        given = given if given is not None else self._settings.output.ckpt_path
-        if given in ("best", "last"):
-            return outputs.named_checkpoint(self, given)
-        return None if given is None else os.path.abspath(os.fspath(given))
-
     def _fit(self, run: Run, train: Any, val: Any, path: str | None, weights_only: bool) -> None:
         progress = run.state.progress
         content = None
@@ -217,7 +207,7 @@ class Trainer(TrainerView):
         if content is not None:
             resume.load_training(run, content)
             self._training = None  # the order of samples follows from the seed that was kept
-        outputs.log_hyperparameters(run)
+        lifecycle.log_hyperparameters(run)
         forward = run.strategy.wrap(run.module)
         for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
             run.hooks.call(hook)
@@ -226,7 +216,7 @@ class Trainer(TrainerView):
         self.train_dataloader = loader
         self.val_dataloaders = None if validation is None else list(validation.loaders)
         self._state.num_val_batches = [] if validation is None else list(validation.counts)
-        sanity = outputs.sanity_plan(run, validation)
+        sanity = sanity_plan(run, validation)
         self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
         to_device = to_device_function(run, LightningModule)
         if content is not None:
@@ -288,9 +278,9 @@ class Trainer(TrainerView):
                 state.num_test_batches, state.testing = counts, True
             results = evaluate(run, plan)
             state.validating = state.testing = False
-        outputs.report(self, {name: value for one in results for name, value in one.items()})
+        report(self, {name: value for one in results for name, value in one.items()})
         if verbose and self.is_global_zero:
-            outputs.print_results(verb, results)
+            print_results(verb, results)
         return results
 
     def _module_for(self, model: Any) -> Any:
@@ -310,7 +300,7 @@ class Trainer(TrainerView):
 
     def _load_for(self, run: Run, model: Any, ckpt_path: Any) -> None:
         """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
-        path = outputs.checkpoint_to_evaluate(self, model is not None, ckpt_path)
+        path = checkpoint_to_evaluate(self, model is not None, ckpt_path)
         if path is not None:
             self.ckpt_path = path
             resume.load_weights(run, resume.read_for(run, path))
@@ -323,23 +313,21 @@ class Trainer(TrainerView):
     @contextmanager
     def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
-        outputs.make_deterministic(self._settings.hardware)
+        lifecycle.make_deterministic(self._settings.hardware)
         join_group(self.strategy.world, self.strategy.root_device)
         run = self._assemble(verb, module, datamodule)
         state, failed = self._state, False
         try:
-            self._set_up(run, verb)
+            lifecycle.set_up(run, verb)
             yield run
             state.status = "finished"
         except BaseException as error:
             failed = True
             state.status = "interrupted"
-            self._after_failure(error)
+            lifecycle.after_failure(self._run or run, error)
             raise
         finally:
-            run = self._run or run
-            run.strategy.unwrap()
-            self._tear_down(run, verb, failed)
+            lifecycle.tear_down(self._run or run, verb, failed)
             state.training = state.validating = state.testing = state.predicting = False
             state.sanity_checking = False
 
@@ -355,7 +343,7 @@ class Trainer(TrainerView):
             datamodule.trainer = self
         self._state.stage, self._state.status = verb, "running"
         self._state.already_complete = False
-        self.callbacks = outputs.with_module_callbacks(self.callbacks, module)
+        self.callbacks = with_module_callbacks(self.callbacks, module)
         hooks = Hooks(self, module, LightningModule, self.callbacks, self._logged)
         precision = make_precision(self.precision, self.strategy.root_device)
         self._run = Run(
@@ -372,38 +360,6 @@ class Trainer(TrainerView):
         )
         return self._run
 
-    def _set_up(self, run: Run, verb: str) -> None:
-        hooks, world = run.hooks, run.strategy.world
-        per_node = run.settings.data.prepare_data_per_node
-        if (world.local_rank if per_node else world.rank) == 0:
-            outputs.prepare_data(run)
-        run.strategy.barrier()
-        outputs.settle_loggers(run)
-        hooks.call("on_before_accelerator_backend_setup")
-        if run.datamodule is not None:
-            fitted(run.datamodule.setup, 1)(verb)
-        hooks.call("setup", verb)
-        hooks.module_only("configure_sharded_model")
-        hooks.callbacks_only("on_configure_sharded_model")
-        run.precision.convert(run.module)
-
-    def _after_failure(self, error: BaseException) -> None:
-        run = self._run
-        assert run is not None
-        run.hooks.callbacks_only("on_exception", error)
-        if isinstance(error, KeyboardInterrupt):
-            rank_zero_info("engine: interrupted; the last checkpoint is kept")
-            run.hooks.callbacks_only("on_keyboard_interrupt")
-
-    def _tear_down(self, run: Run, verb: str, failed: bool) -> None:
-        run.logged.close_training()
-        run.hooks.call("teardown", verb)
-        if run.datamodule is not None:
-            fitted(run.datamodule.teardown, 1)(verb)
-        if run.is_global_zero:
-            for logger in run.loggers:
-                logger.finalize("failed" if failed else "success")
-
     # ------------------------------------------------------------------ folders and loggers
 
     @property
@@ -416,7 +372,7 @@ class Trainer(TrainerView):
     def loggers(self) -> list[Any]:
         """The loggers; the default one is made when first asked for."""
         if self._loggers is None:
-            self._loggers = outputs.make_loggers(self._settings.output, self._fit_folder())
+            self._loggers = make_loggers(self._settings.output, self._fit_folder())
         return self._loggers
 
     @property
@@ -446,18 +402,6 @@ def _sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
     return loaders, datamodule
 
 
-def _signature() -> Signature:
-    known = [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)]
-    for option in OPTIONS:
-        known.append(Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default))
-    return Signature([*known, Parameter("arguments", Parameter.VAR_KEYWORD)])
-
-
 # The table is the one place that arguments are written down in: editors and help() read them here.
-Trainer.__init__.__signature__ = _signature()  # type: ignore[attr-defined]  # functions have it
-Trainer.__init__.__doc__ = "\n".join(
-    [
-        *(f"{o.name}: {o.meaning} (default {o.default})" for o in OPTIONS),
-        f"not supported yet: {', '.join(LATER)}",
-    ]
-)
+Trainer.__init__.__signature__ = signature()  # type: ignore[attr-defined]  # functions have it
+Trainer.__init__.__doc__ = description()

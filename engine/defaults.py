@@ -1,0 +1,73 @@
+"""Callbacks and loggers: the user's, and those that are there by default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from engine.callbacks.base import Callback
+from engine.errors import MisconfigurationException
+from engine.options import as_list
+from engine.settings import OutputSettings
+
+
+def make_callbacks(output: OutputSettings) -> list[Callback]:
+    """The user's callbacks and those that are there by default; checkpoints come last."""
+    callbacks = as_list(output.callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise MisconfigurationException(
+                f"Trainer(callbacks=...): {type(callback).__name__} is no Callback"
+            )
+    keeps = [c for c in callbacks if hasattr(c, "best_model_path")]
+    if keeps and not output.enable_checkpointing and not output.fast_dev_run:
+        raise MisconfigurationException(
+            f"Trainer(enable_checkpointing=False) with the callback {type(keeps[0]).__name__}: "
+            "leave out one of the two"
+        )
+    if output.enable_checkpointing and not keeps:
+        from engine.callbacks.model_checkpoint import ModelCheckpoint
+
+        callbacks.append(ModelCheckpoint())
+    if output.enable_progress_bar:
+        from engine.callbacks.progress import ProgressBar
+
+        if not any(isinstance(c, ProgressBar) for c in callbacks):
+            rate = output.refresh_rate
+            callbacks.append(ProgressBar() if rate is None else ProgressBar(refresh_rate=rate))
+    if output.enable_model_summary:
+        from engine.callbacks.summary import ModelSummary
+
+        if not any(isinstance(c, ModelSummary) for c in callbacks):
+            callbacks.append(ModelSummary(max_depth=output.summary_depth))
+    return checkpoints_last(callbacks)
+
+
+def checkpoints_last(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The callbacks with those last that save: they see what all others did."""
+    return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
+
+
+def with_module_callbacks(callbacks: list[Callback], module: Any) -> list[Callback]:
+    """The callbacks with the module's own, which replace those of the same class."""
+    own = as_list(module.configure_callbacks())
+    if not own:
+        return callbacks
+    classes = {type(callback) for callback in own}
+    kept = [c for c in callbacks if type(c) not in classes and c not in own]
+    return checkpoints_last([*kept, *own])
+
+
+def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
+    """The loggers that `logger=` means: True is TensorBoard, in the run's folder."""
+    if output.logger is None or output.logger is True:
+        from engine.loggers.tensorboard import TensorBoardLogger
+
+        if fit_folder is not None:
+            root, version = os.path.split(fit_folder)
+            return [TensorBoardLogger(root, "", version)]
+        return [TensorBoardLogger(output.default_root_dir or os.getcwd(), "lightning_logs")]
+    if output.logger is False or output.fast_dev_run:
+        return []
+    return as_list(output.logger)

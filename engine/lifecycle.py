@@ -1,0 +1,97 @@
+"""Everything around a run: what is set up before, and cleaned up whatever happened."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from engine.distributed import rank_zero_info, rank_zero_warn
+from engine.hooks import fitted
+from engine.run import Run
+from engine.settings import HardwareSettings
+
+
+def set_up(run: Run, verb: str) -> None:
+    """Prepare data, agree on folders, and call everybody's `setup`."""
+    hooks, world = run.hooks, run.strategy.world
+    per_node = run.settings.data.prepare_data_per_node
+    if (world.local_rank if per_node else world.rank) == 0:
+        prepare_data(run)
+    run.strategy.barrier()
+    settle_loggers(run)
+    hooks.call("on_before_accelerator_backend_setup")
+    if run.datamodule is not None:
+        fitted(run.datamodule.setup, 1)(verb)
+    hooks.call("setup", verb)
+    hooks.module_only("configure_sharded_model")
+    hooks.callbacks_only("on_configure_sharded_model")
+    run.precision.convert(run.module)
+
+
+def after_failure(run: Run, error: BaseException) -> None:
+    """Tell callbacks of an exception; Ctrl-C has a hook of its own beside."""
+    run.hooks.callbacks_only("on_exception", error)
+    if isinstance(error, KeyboardInterrupt):
+        rank_zero_info("engine: interrupted; the last checkpoint is kept")
+        run.hooks.callbacks_only("on_keyboard_interrupt")
+
+
+def tear_down(run: Run, verb: str, failed: bool) -> None:
+    """Give the module back as it was, call everybody's `teardown`, close loggers."""
+    run.strategy.unwrap()
+    run.logged.close_training()
+    run.hooks.call("teardown", verb)
+    if run.datamodule is not None:
+        fitted(run.datamodule.teardown, 1)(verb)
+    if run.is_global_zero:
+        for logger in run.loggers:
+            logger.finalize("failed" if failed else "success")
+
+
+def make_deterministic(hardware: HardwareSettings) -> None:
+    """Let torch use only deterministic algorithms, where that is asked for."""
+    if hardware.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=hardware.deterministic == "warn")
+    if hardware.benchmark is not None:
+        torch.backends.cudnn.benchmark = bool(hardware.benchmark)
+
+
+def prepare_data(run: Run) -> None:
+    """Call `prepare_data`; attributes set there would be missing on other ranks."""
+    for owner in (run.datamodule, run.module):
+        if owner is None:
+            continue
+        before = set(vars(owner))
+        owner.prepare_data()
+        new = sorted(set(vars(owner)) - before)
+        if new:
+            rank_zero_warn(
+                f"`prepare_data` of {type(owner).__name__} has set {', '.join(new)}: it runs in "
+                "one process only, other ranks do not have them. Set attributes in `setup`"
+            )
+
+
+def settle_loggers(run: Run) -> None:
+    """Make all ranks agree on the versions of the loggers."""
+    if run.loggers:
+        from engine.loggers.base import settle_versions
+
+        settle_versions(run.loggers, run.strategy.broadcast, run.strategy.barrier)
+
+
+def log_hyperparameters(run: Run) -> None:
+    """Hand the hyper-parameters of module and data module to the loggers, from rank zero."""
+    if not run.is_global_zero:
+        return
+    params: dict[str, Any] = {}
+    for owner in (run.datamodule, run.module):
+        if owner is not None and getattr(owner, "_log_hparams", False):
+            params.update(owner.hparams_initial)
+    for logger in run.loggers:
+        if params:
+            logger.log_hyperparams(params)
+        logger.log_graph(run.module)
+        logger.save()
