@@ -80,6 +80,11 @@ class Output:
         """Our own words that ``--quiet`` does not silence."""
         self._write(self._err, f"plaunch: {text}\n")
 
+    def summary(self, lines: Sequence[str]) -> None:
+        """The good end of a run, which ``--quiet`` leaves out."""
+        if not self._quiet:
+            self.block(lines)
+
     def block(self, lines: Sequence[str]) -> None:
         """Several lines that belong together, without prefixes."""
         self._write(self._err, "".join(f"{line}\n" for line in lines))

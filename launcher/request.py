@@ -182,10 +182,7 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
     if result.state == "failed":
         output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
     else:
-        for line in result_lines(result):
-            output.say(line.removeprefix("plaunch: ")) if line.startswith("plaunch") else (
-                output.block([line])
-            )
+        output.summary(result_lines(result))
     return result.exit_code
 
 
