@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from launcher import policy, preflight, rendezvous, verdict
 from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
-from launcher.follow import Followed, Follower
+from launcher.follow import PREEMPTED, Followed, Follower
 from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
 from launcher.link import Inbox
 from launcher.output import Output, verdict_lines
@@ -22,7 +22,6 @@ from launcher.preflight import Facts
 from launcher.resources import place_with_gpus
 from launcher.rundir import RunDir
 
-PREEMPTED = 75
 TIMED_OUT = 124
 
 

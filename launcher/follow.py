@@ -13,8 +13,9 @@ from launcher.fleet import Fleet
 from launcher.job import Failure, Job, Placement
 from launcher.link import SILENCE_S, Lost
 from launcher.output import Output
-from launcher.rundir import RunDir
+from launcher.rundir import RunDir, clean
 
+PREEMPTED = 75  # the exit code by which a rank says: run me again
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 1.0  # for the culprit to die, after the first victim of a broken collective
 ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
@@ -177,7 +178,7 @@ class Follower:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
-            self.state.values[rank] = message.get("value")
+            self.state.values[rank] = clean(message.get("value"))
             self.state.reported_by[rank] = by
 
     def _on_progress(self, _: str, message: dict[str, Any]) -> None:
@@ -231,7 +232,9 @@ class Follower:
             self._note(rank, order=self._signs)
         if self.state.asked_to_end is not None:
             return  # ranks that were asked to end may end as they like, within the grace
-        if verdict.broke_with_peer(record):
+        if record.status == PREEMPTED and record.failure is None:
+            self._end_within(self.job.grace_s)  # the others are saving, too
+        elif verdict.broke_with_peer(record):
             self._end_within(WITNESSES_S)
         else:
             self._end_within(0 if record.status is not None else LAST_WORDS_S)

@@ -91,7 +91,8 @@ class Agent:
 
     def _turn(self) -> None:
         for key, _ in self.selector.select(HEARTBEAT_S / 2):
-            if self._over is None:
+            # An action before may have closed this one: a rank's end drains all that it said.
+            if self._over is None and self.selector.get_map().get(key.fd) is key:
                 key.data()
         now = time.monotonic()
         if now - self._looked > PAUSE_S:
@@ -358,7 +359,10 @@ class Agent:
         elif kind == "store":
             self._open_store(message)
         elif kind == "signal" and self.group is not None:
-            self.group.signal(message["number"])
+            if self.group.begun:
+                self.group.signal(message["number"])
+            else:
+                self._kill()  # nobody is there to hand it to
         elif kind == "kill":
             self._kill()
         elif kind == "stdin":

@@ -61,6 +61,11 @@ class Group:
         """Whether every rank has ended."""
         return all(worker.status is not None for worker in self.workers.values())
 
+    @property
+    def begun(self) -> bool:
+        """Whether any rank has been started."""
+        return any(worker.pid is not None for worker in self.workers.values())
+
     def by_pid(self, pid: int) -> Worker | None:
         """The worker with this process id."""
         for worker in self.workers.values():
