@@ -186,12 +186,25 @@ def result_lines(result: Result) -> list[str]:
     lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries})"]
     shown = result.ranks[0].value if result.ranks else None
     if isinstance(shown, dict):
-        numbers = {k: v for k, v in shown.items() if isinstance(v, (int, float, str))}
-        if numbers:
-            lines.append("  " + "  ".join(f"{k}={_short(v)}" for k, v in numbers.items()))
+        lines += [f"  {line}" for line in value_lines(shown)]
     elif shown is not None:
         lines.append(f"  rank 0 returned {str(shown)[:200]}")
     lines.append(f"  {result.run_dir}")
+    return lines
+
+
+def value_lines(value: Mapping[str, object]) -> list[str]:
+    """What rank 0 reported, briefly: test results first, then validation, then the rest."""
+    numbers = {
+        key: found
+        for key, found in value.items()
+        if isinstance(found, (int, float, str)) and not key.endswith(("_step", "_epoch"))
+    }
+    order = sorted(numbers, key=lambda key: (not key.startswith("test"), not key.startswith("val")))
+    lines = ["  ".join(f"{key}={_short(numbers[key])}" for key in order)] if numbers else []
+    engine = value.get("engine")
+    if isinstance(engine, dict) and engine.get("best_model_path"):
+        lines.append(f"best checkpoint: {engine['best_model_path']}")
     return lines
 
 

@@ -1,0 +1,127 @@
+"""What the README and the docs say is true: every command in them runs, every link leads there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+BIN = Path(sys.executable).parent
+DEADLINE_S = 120
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the README in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def commands() -> list[str]:
+    """Every plaunch and make command of the README, without its comment."""
+    lines = [line.partition("#")[0].strip() for block in blocks("") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("plaunch ", "make "))]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder in which the README's commands find what they name."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "train.py").write_text(
+        "import torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "print('world', dist.get_world_size())\n"
+        "dist.destroy_process_group()\n"
+    )
+    return tmp_path
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person would type it."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+def local_commands() -> list[str]:
+    """Those that need no hosts and no build."""
+    return [c for c in commands() if c.startswith("plaunch") and "--hosts" not in c]
+
+
+def test_the_readme_has_commands() -> None:
+    """The README's blocks are read as blocks of commands."""
+    assert {"make demo", "make test", "plaunch nodes"} <= set(commands())
+
+
+@pytest.mark.parametrize("command", local_commands())
+def test_a_command_of_the_readme_runs(command: str, project: Path) -> None:
+    """A command of the README ends with success where it can run on one machine."""
+    done = run(command, project)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_a_program_of_the_readme_runs(number: int, project: Path) -> None:
+    """A Python block of the README is a whole program that ends with success."""
+    (project / "block.py").write_text(blocks("python")[number])
+
+    done = run("python block.py", project)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_makefile_that_the_readme_names_exists() -> None:
+    """`make demo` and its like in the README are targets of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"make ([a-z-]+)", README))
+
+    assert named == {name for name in named if re.search(rf"^{name}:", makefile, flags=re.M)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file or folder that is there."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_option_is_documented_in_help() -> None:
+    """`plaunch --help` has words for every option, and the launcher's page names the main ones."""
+    from launcher.cli import run_parser
+
+    undocumented = [
+        action.option_strings
+        for action in run_parser()._actions
+        if action.option_strings and not action.help
+    ]
+
+    assert undocumented == []
+
+
+def test_the_demo_trains_and_says_so(tmp_path: Path) -> None:
+    """The demo's command reaches a test accuracy of 0.95 over 4 ranks and writes its result."""
+    program = ROOT / "examples/digits.py"
+    command = f"plaunch --nodes 2 --procs 2 --result result.json {program}"
+
+    done = run(command, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["state"], result["world_size"], len(result["nodes"])) == ("succeeded", 4, 2)
+    assert result["ranks"][0]["value"]["test_acc"] >= 0.95
+    assert Path(result["ranks"][0]["value"]["engine"]["best_model_path"]).exists()
