@@ -61,13 +61,16 @@ def with_module_callbacks(callbacks: list[Callback], module: Any) -> list[Callba
 
 def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     """The loggers that `logger=` means: True is TensorBoard, in the run's folder."""
-    if output.logger is None or output.logger is True:
-        from engine.loggers.tensorboard import TensorBoardLogger
-
-        if fit_folder is not None:
-            root, version = os.path.split(fit_folder)
-            return [TensorBoardLogger(root, "", version)]
-        return [TensorBoardLogger(output.default_root_dir or os.getcwd(), "lightning_logs")]
-    if output.logger is False or output.fast_dev_run:
+    if output.logger is False:
         return []
-    return as_list(output.logger)
+    from engine.loggers import FolderLogger, TensorBoardLogger
+
+    by_default = output.logger is None or output.logger is True
+    loggers = [TensorBoardLogger()] if by_default else as_list(output.logger)
+    root, version = output.default_root_dir or os.getcwd(), None
+    if fit_folder is not None:
+        root, version = os.path.split(fit_folder)
+    for logger in loggers:
+        if isinstance(logger, FolderLogger):
+            logger.place(root, version)
+    return loggers

@@ -101,13 +101,12 @@ def main():
 
     seed_everything(1)
     best = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch:02d}-{val_acc:.3f}")
-    logs = "lightning_logs"
     trainer = Trainer(
         max_epochs=args.epochs,
         accelerator="auto",
         sync_batchnorm=True,
         log_every_n_steps=5,
-        logger=[TensorBoardLogger(logs, name="digits"), CSVLogger(logs, name="digits")],
+        logger=[TensorBoardLogger(), CSVLogger()],
         callbacks=[best],
     )
     data = DigitsData(args.batch_size)

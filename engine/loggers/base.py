@@ -12,6 +12,8 @@ import torch
 
 from engine.distributed import on_rank_zero
 
+DEFAULT_NAME = "lightning_logs"
+
 
 class Logger:
     """A place that metrics and hyper-parameters of a run go to.
@@ -70,17 +72,18 @@ class Logger:
 class FolderLogger(Logger):
     """A logger with a folder for each run: `save_dir/name/version_n`.
 
-    Without `save_dir` it writes where the run's other files go.
+    Without `save_dir` it writes where the run's other files go: see `place`.
     """
 
     def __init__(
         self,
         save_dir: str | os.PathLike[str] | None = None,
-        name: str | None = "lightning_logs",
+        name: str | None = DEFAULT_NAME,
         version: int | str | None = None,
         prefix: str = "",
     ) -> None:
         self._save_dir = None if save_dir is None else os.fspath(save_dir)
+        self._save_dir_was_given = save_dir is not None
         self._name = name or ""
         self._version = version
         self._version_was_given = version is not None
@@ -124,10 +127,20 @@ class FolderLogger(Logger):
             self._experiment = self._open() if on_rank_zero() else Silent()
         return self._experiment
 
-    def place(self, root: str | os.PathLike[str]) -> None:
-        """Write below `root`, where the trainer writes, unless a `save_dir` was given."""
-        if self._save_dir is None:
-            self._save_dir = os.fspath(root)
+    def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
+        """Write where the trainer writes, unless a `save_dir` was given.
+
+        That is below `root`, or, where the run has a folder `root/version` already, in that.
+        """
+        if self._save_dir_was_given:
+            return
+        if version is not None:
+            self._name = "" if self._name == DEFAULT_NAME else self._name
+            self._version, self._version_was_given = version, True
+        elif self._save_dir != os.fspath(root) and not self._version_was_given:
+            self._version = None  # a number of another folder
+        self._save_dir = os.fspath(root)
+        self._experiment = None  # what an earlier run wrote was closed with it
 
     def _open(self) -> Any:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.loggers.base import FolderLogger
+from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, write_hparams
 
 METRICS_FILE = "metrics.csv"
@@ -26,7 +26,7 @@ class CSVLogger(FolderLogger):
     def __init__(
         self,
         save_dir: str | os.PathLike[str] | None = None,
-        name: str | None = "lightning_logs",
+        name: str | None = DEFAULT_NAME,
         version: int | str | None = None,
         prefix: str = "",
         flush_logs_every_n_steps: int = 100,

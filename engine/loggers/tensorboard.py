@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from engine.distributed import on_rank_zero
-from engine.loggers.base import FolderLogger
+from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
 
 
@@ -24,7 +24,7 @@ class TensorBoardLogger(FolderLogger):
     def __init__(
         self,
         save_dir: str | os.PathLike[str] | None = None,
-        name: str | None = "lightning_logs",
+        name: str | None = DEFAULT_NAME,
         version: int | str | None = None,
         log_graph: bool = False,
         default_hp_metric: bool = True,

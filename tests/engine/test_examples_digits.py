@@ -29,7 +29,7 @@ def run(tmp_path_factory):
 def test_it_learns(run):
     """Four epochs are enough for 95 % of images it has never seen."""
     folder, _ = run
-    with open(folder / "lightning_logs/digits/version_0/metrics.csv", newline="") as file:
+    with open(folder / "lightning_logs/version_0/metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
 
     [test_acc] = [float(row["test_acc"]) for row in rows if row.get("test_acc")]
@@ -40,7 +40,7 @@ def test_it_learns(run):
 def test_everything_of_the_run_is_in_one_folder(run):
     """Event files, table, hyper-parameters and the best checkpoint share version_0."""
     folder, _ = run
-    logs = folder / "lightning_logs/digits"
+    logs = folder / "lightning_logs"
 
     assert [path.name for path in folder.iterdir()] == ["lightning_logs"]
     assert [path.name for path in logs.iterdir()] == ["version_0"]
@@ -54,9 +54,9 @@ def test_everything_of_the_run_is_in_one_folder(run):
 def test_tensorboard_and_csv_have_the_same_values(run):
     """Every logger receives identical metrics."""
     folder, _ = run
-    events = EventAccumulator(str(folder / "lightning_logs/digits/version_0"))
+    events = EventAccumulator(str(folder / "lightning_logs/version_0"))
     events.Reload()
-    with open(folder / "lightning_logs/digits/version_0/metrics.csv", newline="") as file:
+    with open(folder / "lightning_logs/version_0/metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
 
     for name in ("train_loss_step", "train_loss_epoch", "val_loss", "val_acc"):

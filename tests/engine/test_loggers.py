@@ -63,9 +63,27 @@ def test_without_a_save_dir_it_goes_where_the_run_is(tmp_path, monkeypatch):
     assert logger.root_dir == str(tmp_path / "lightning_logs")
 
     logger.place(tmp_path / "run")
-    assert logger.root_dir == str(tmp_path / "run" / "lightning_logs")
+    assert logger.log_dir == str(tmp_path / "run" / "lightning_logs" / "version_0")
+    (tmp_path / "other" / "lightning_logs" / "version_4").mkdir(parents=True)
     logger.place(tmp_path / "other")
-    assert logger.root_dir == str(tmp_path / "run" / "lightning_logs")
+    assert logger.version == 5
+    given = CSVLogger(tmp_path / "mine")
+    given.place(tmp_path / "run")
+    assert given.save_dir == str(tmp_path / "mine")
+
+
+def test_a_run_that_has_a_folder_already_is_logged_there(tmp_path):
+    """Under a launcher each fit has its folder; a later fit's rows go to the later folder."""
+    logger, named = CSVLogger(), CSVLogger(name="exp")
+    for fit in ("fit-0", "fit-1"):
+        for one in (logger, named):
+            one.place(tmp_path, fit)
+            settle_versions([one])
+            one.log_metrics({"a": 1.0}, step=0)
+            one.finalize("success")
+
+        assert (tmp_path / fit / "metrics.csv").read_text() == "step,a\n0,1.0\n"
+        assert (tmp_path / "exp" / fit / "metrics.csv").exists()
 
 
 def test_a_version_that_was_given_is_kept(tmp_path):
