@@ -11,6 +11,7 @@ from getpass import getuser
 
 import paramiko
 
+from launcher.clusters import ssh_errors
 from launcher.clusters.known_hosts import key_name
 from launcher.clusters.ssh_errors import SshProblem
 from launcher.clusters.ssh_options import SshOptions
@@ -20,6 +21,7 @@ _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 _MAX_INCLUDES = 16  # as deep as OpenSSH follows them
 _FIRST_WORDS = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
+_IMPOSSIBLE = re.compile(r"[\s\x00-\x1f'`\"$\\;&<>|(){},]")  # as OpenSSH sees it
 _JUMP = re.compile(
     r"\[(.+)\](?::(\d+))?"  # [address] or [address]:port
     r"|([^:]+)(?::(\d+))?"  # name or name:port
@@ -49,6 +51,9 @@ class SshConfig:
         self, name: str, port: int | None, user: str | None, jumps: tuple[str, ...] | None
     ) -> SshTarget:
         """What the files say of ``name``, below what is said more closely."""
+        for what, word in (("host", name), ("user", user or "")):
+            if word.startswith("-") or _IMPOSSIBLE.search(word):
+                raise ssh_errors.impossible_name(what, word)
         try:
             said = self._config.lookup(name)
             host = said["hostname"]

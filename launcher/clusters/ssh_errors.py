@@ -25,6 +25,11 @@ class SshProblem(Exception):
         return SshProblem(f"jump host {name}: {self.problem}", self.advice)
 
 
+def impossible_name(what: str, name: str) -> SshProblem:
+    """A name that a ProxyCommand or a command in an advice could misunderstand."""
+    return SshProblem(f"{name!r} can't be the name of a {what}", "check the spelling")
+
+
 def not_reached(target: SshTarget, error: OSError | UnicodeError, timeout_s: float) -> SshProblem:
     """No connection to the machine's port."""
     where = f"{target.host} port {target.port}"
@@ -88,10 +93,11 @@ def no_handshake(target: SshTarget, reason: str, tries: int = 1) -> SshProblem:
 
 def unknown_host_key(target: SshTarget, key_type: str, fingerprint: str) -> SshProblem:
     """Nobody vouched for this machine's key."""
+    kind = key_type.split("-")[0 if key_type.startswith("ecdsa") else 1]
     return SshProblem(
         f"unknown host key of {target.key_name}: {key_type} {fingerprint}",
-        "compare it on that machine: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub; if it is the "
-        f"same, run: {_learn(target)}",
+        f"compare it on that machine: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub; if it is "
+        f"the same, run: {_learn(target)}",
     )
 
 

@@ -107,6 +107,17 @@ def test_a_file_that_includes_itself_is_an_error(config: Path) -> None:
         read_config(SshOptions())
 
 
+@pytest.mark.parametrize("name", ["-oProxyCommand=x", "a;x", "$(x)", "a b", "`x`", "a\nb", "a|b"])
+def test_names_that_a_shell_could_misunderstand(config: Path, name: str) -> None:
+    """Host and user names end up in a ProxyCommand: such names are refused, as OpenSSH does."""
+    config.write_text("Host *\n  ProxyCommand nc %h %p\n")
+
+    with pytest.raises(SshProblem, match="can't be the name of a host"):
+        read_config(SshOptions()).node(name, None, None)
+    with pytest.raises(SshProblem, match="can't be the name of a user"):
+        read_config(SshOptions()).node("host1", None, name)
+
+
 def test_comments_at_the_end_of_a_line(config: Path) -> None:
     """They are no part of the value."""
     config.write_text("Host a # the first\n  Port 5 # five\n  ProxyCommand nc -x # %h\n")

@@ -39,11 +39,16 @@ def wait_until_empty(testbed: Testbed, hosts: tuple[int, ...], timeout_s: float)
     )
 
 
-@pytest.mark.parametrize("example", ["digits_plain.py"])
-def test_four_hosts_train_a_real_model(testbed: Testbed, example: str) -> None:
+@pytest.mark.parametrize(
+    "example",
+    [["digits_plain.py"], ["digits.py", "--batch-size", "8", "--epochs", "6"]],
+    ids=["plain", "engine"],
+)
+def test_four_hosts_train_a_real_model(testbed: Testbed, example: list[str]) -> None:
     """8 ranks on 4 hosts train to an accuracy of 0.95; every rank's result comes back."""
-    with Run(testbed, "--procs", "2", str(PROJECT / "examples" / example)) as run:
-        assert run.wait(120) == 0
+    script, *arguments = example
+    with Run(testbed, "--procs", "2", str(PROJECT / "examples" / script), *arguments) as run:
+        assert run.wait(180) == 0
 
     result = run.result
     assert (result["state"], result["world_size"]) == ("succeeded", 8)

@@ -197,6 +197,41 @@ print(sorted(ended), all(end - closed < 1 for _, end in ended.values()), close_t
     assert [line for line in lines if line != "wrote"] == ["['read', 'write'] True True"]
 
 
+@pytest.mark.parametrize("jump", [None, "host2"])
+def test_after_a_crash_and_a_boot_a_host_is_reached_again(
+    testbed: Testbed, jump: str | None
+) -> None:
+    """A restart needs no new cluster: broken connections, also of a jump host, are made anew."""
+    program = """
+import sys
+for _ in range(2):
+    stream = cluster.connect(node, ["sh", "-c", "hostname; exec cat"], {})
+    print(stream.read(100).decode().strip(), flush=True)
+    print("end of stream" if sys.stdin.readline() and not stream.read(1) else "", flush=True)
+    stream.close()
+    sys.stdin.readline()
+"""
+    with testbed.run(
+        "host0",
+        ["python", "-c", prelude(proxy_jump=jump) + program],
+        env=ENV,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline() == "host1\n"
+            testbed.crash(jump or "host1")
+            process.stdin.write("crashed\n")
+            assert process.stdout.readline() == "end of stream\n"
+            testbed.boot(jump or "host1")
+            process.stdin.write("booted\n")
+        assert process.wait(10) == 0
+
+
 # -- ways to get there
 
 
