@@ -74,13 +74,16 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.seed",
-    "engine.trainer": "engine.options engine.loaders engine.loops engine.outputs engine.resume "
-    "engine.run engine.view engine.module engine.datamodule engine.checkpoint engine.devices "
-    "engine.hooks engine.logged engine.optimizers engine.precision engine.reports engine.rundir "
-    "engine.seed engine.state",
+    "engine.trainer": "engine.options engine.defaults engine.loaders engine.lifecycle "
+    "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
+    "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
+    "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
+    "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
+    "engine.loggers.base",
+    "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
     "engine.loaders": "engine.data engine.datamodule engine.hooks engine.loops engine.run",
-    "engine.outputs": "engine.callbacks engine.callbacks.base engine.loggers engine.loggers.base "
-    "engine.logged engine.loops engine.options engine.reports engine.run",
+    "engine.results": "engine.reports",
+    "engine.weights": "engine.checkpoint engine.rundir",
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.state "
     "engine.strategies",
     # the algorithm
