@@ -1,0 +1,283 @@
+"""Checkpoints: what they hold, how they are read, and that a resumed run is the same run."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from toy import Toy, loader, quiet, weights
+
+from engine import Callback, CheckpointError, LightningModule
+from engine import checkpoint as files
+from engine.callbacks import ModelCheckpoint
+from engine.rundir import Index
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
+
+
+class Scheduled(Toy):
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), lr=0.05)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
+
+
+class SaveAt(Callback):
+    """Saves once, after a batch or at the end of an epoch."""
+
+    def __init__(self, path, step=None, epoch=None):
+        self.path, self.step, self.epoch, self.counted = path, step, epoch, 0
+
+    def state_dict(self):
+        return {"counted": self.counted}
+
+    def load_state_dict(self, state_dict):
+        self.counted = state_dict["counted"]
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.counted += 1
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("moment", [{"epoch": 1}, {"step": 9}], ids=["epoch end", "mid epoch"])
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, moment):
+    """Weights, samples, learning rate, callbacks and metrics go on bit for bit, with dropout,
+    shuffling and a scheduler, wherever the run was cut.
+    """
+    path = tmp_path / "cut.ckpt"
+    whole, counter = Scheduled(dropout=0.5), SaveAt(path, **moment)
+    torch.manual_seed(1)
+    trainer = quiet(tmp_path, max_epochs=4, callbacks=counter)
+    trainer.fit(whole, loader(shuffle=True), loader())
+    torch.manual_seed(99)  # another process would be anywhere
+    resumed, second = Scheduled(dropout=0.5), SaveAt(path)
+    again = quiet(tmp_path, max_epochs=4, callbacks=second)
+    again.fit(resumed, loader(shuffle=True), loader(), ckpt_path=path)
+
+    assert torch.equal(weights(whole), weights(resumed))
+    assert whole.seen[-len(resumed.seen) :] == resumed.seen
+    assert len(resumed.seen) == 24 * 4 - (9 * 4 if "step" in moment else 48)
+    assert (again.global_step, again.current_epoch) == (24, 4)
+    assert second.counted == counter.counted
+    assert again.callback_metrics == trainer.callback_metrics
+    rates = [t.optimizers[0].param_groups[0]["lr"] for t in (trainer, again)]
+    assert rates[0] == rates[1]
+
+
+def test_a_checkpoint_has_lightnings_keys_and_no_code(tmp_path):
+    """It is read with weights_only and holds what scripts look for."""
+    trainer = quiet(tmp_path, callbacks=SaveAt(tmp_path / "a.ckpt", epoch=0))
+    trainer.fit(Toy(), loader())
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert {"state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers"} <= set(
+        content
+    )
+    assert {"callbacks", "loops", "hyper_parameters", "hparams_name", "engine_version"} <= set(
+        content
+    )
+    assert (content["epoch"], content["global_step"]) == (0, 6)
+
+
+def test_weights_alone_cannot_resume_a_run(tmp_path):
+    """They load for inference; fit says why it cannot go on from them."""
+    trainer = quiet(tmp_path)
+    model = Toy()
+    trainer.fit(model, loader())
+    trainer.save_checkpoint(tmp_path / "w.ckpt", weights_only=True)
+    assert torch.equal(
+        weights(Toy.load_from_checkpoint(tmp_path / "w.ckpt")),
+        weights(model),
+    )
+    with pytest.raises(CheckpointError, match="weights only"):
+        quiet(tmp_path).fit(Toy(), loader(), ckpt_path=tmp_path / "w.ckpt")
+
+
+def test_a_file_that_could_run_code_is_refused(tmp_path):
+    """Until the user says that it is trusted, and the message says how."""
+
+    content = {"state_dict": Toy().state_dict(), "mine": Path("x")}
+    files.write(content, tmp_path / "odd.ckpt")
+    with pytest.raises(CheckpointError, match="weights_only=False"):
+        Toy.load_from_checkpoint(tmp_path / "odd.ckpt")
+    Toy.load_from_checkpoint(tmp_path / "odd.ckpt", weights_only=False)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    """No traceback of pickle, no silent new beginning."""
+    (tmp_path / "half.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    for name in ("none.ckpt", "half.ckpt"):
+        with pytest.raises(CheckpointError, match=name):
+            quiet(tmp_path).fit(Toy(), loader(), ckpt_path=tmp_path / name)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    """A checkpoint is replaced by a whole one or not at all, and nothing else is left."""
+    path = tmp_path / "a.ckpt"
+    files.write({"n": 1}, path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write({"n": 2}, path)
+    assert files.read(path) == {"n": 1}
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+class Needy(LightningModule):
+    def __init__(self, args, tokenizer=None, in_dim=3):
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = torch.nn.Linear(in_dim, args.out)
+
+
+def test_hyper_parameters_come_back(tmp_path):
+    """A Namespace as it was; an object that is no data is named in a warning, not dropped."""
+    from engine.hparams import from_plain, to_plain
+
+    args = Namespace(out=2, path=Path("/data"), sizes=(1, 2))
+    model = Needy(args, tokenizer=object())
+    with pytest.warns(UserWarning, match="'tokenizer'"):
+        plain = to_plain(model.hparams)
+    assert from_plain(plain) == {"args": args, "in_dim": 3}
+    files.write({"state_dict": model.state_dict(), "hyper_parameters": plain}, tmp_path / "n.ckpt")
+    loaded = Needy.load_from_checkpoint(tmp_path / "n.ckpt")
+    assert (loaded.hparams.args, loaded.hparams["in_dim"]) == (args, 3)
+    assert "in_dim" in loaded.hparams
+
+
+def test_hyper_parameters_can_be_overridden(tmp_path):
+    """What is given at load counts; a shape that no longer fits is reported by name."""
+    trainer = quiet(tmp_path)
+    trainer.fit(Toy(lr=0.5), loader())
+    trainer.save_checkpoint(tmp_path / "t.ckpt")
+    assert Toy.load_from_checkpoint(tmp_path / "t.ckpt").hparams.lr == 0.5
+    assert Toy.load_from_checkpoint(tmp_path / "t.ckpt", lr=0.2).hparams.lr == 0.2
+    with pytest.raises(RuntimeError, match="size mismatch for net"):
+        Toy.load_from_checkpoint(tmp_path / "t.ckpt", width=5)
+
+
+def test_a_namespace_saved_as_the_hyper_parameters(tmp_path):
+    """save_hyperparameters(args) keeps the members, and load hands a Namespace to __init__."""
+
+    class Whole(LightningModule):
+        def __init__(self, args):
+            super().__init__()
+            self.save_hyperparameters(args)
+            self.layer = torch.nn.Linear(args.n, 1)
+
+        training_step = Toy.training_step
+
+    model = Whole(Namespace(n=3))
+    assert model.hparams.n == 3
+    content = {"state_dict": model.state_dict()}
+    files.put_hparams(content, model, None)
+    files.write(content, tmp_path / "n.ckpt")
+    assert Whole.load_from_checkpoint(tmp_path / "n.ckpt").hparams == {"n": 3}
+
+
+# ---------------------------------------------------------------------- the run's folder
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    from engine import rundir
+
+    monkeypatch.setenv("PLAUNCH_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(rundir, "_fits", 0)
+    return tmp_path / "run"
+
+
+def again(monkeypatch):
+    """As if the program had been started anew."""
+    from engine import rundir
+
+    monkeypatch.setattr(rundir, "_fits", 0)
+
+
+def kept(max_epochs=2, **options):
+    return quiet(
+        None, default_root_dir=None, enable_checkpointing=True, max_epochs=max_epochs, **options
+    )
+
+
+def test_the_run_folder_is_where_everything_goes(run_dir):
+    """Each fit has a folder with its logs and checkpoints; no fit sees another's."""
+    for ordinal in (0, 1):
+        trainer = kept(logger=True)
+        trainer.fit(Toy(), loader())
+        folder = run_dir / f"fit-{ordinal}"
+        assert trainer.global_step == 12
+        assert Path(trainer.log_dir) == folder
+        assert list(folder.glob("events*"))
+        assert len(list(folder.glob("checkpoints/*.ckpt"))) == 1
+
+
+def test_the_same_program_goes_on_where_it_was_cut(run_dir, monkeypatch):
+    """The newest checkpoint is found by itself, also when it was written elsewhere."""
+    torch.manual_seed(1)
+    whole = Toy(dropout=0.5)
+    kept(max_epochs=4).fit(whole, loader(shuffle=True))
+
+    class Cut(Toy):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                raise RuntimeError("power cut")
+
+    elsewhere = ModelCheckpoint(run_dir.parent / "elsewhere")
+    torch.manual_seed(1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        kept(max_epochs=4, callbacks=elsewhere).fit(Cut(dropout=0.5), loader(shuffle=True))
+    resumed = Toy(dropout=0.5)
+    monkeypatch.setattr("engine.rundir._fits", 1)
+    trainer = kept(max_epochs=4, callbacks=ModelCheckpoint(run_dir.parent / "elsewhere"))
+    trainer.fit(resumed, loader(shuffle=True))
+    assert len(resumed.seen) == 48
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_fit_that_was_complete_is_not_trained_again(run_dir, monkeypatch):
+    """Its weights are there for what comes after, even if it had stopped early."""
+
+    class Stops(Toy):
+        def on_train_epoch_end(self):
+            self.trainer.should_stop = self.current_epoch == 1
+
+    first, second = Stops(), Stops()
+    kept(max_epochs=9).fit(first, loader())
+    again(monkeypatch)
+    trainer = kept(max_epochs=9)
+    trainer.fit(second, loader())
+    assert (len(first.seen), len(second.seen)) == (48, 0)
+    assert torch.equal(weights(first), weights(second))
+    assert trainer.checkpoint_callback.best_model_path
+
+
+def test_a_recorded_checkpoint_that_is_gone_fails_the_run(run_dir, monkeypatch):
+    """Beginning again in silence would throw work away."""
+    kept().fit(Toy(), loader())
+    for file in run_dir.glob("fit-0/checkpoints/*"):
+        file.unlink()
+    again(monkeypatch)
+    with pytest.raises(CheckpointError, match="not there"):
+        kept().fit(Toy(), loader())
+
+
+def test_the_index_survives_a_move(tmp_path):
+    """Paths below the run's folder are kept relative to it."""
+    index = Index(tmp_path / "a" / "fit-0")
+    (tmp_path / "a/fit-0/checkpoints").mkdir(parents=True)
+    path = tmp_path / "a/fit-0/checkpoints/x.ckpt"
+    path.touch()
+    index.add(str(path), 0, 1)
+    (tmp_path / "a").rename(tmp_path / "b")
+    newest = Index.of_fit(str(tmp_path / "b"), 0).newest()
+    assert newest == str(tmp_path / "b/fit-0/checkpoints/x.ckpt")
