@@ -1,0 +1,489 @@
+"""Training: what a step does, when training stops, when validation runs, what is called when."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections import namedtuple
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+from toy import Toy, loader, quiet, samples, weights
+
+from engine import Callback, LightningDataModule, LightningModule, MisconfigurationException
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
+
+
+def by_hand(model, batches, epochs=1, window=1, clip=None):
+    """The textbook loop."""
+    optimizer = model.configure_optimizers()
+    for _ in range(epochs):
+        for first in range(0, len(batches), window):
+            optimizer.zero_grad()
+            part = batches[first : first + window]
+            for batch in part:
+                (model.loss(batch) / len(part)).backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+    return weights(model)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_it_does_what_a_plain_loop_does(tmp_path, window, clip):
+    """Same weights after two epochs, with windows (the last one is short) and clipping."""
+    model = Toy()
+    trainer = quiet(tmp_path, max_epochs=2, accumulate_grad_batches=window, gradient_clip_val=clip)
+    trainer.fit(model, loader())
+    assert torch.allclose(weights(model), by_hand(Toy(), list(loader()), 2, window, clip))
+    assert trainer.global_step == 2 * -(-6 // window)
+
+
+def test_a_window_is_a_big_batch(tmp_path):
+    """In 64 bits: four batches of two are one batch of eight."""
+    data = samples(24, dtype=torch.float64)
+
+    def trained(size, window):
+        model = Toy()
+        trainer = quiet(tmp_path, precision=64, accumulate_grad_batches={0: window})
+        trainer.fit(model, DataLoader(data, batch_size=size))
+        return weights(model)
+
+    assert torch.allclose(trained(2, 4), trained(8, 1), atol=1e-12)
+
+
+def test_accumulation_by_a_schedule(tmp_path):
+    """{epoch: batches}: one step a batch first, then one a window."""
+    trainer = quiet(tmp_path, max_epochs=3, accumulate_grad_batches={1: 3})
+    trainer.fit(Toy(), loader())
+    assert trainer.global_step == 6 + 2 + 2
+
+
+def test_training_step_returns_a_dict_or_none(tmp_path):
+    """A dict's extras reach the epoch's end, detached; None skips a batch, said once."""
+
+    class Forms(Toy):
+        def training_step(self, batch, batch_idx):
+            if batch_idx in (1, 2):
+                return None
+            loss = self.loss(batch)
+            return {"loss": loss, "extra": [loss * 2]}
+
+        def training_epoch_end(self, outputs):
+            self.outputs = outputs
+
+    model = Forms()
+    trainer = quiet(tmp_path)
+    with pytest.warns(UserWarning, match="skipped") as said:
+        trainer.fit(model, loader())
+    assert len([w for w in said if "skipped" in str(w.message)]) == 1
+    assert len(model.outputs) == trainer.global_step == 4
+    assert all(
+        not o["extra"][0].requires_grad and not o["loss"].requires_grad for o in model.outputs
+    )
+    batches = [b for i, b in enumerate(loader()) if i not in (1, 2)]
+    assert torch.allclose(weights(model), by_hand(Toy(), batches))
+
+
+def test_a_wrong_return_is_explained(tmp_path):
+    """A dict without a loss cannot be trained on."""
+
+    class Wrong(Toy):
+        def training_step(self, batch, batch_idx):
+            return {"los": self.loss(batch)}
+
+    with pytest.raises(MisconfigurationException, match="'loss'"):
+        quiet(tmp_path).fit(Wrong(), loader())
+
+
+def test_what_is_missing_is_named(tmp_path):
+    """The step of each verb, the data, the model."""
+
+    class Bare(LightningModule):
+        pass
+
+    for verb, step in (
+        ("fit", "training_step"),
+        ("test", "test_step"),
+        ("validate", "validation_step"),
+    ):
+        with pytest.raises(MisconfigurationException, match=f"no `{step}`"):
+            getattr(quiet(tmp_path), verb)(Bare(), loader())
+    with pytest.raises(MisconfigurationException, match="nothing to train on"):
+        quiet(tmp_path).fit(Toy())
+    with pytest.raises(MisconfigurationException, match="no model"):
+        quiet(tmp_path).test()
+
+
+def test_without_an_optimizer_it_runs_and_says_so(tmp_path):
+    """configure_optimizers that falls through to None is no crash."""
+
+    class Idle(Toy):
+        def configure_optimizers(self):
+            return None
+
+    model = Idle()
+    before = weights(model)
+    with pytest.warns(UserWarning, match="no optimizer"):
+        quiet(tmp_path).fit(model, loader())
+    assert torch.equal(before, weights(model))
+    assert len(model.seen) == 24
+
+
+def test_from_fit_to_the_step_there_are_few_frames(tmp_path):
+    """One can read the way from `fit` to one's own training_step: at most 10 frames of ours."""
+    found = []
+
+    class Deep(Toy):
+        def training_step(self, batch, batch_idx):
+            found.append([f for f in traceback.extract_stack() if "/engine/" in f.filename])
+            return super().training_step(batch, batch_idx)
+
+        def training_step_end(self, output):
+            return output
+
+    quiet(tmp_path, precision="bf16", limit_train_batches=1).fit(Deep(), loader())
+    frames = [f for f in found[0] if "/tests/" not in f.filename]
+    assert 3 <= len(frames) <= 10, [f.name for f in frames]
+
+
+# ---------------------------------------------------------------------- how long
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"max_steps": 8, "max_epochs": None}, 8),
+        ({"max_steps": 0}, 0),
+        ({"max_epochs": 3}, 18),
+        ({"limit_train_batches": 2}, 2),
+        ({"limit_train_batches": 0.5}, 3),
+        ({"fast_dev_run": True, "max_epochs": 5}, 1),
+        ({"fast_dev_run": 3}, 3),
+        ({"overfit_batches": 2, "max_epochs": 2}, 4),
+    ],
+)
+def test_how_many_steps_are_taken(tmp_path, options, steps):
+    """Exactly as many as the arguments say."""
+    trainer = quiet(tmp_path, **options)
+    trainer.fit(Toy(), loader())
+    assert trainer.global_step == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [({}, 2), ({"min_steps": 9}, 9), ({"min_epochs": 2}, 12)],
+)
+def test_a_request_to_stop_waits_for_the_minimum(tmp_path, options, steps):
+    """should_stop ends the training after the batch, not before min_steps and min_epochs."""
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            trainer.should_stop = trainer.should_stop or trainer.global_step == 2
+
+    trainer = quiet(tmp_path, max_epochs=5, callbacks=Stop(), **options)
+    trainer.fit(Toy(), loader())
+    assert trainer.global_step == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [
+        ({}, [6, 12]),
+        ({"check_val_every_n_epoch": 2}, [12]),
+        ({"val_check_interval": 0.5}, [3, 6, 9, 12]),
+        ({"val_check_interval": 4}, [4, 10]),
+        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, [5, 10]),
+        ({"val_check_interval": 8}, [8]),
+        ({"limit_val_batches": 0}, []),
+    ],
+)
+def test_when_validation_runs(tmp_path, options, at):
+    """After so many batches: shares of an epoch, numbers, also over the ends of epochs."""
+    steps = []
+
+    class Watch(Toy):
+        def on_validation_start(self):
+            steps.append(self.global_step)
+
+    quiet(tmp_path, max_epochs=2, **options).fit(Watch(), loader(), loader())
+    assert steps == at
+
+
+def test_the_sanity_check(tmp_path):
+    """Two batches before training, which no one can monitor afterwards."""
+    counts, metrics = [], []
+
+    class Check(Toy):
+        def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
+            if self.trainer.sanity_checking:
+                counts.append(batch_idx)
+
+        def on_train_start(self):
+            metrics.append(dict(self.trainer.callback_metrics))
+
+    quiet(tmp_path, num_sanity_val_steps=2).fit(Check(), loader(), loader())
+    assert (counts, metrics) == ([0, 1], [{}])
+    counts.clear()
+    quiet(tmp_path, num_sanity_val_steps=-1).fit(Check(), loader(), loader())
+    assert counts == list(range(6))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(samples(10))
+
+
+def test_a_loader_without_a_length(tmp_path):
+    """Its last window is stepped, its end validates; a share of it makes no sense."""
+    steps = []
+
+    class Watch(Toy):
+        def on_validation_start(self):
+            steps.append(self.global_step)
+
+    model = Watch()
+    stream = DataLoader(Stream(), batch_size=4)
+    trainer = quiet(tmp_path, accumulate_grad_batches=2, max_epochs=2)
+    trainer.fit(model, stream, loader())
+    assert (trainer.global_step, steps) == (4, [2, 4])
+    assert torch.allclose(weights(model), by_hand(Toy(), list(loader(10)), 2, 2))
+    with pytest.raises(MisconfigurationException, match="val_check_interval"):
+        quiet(tmp_path, val_check_interval=0.5).fit(Toy(), stream, loader())
+
+
+def test_overfitting_sees_the_same_few_batches(tmp_path):
+    """No shuffling, and validation looks at them too."""
+    seen = []
+
+    class Watch(Toy):
+        def validation_step(self, batch, batch_idx):
+            seen.append(batch[2].tolist())
+
+    model = Watch()
+    trainer = quiet(tmp_path, overfit_batches=2, max_epochs=2)
+    trainer.fit(model, loader(shuffle=True), loader(8))
+    assert model.seen == [*range(8), *range(8)]
+    assert seen[:2] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+# ---------------------------------------------------------------------- modes and batches
+
+
+def test_modes_are_given_back(tmp_path):
+    """Eval mode and no gradients in validation; a layer that the user froze stays frozen."""
+
+    class Modes(Toy):
+        def __init__(self):
+            super().__init__()
+            self.frozen = torch.nn.BatchNorm1d(4).eval()
+
+        def training_step(self, batch, batch_idx):
+            assert self.training and self.net.training and not self.frozen.training
+            assert torch.is_grad_enabled()
+            self.frozen(batch[0])
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            assert not self.training and not self.net.training
+            assert not torch.is_grad_enabled()
+
+    model = Modes()
+    quiet(tmp_path, max_epochs=2).fit(model, loader(), loader())
+    assert model.training
+    assert torch.equal(model.frozen.running_mean, torch.zeros(4))
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        torch.ones(2),
+        [torch.ones(2), "text"],
+        (torch.ones(2), {"a": [torch.ones(2)], "b": None}),
+        Pair(torch.ones(2), 3),
+    ],
+    ids=["tensor", "list", "nested", "namedtuple"],
+)
+def test_batches_of_any_nesting_go_to_the_device(batch):
+    """Every tensor moves, everything else and the containers stay as they are."""
+    from engine.data import move
+
+    moved = move(batch, torch.device("meta"))
+    assert type(moved) is type(batch)
+
+    def tensors(item):
+        if isinstance(item, torch.Tensor):
+            return [item]
+        items = item.values() if isinstance(item, dict) else item
+        return [t for i in items if not isinstance(i, (str, int, type(None))) for t in tensors(i)]
+
+    assert tensors(moved)
+    assert all(t.device.type == "meta" for t in tensors(moved))
+
+
+def test_transfer_hooks(tmp_path):
+    """Around each batch, the data module's before the module's."""
+    calls = []
+
+    class Data(LightningDataModule):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            calls.append("data")
+            return batch
+
+        def train_dataloader(self):
+            return loader(8)
+
+    class Module(Toy):
+        def on_before_batch_transfer(self, batch, dataloader_idx):
+            calls.append("before")
+            return batch
+
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            calls.append("module")
+            return batch
+
+    quiet(tmp_path).fit(Module(), Data())
+    assert calls == ["before", "data"] * 2
+
+
+# ---------------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"),
+    [(16, torch.float16), ("bf16-mixed", torch.bfloat16), (32, torch.float32), (64, torch.float64)],
+)
+def test_precision(tmp_path, precision, kind):
+    """Steps compute in the type that was asked for, on a CPU too; parameters stay in 32 or 64."""
+    kinds = set()
+
+    class Typed(Toy):
+        def training_step(self, batch, batch_idx):
+            output = self.net(batch[0])
+            kinds.add(output.dtype)
+            return functional.cross_entropy(output.float(), batch[1])
+
+        def validation_step(self, batch, batch_idx):
+            kinds.add(self.net(batch[0]).dtype)
+
+    model = Typed()
+    data = DataLoader(
+        samples(8, dtype=torch.float64 if precision == 64 else torch.float32), batch_size=4
+    )
+    before = weights(model)
+    trainer = quiet(tmp_path, precision=precision)
+    trainer.fit(model, data, data)
+    assert kinds == {kind}
+    assert model.net[0].weight.dtype == (torch.float64 if precision == 64 else torch.float32)
+    assert not torch.equal(before.double(), weights(model).double())
+    assert model.precision == (precision if isinstance(precision, int) else "bf16")
+
+
+def test_gradients_are_unscaled_before_they_are_clipped(tmp_path):
+    """With a scaled loss the norm that is clipped is the real one."""
+    norms = []
+
+    class Norms(Toy):
+        def on_before_optimizer_step(self, optimizer):
+            norms.append(max(float(p.grad.abs().max()) for p in self.parameters()))
+
+    quiet(tmp_path, precision=16, limit_train_batches=1).fit(Norms(), loader())
+    assert 0 < norms[0] < 10
+
+
+# ---------------------------------------------------------------------- the end
+
+
+def test_ctrl_c_is_handed_on(tmp_path):
+    """Hooks run, checkpoints stay, and the program ends as an interrupted one does."""
+    calls = []
+
+    class Interrupted(Toy):
+        def on_train_batch_start(self, batch, batch_idx):
+            if self.global_step == 8:
+                raise KeyboardInterrupt
+
+        def teardown(self, stage):
+            calls.append("teardown")
+
+    class Watch(Callback):
+        def on_exception(self, trainer, pl_module, exception):
+            calls.append(type(exception).__name__)
+
+        def on_keyboard_interrupt(self, trainer, pl_module):
+            calls.append("on_keyboard_interrupt")
+
+    trainer = quiet(tmp_path, max_epochs=3, enable_checkpointing=True, callbacks=Watch())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(Interrupted(), loader())
+    assert calls == ["KeyboardInterrupt", "on_keyboard_interrupt", "teardown"]
+    assert trainer.interrupted
+    assert list(tmp_path.glob("checkpoints/*.ckpt"))
+    assert Toy.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_of_a_loader_end_with_an_exception(tmp_path, persistent):
+    """Even while the traceback is still held on to."""
+    import multiprocessing
+
+    class Fails(Toy):
+        def training_step(self, batch, batch_idx):
+            raise ValueError("mine")
+
+    data = loader(num_workers=1, persistent_workers=persistent)
+    with pytest.raises(ValueError, match="mine") as held:
+        quiet(tmp_path).fit(Fails(), data)
+    assert held.tb is not None
+    assert multiprocessing.active_children() == []
+
+
+def test_persistent_workers_persist(tmp_path):
+    """They are the same processes in each epoch."""
+    pids = set()
+
+    class Data(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            import os
+
+            return torch.ones(4), 0, os.getpid()
+
+    class Watch(Toy):
+        def training_step(self, batch, batch_idx):
+            pids.update(batch[2].tolist())
+            return self.loss(batch)
+
+    data = DataLoader(Data(), num_workers=1, persistent_workers=True)
+    quiet(tmp_path, max_epochs=2).fit(Watch(), data)
+    assert len(pids) == 1
+
+
+def test_several_trainers_do_not_know_each_other(tmp_path):
+    """Six experiments in one program: versions 0 to 5, each with its own metrics."""
+    for version in range(6):
+        trainer = quiet(tmp_path, logger=True, limit_train_batches=1)
+        trainer.fit(Toy(), loader())
+        assert trainer.logger.version == version
+        assert trainer.global_step == 1
+
+
+def test_a_module_can_be_copied_and_pickled_after_fit(tmp_path):
+    """It is a model, not a part of the run."""
+    import copy
+    import pickle
+
+    model = Toy()
+    quiet(tmp_path).fit(model, loader())
+    assert torch.equal(weights(copy.deepcopy(model)), weights(model))
+    assert len(pickle.dumps(model)) < 50_000
+    assert "_trainer" not in model.state_dict() and sys.getsizeof(model) < 1000
