@@ -314,12 +314,24 @@ def test_a_best_file_that_was_removed_is_not_the_best(tmp_path):
 
 def test_nothing_is_saved_in_a_trial(tmp_path):
     """The sanity check, fast_dev_run and validate leave no file."""
-    checkpoint = ModelCheckpoint(dirpath=tmp_path, monitor="val_loss", save_last=True)
-    trainer = trainer_for(tmp_path, checkpoint, fast_dev_run=True)
-    trainer.fit(Scripted(SCORES, name="val_loss"))
-    trainer_for(tmp_path, checkpoint).validate(Scripted(SCORES, name="val_loss"))
 
+    def callback() -> ModelCheckpoint:
+        return ModelCheckpoint(
+            dirpath=tmp_path, monitor="val_loss", save_last=True, save_on_train_epoch_end=False
+        )
+
+    checkpoint = callback()
+    trainer_for(tmp_path, checkpoint, fast_dev_run=True).fit(Scripted(SCORES, name="val_loss"))
+    trainer_for(tmp_path, checkpoint).validate(Scripted(SCORES, name="val_loss"))
+    sanity_only = trainer_for(tmp_path, callback(), num_sanity_val_steps=2, max_epochs=0)
+    sanity_only.fit(Scripted(SCORES, name="val_loss"))
     assert files_in(tmp_path) == set()
+
+    trainer = trainer_for(tmp_path, checkpoint)
+    trainer.fit(Scripted([0.5], name="val_loss"))
+    before = checkpoint.best_model_score
+    trainer.validate(Scripted([0.1], name="val_loss"))
+    assert checkpoint.best_model_score == before
 
 
 def test_a_second_fit_does_not_know_the_metrics_of_the_first(tmp_path):

@@ -50,14 +50,14 @@ def test_depth():
 def test_following_the_sizes_leaves_no_trace():
     """Modes, running statistics, random state and gradients are as before."""
     net = Net()
-    net.body[1].eval()
+    net.body[2].eval()
     net.example_input_array = torch.randn(5, 1, 8, 8)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     random_state = torch.get_rng_state()
 
     summarize(net, -1)
 
-    modules = (net, net.body, net.body[1], net.head)
+    modules = (net, net.body, net.body[2], net.head)
     assert [module.training for module in modules] == [True, True, False, True]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state)
