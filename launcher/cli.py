@@ -6,6 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launcher.job import ProgramKind
 
 DESCRIPTION = "Start a PyTorch program on every node of a cluster, follow it, gather its results."
 EXAMPLES = """\
@@ -174,11 +178,13 @@ def launch(options: argparse.Namespace) -> int:
     """Run the program that the options name."""
     from launcher import request
     from launcher.output import Output
+    from launcher.run import run_and_tell
 
     output = Output(quiet=options.quiet, verbose=options.verbose)
-    kind = "module" if options.module else "program" if options.no_python else "script"
-    args = options.args[1:] if options.args[:1] == ["--"] else options.args
-    program = request.program(kind, options.program, args)
+    kind: ProgramKind = "script"
+    if options.module or options.no_python:
+        kind = "module" if options.module else "program"
+    program = request.make_program(kind, options.program, options.args)
     wanted = request.Wanted(
         cluster=options.cluster,
         hosts=options.hosts,
@@ -195,7 +201,7 @@ def launch(options: argparse.Namespace) -> int:
         restart=options.restart,
         result_file=options.result,
     )
-    return request.run_and_tell(wanted, program, output, dry_run=options.dry_run)
+    return run_and_tell(wanted, program, output, dry_run=options.dry_run)
 
 
 def look(word: str, argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The story of a run, top to bottom: probe, place, start, follow, judge, restart or stop, result."""
+"""The story of a run, top to bottom: probe, place, start, follow, judge, restart, result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Plan:
 
 
 def run(job: Job, cluster: Cluster, output: Output) -> Result:
-    """Run a job to its end. Raises ClusterError, PlacementError and RunDirError before any start."""
+    """Run a job to its end. Raises ClusterError, PlacementError, RunDirError before any start."""
     started = time.monotonic()
     inbox = Inbox()
     rundir = RunDir(job)
@@ -52,14 +52,17 @@ def run(job: Job, cluster: Cluster, output: Output) -> Result:
         try:
             plan = prepare(job, cluster, fleet, output)
         except Interrupted as interruption:
-            return _finish(rundir, cancelled_early(job, interruption.number, started))
+            return _finish(rundir, cancelled_early(job, interruption.number, started), output)
         result = _attempts(job, plan, fleet, rundir, output, started)
         fleet.close()
-        return _finish(rundir, result)
+        return _finish(rundir, result, output)
 
 
-def _finish(rundir: RunDir, result: Result) -> Result:
+def _finish(rundir: RunDir, result: Result, output: Output) -> Result:
     rundir.finish(result)
+    complaint = rundir.complaint()
+    if complaint is not None:
+        output.error(complaint)
     return result
 
 

@@ -99,6 +99,9 @@ class Follower:
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
+        complaint = self.rundir.complaint()
+        if complaint is not None:
+            self.output.error(complaint)
         for name in self.fleet.silent(SILENCE_S):
             self.fleet.drop(name, "silent")
             self._on_lost(name, f"no word from it for {SILENCE_S:.0f} s")

@@ -202,7 +202,7 @@ class Link:
         try:
             while True:
                 for message in decoder.feed(data):
-                    if message.get("type") != "beat":
+                    if message.get("type") != "beat" and not self._closed:
                         self._inbox.put(Event(self.node.name, message))
                 data = stream.read(1 << 20)
                 self._heard = time.monotonic()
@@ -213,7 +213,9 @@ class Link:
         code = None if self._closed else stream.wait(2.0)
         if code is not None:
             reason = explain_end(code, stream.errors())
-        self._inbox.put(Event(self.node.name, Lost(reason, code)))
+        # One that was let go says nothing more: the node may have a new agent by now.
+        if not self._closed:
+            self._inbox.put(Event(self.node.name, Lost(reason, code)))
 
     def _write(self, stream: Stream) -> None:
         with contextlib.suppress(OSError):

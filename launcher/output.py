@@ -7,10 +7,12 @@ Colour, and the changing last line of a progress bar, only on a terminal.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from launcher.clusters.base import NodeError
 from launcher.job import Result, Verdict
 
 COLOURS = (36, 33, 35, 32, 34, 31)
@@ -33,7 +35,7 @@ class Output:
         self._tty = _is_terminal(self._err) and _is_terminal(self._out)
         self._prefixes: dict[int, str] = {}
         self._status = ""
-        self._gone = False
+        self._gone: set[TextIO] = set()
 
     def name_ranks(self, nodes: Mapping[int, str]) -> None:
         """Tell which node each rank is on, for the prefixes; a world of one has none."""
@@ -90,13 +92,15 @@ class Output:
         self._write(self._err, "".join(f"{line}\n" for line in lines))
 
     def _write(self, stream: TextIO, text: str) -> None:
-        if self._gone:
+        if stream in self._gone:
             return
-        self._clear()
         try:
+            self._clear()
             _write_text(stream, text)
-        except (BrokenPipeError, ValueError):
-            self._gone = True  # ``plaunch ... | head``: the run goes on, its logs are in files
+        except (OSError, ValueError):
+            # ``plaunch ... | head``, or a full disk: the run goes on, its logs are in files.
+            self._gone.add(stream)
+            _let_go(stream)
 
     def _clear(self) -> None:
         if self._status:
@@ -113,6 +117,14 @@ def _write_text(stream: TextIO, text: str) -> None:
         stream.flush()
         buffer.write(text.encode("utf-8", "surrogateescape"))
     stream.flush()
+
+
+def _let_go(stream: TextIO) -> None:
+    """Point a broken stream at nothing, so that the interpreter's last flush does not fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -181,7 +193,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 def result_lines(result: Result) -> list[str]:
     """The end of a run at a glance."""
     nodes = len(result.nodes)
-    what = f"{result.world_size} rank{'s' * (result.world_size != 1)} on {nodes} node{'s' * (nodes != 1)}"
+    what = f"{_several(result.world_size, 'rank')} on {_several(nodes, 'node')}"
     tries = f", {result.attempts} attempts" if result.attempts > 1 else ""
     lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries})"]
     shown = result.ranks[0].value if result.ranks else None
@@ -208,5 +220,18 @@ def value_lines(value: Mapping[str, object]) -> list[str]:
     return lines
 
 
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def problem_lines(
+    problems: Sequence[NodeError], head: str = "the cluster is not as asked; nothing was started"
+) -> list[str]:
+    """All problems of all nodes as one table."""
+    rows = [("NODE", "PROBLEM", "WHAT TO DO")]
+    rows += [(error.node, error.problem, error.advice) for error in problems]
+    return [f"plaunch: {head}", *table(rows)]

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -71,23 +71,36 @@ class RunDir:
         self._events: IO[str] | None = None
         self._lock: int | None = None
         self._broken: str | None = None
+        self._complained = False
 
     def open(self) -> None:
         """Make or take over the folder. Raises RunDirError."""
         try:
             (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            self._check_former()
+            self._begin()
         except OSError as error:
+            self.close()
             raise RunDirError(
-                f"can't make the run folder {self.path}: {error.strerror}; choose one with --run-dir"
+                f"can't use {error.filename or self.path} for the run: {error.strerror}; choose "
+                "another folder with --run-dir"
             ) from error
-        self._take_lock()
-        self._check_former()
+        except RunDirError:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
         if self.job.restart:
             self._forget_former()
-        for stale in filter(None, (self.path / "result.json", self.job.result_file)):
-            Path(stale).unlink(missing_ok=True)
+        for stale in self._result_files():
+            stale.unlink(missing_ok=True)
         self._events = (self.path / "events.jsonl").open("a")
         write_whole(self.path / "job.json", describe(self.job), durable=False)
+
+    def _result_files(self) -> list[Path]:
+        asked_for = [Path(self.job.result_file)] if self.job.result_file else []
+        return [self.path / "result.json", *asked_for]
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -146,12 +159,16 @@ class RunDir:
 
     def finish(self, result: Result) -> None:
         """Write ``result.json``, and the copy that ``--result`` asks for."""
-        for path in filter(None, (self.path / "result.json", self.job.result_file)):
-            write_whole(path, result_as_data(result))
+        for path in self._result_files():
+            with self._guard(path):
+                write_whole(path, result_as_data(result))
 
     def close(self) -> None:
         """Close all files and let the folder go."""
-        for file in (*self._logs.values(), *filter(None, [self._events])):
+        files: list[IO[Any]] = [*self._logs.values()]
+        if self._events is not None:
+            files.append(self._events)
+        for file in files:
             with contextlib.suppress(OSError):
                 file.close()
         if self._lock is not None:
@@ -159,17 +176,20 @@ class RunDir:
             self._lock = None
 
     @contextlib.contextmanager
-    def _guard(self) -> Any:
+    def _guard(self, place: str | Path | None = None) -> Iterator[None]:
         """A full disk on this side must not end a training run elsewhere: say it once instead."""
         try:
             yield
         except OSError as error:
-            self._broken = self._broken or f"can't write to {self.path}: {error.strerror}"
+            place = place or self.path
+            self._broken = f"can't write to {place}: {error.strerror}; the run goes on"
 
     def complaint(self) -> str | None:
-        """What went wrong in writing since the last call, for a person to read."""
-        text, self._broken = self._broken, None if self._broken is None else ""
-        return text or None
+        """What went wrong in writing, for a person to read; said once."""
+        if self._broken is None or self._complained:
+            return None
+        self._complained = True
+        return self._broken
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -180,17 +180,28 @@ class Agent:
             self._note(
                 f"your own {names} has the name of a module of python or torch: starting cold"
             )
-        if self.group is not None and message["id"] in self.group.workers:
-            self._launch_cold(self.group.workers[message["id"]])
+        worker = self._worker(message["id"])
+        if worker is not None and worker.status is None:
+            self._launch_cold(worker)
 
     def _forked(self, message: dict[str, Any]) -> None:
         if message["id"] == "store":
             self.store_pid = message["pid"]
-        elif self.group is not None:
-            worker = self.group.workers[message["id"]]
+            return
+        worker = self._worker(message["id"])
+        if worker is not None and worker.status is None:
             worker.pid = message["pid"]
-            if self.group.stopping:
-                self.group.kill()
+        else:  # its attempt was ended before it came to be
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(message["pid"], signal.SIGKILL)
+
+    def _worker(self, order_id: str) -> workers.Worker | None:
+        """The rank that an order to the fork server was for, if its attempt still runs."""
+        if self.group is None:
+            return None
+        return next(
+            (w for w in self.group.workers.values() if self.group.order_id(w) == order_id), None
+        )
 
     def _server_ended(self) -> None:
         """Without its server no warm rank can be followed or started: that is a lost agent."""
@@ -396,7 +407,7 @@ class Agent:
         null = os.open(os.devnull, os.O_RDWR)
         try:
             if not self.cold and self.server is not None:
-                order = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
+                order: dict[str, Any] = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
                 order |= {"env": {}, "unset": [], "directory": None}
                 self.server.send(order, [null, null, null, fd])
                 return

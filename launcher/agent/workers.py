@@ -114,16 +114,21 @@ class Group:
     def ended_with(self, worker: Worker, status: int) -> None:
         """Note how a rank ended; a kill that nobody asked for may have been for memory."""
         worker.status = status
+        worker.killed = worker.killed and status == -signal.SIGKILL  # else it was quicker
         if status == -signal.SIGKILL and not worker.killed:
             now = health.oom_kills()
             worker.oom = now > self._oom_before
             self._oom_before = now
 
+    def order_id(self, worker: Worker) -> str:
+        """What the fork server calls a rank of this attempt."""
+        return f"{self.attempt}:{worker.rank}"
+
     def fork_order(self, worker: Worker, program: Program, cwd: str) -> dict[str, Any]:
         """What the fork server needs to become this rank."""
         return {
             "op": "fork",
-            "id": worker.rank,
+            "id": self.order_id(worker),
             "kind": program.kind,
             "target": program.target,
             "args": list(program.args),
