@@ -23,7 +23,7 @@ class JobFailed(RuntimeError):
         self.result = result
 
 
-def launch(
+def launch(  # noqa: PLR0913 - the command line's options, as keywords
     program: str | Callable[..., Any],
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
@@ -53,6 +53,7 @@ def launch(
     """
     from launcher import request
     from launcher.output import Output
+    from launcher.run import execute
 
     wanted = request.Wanted(
         cluster=cluster,
@@ -63,7 +64,7 @@ def launch(
         env=dict(env or {}),
         **options,
     )
-    result = request.execute(wanted, _program(program, args, kwargs), Output(quiet=quiet))
+    result = execute(wanted, _program(program, args, kwargs), Output(quiet=quiet))
     if check and result.state != "succeeded":
         raise JobFailed(result)
     return result

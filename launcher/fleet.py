@@ -134,7 +134,6 @@ class Fleet:
         orders: Mapping[str, Message],
         answers: Sequence[str],
         timeout_s: float = ANSWER_S,
-        on_other: Callable[[Event], None] | None = None,
     ) -> dict[str, dict[str, Message]]:
         """Send each node its order and wait for all the named answers of each.
 
@@ -154,20 +153,24 @@ class Fleet:
             event = self.inbox.get(min(0.5, give_up - time.monotonic()))
             if isinstance(event, int):
                 raise Interrupted(event)
-            if event is not None and isinstance(event.body, Lost):
-                self.drop(event.node, event.body.reason)
-            elif event is not None and isinstance(event.body, dict):
-                kind = event.body["type"]
-                if kind in answers and event.node in got:
-                    got[event.node][kind] = event.body
-                elif kind == "note":
-                    self._output.say(f"{event.node}: {event.body['text']}")
-                elif on_other is not None:
-                    on_other(event)
+            if event is not None:
+                self._take_answer(event, answers, got)
             if time.monotonic() > give_up:
                 for name in waiting():
                     self.drop(name, f"no answer within {timeout_s:.0f} s")
         return got
+
+    def _take_answer(
+        self, event: Event, answers: Sequence[str], got: dict[str, dict[str, Message]]
+    ) -> None:
+        if isinstance(event.body, Lost):
+            self.drop(event.node, event.body.reason)
+            return
+        kind = event.body["type"]
+        if kind in answers and event.node in got:
+            got[event.node][kind] = event.body
+        elif kind == "note":
+            self._output.say(f"{event.node}: {event.body['text']}")
 
     def silent(self, limit_s: float) -> list[str]:
         """Nodes from which nothing came for ``limit_s``, though we were listening all the while."""

@@ -13,9 +13,11 @@ from launcher.clusters.base import NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
 from launcher.link import Inbox, pynvml_source
-from launcher.output import Output, ranks_in_words, table
+from launcher.output import Output, problem_lines, ranks_in_words, table
 from launcher.preflight import Facts
-from launcher.request import NOT_AS_ASKED, Wanted, find_cluster, make_job, problem_lines
+from launcher.request import Wanted, find_cluster, make_job
+
+NOT_AS_ASKED = 3
 
 
 @contextlib.contextmanager

@@ -1,22 +1,19 @@
-"""From what a user asked for to a job and its cluster: shared by the command line and ``launch()``."""
+"""From a user's request to a job and its cluster, for the command line and ``launch()``."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from launcher.job import Job, Program, ProgramKind, Result, StartMethod
+from launcher.job import Job, Program, ProgramKind, StartMethod
 
 if TYPE_CHECKING:
-    from launcher.clusters.base import Cluster, NodeError
+    from launcher.clusters.base import Cluster
     from launcher.output import Output
-
-USAGE, NOT_AS_ASKED = 2, 3
 
 
 class UsageError(Exception):
@@ -43,7 +40,7 @@ class Wanted:
     result_file: str | None = None
 
 
-def program(kind: ProgramKind, target: str, args: Sequence[str]) -> Program:
+def make_program(kind: ProgramKind, target: str, args: Sequence[str]) -> Program:
     """The program to run."""
     return Program(kind, target, tuple(args))
 
@@ -145,53 +142,3 @@ def check_script(cluster: Cluster, program: Program) -> None:
             f"script not found: {program.target} (in {os.getcwd()}); check the path, or use -m for "
             "a module and --no-python for another program"
         )
-
-
-def execute(wanted: Wanted, program: Program, output: Output) -> Result:
-    """Run to the end. Raises UsageError, ClusterError, PlacementError, RunDirError."""
-    from launcher import controller
-
-    cluster = find_cluster(wanted, output)
-    check_script(cluster, program)
-    return controller.run(make_job(wanted, program), cluster, output)
-
-
-def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:
-    """Run, print how it ended, and return the exit code. Raises UsageError."""
-    from launcher.clusters.base import ClusterError
-    from launcher.output import result_lines, verdict_lines
-    from launcher.placement import PlacementError
-    from launcher.rundir import RunDirError
-
-    try:
-        if dry_run:
-            from launcher.look import show_plan
-
-            return show_plan(wanted, program, output)
-        result = execute(wanted, program, output)
-    except RunDirError as error:
-        raise UsageError(str(error)) from error
-    except PlacementError as error:
-        output.error(str(error))
-        return NOT_AS_ASKED
-    except ClusterError as error:
-        output.block(problem_lines(error.problems))
-        return NOT_AS_ASKED
-    if result.verdict is not None:
-        output.block(verdict_lines(result.verdict))
-    if result.state == "failed":
-        output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
-    else:
-        output.summary(result_lines(result))
-    return result.exit_code
-
-
-def problem_lines(
-    problems: Sequence[NodeError], head: str = "the cluster is not as asked; nothing was started"
-) -> list[str]:
-    """All problems of all nodes as one table."""
-    from launcher.output import table
-
-    rows = [("NODE", "PROBLEM", "WHAT TO DO")]
-    rows += [(error.node, error.problem, error.advice) for error in problems]
-    return [f"plaunch: {head}", *table(rows)]

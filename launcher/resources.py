@@ -46,6 +46,8 @@ def place_with_gpus(
             raise ClusterError(problems)
         if lease(nodes, choices, fleet):
             break
+    else:
+        raise ClusterError([NodeError(nodes[0].name, "other runs lease GPUs as fast as we look")])
     notes = list(dict.fromkeys(note for choice in choices for note in choice.notes))
     gpus = {node.name: choice.gpus for node, choice in zip(nodes, choices, strict=True)}
     return place(nodes, gpus, job.procs, share_all=False), notes

@@ -282,6 +282,11 @@ class Agent:
         return read
 
     def _on_exit(self, pid: int, status: int) -> None:
+        if pid == self.store_pid and self.group is not None and not self.group.stopping:
+            # Without it the ranks would look for each other for half an hour.
+            said = "the rendezvous store ended, which torch hosts for the ranks"
+            print(said, file=sys.stderr, flush=True)  # noqa: T201 - for the controller
+            self._end(1)
         worker = self.group.by_pid(pid) if self.group is not None else None
         if worker is None or self.group is None or worker.status is not None:
             return

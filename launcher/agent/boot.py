@@ -4,42 +4,54 @@ The guard is the process that the transport started. It does nothing but wait: w
 however it ends, the guard ends all that is left of the run on this node.
 """
 
+from __future__ import annotations
+
 import sys
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Sources:
     """Imports our modules from memory: nothing is written or installed on the node."""
 
-    def __init__(self, sources):  # type: ignore[no-untyped-def]  # runs before typing is imported
+    def __init__(self, sources: dict[str, str]) -> None:
         self.sources = sources
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        """A spec for the modules that we have."""
         if name not in self.sources:
             return None
         from importlib.machinery import ModuleSpec
 
-        return ModuleSpec(name, self, is_package=name in ("launcher", "launcher.agent"))
+        loader: Any = self
+        return ModuleSpec(name, loader, is_package=name in ("launcher", "launcher.agent"))
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
-        return None
+    def create_module(self, spec: object) -> None:
+        """The usual way."""
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: Any) -> None:
+        """Run the module's source."""
         name = module.__spec__.name
         exec(compile(self.sources[name], f"<{name}>", "exec"), module.__dict__)
 
-    def get_source(self, name):  # type: ignore[no-untyped-def]
+    def get_source(self, name: str) -> str:
+        """For tracebacks."""
         return self.sources[name]
 
 
-def boot(payload, secret):  # type: ignore[no-untyped-def]
+def boot(payload: bytes) -> None:
+    """Become guard and agent; never returns."""
     import json
 
     data = json.loads(payload.split(b"\0", 1)[1])
-    sys.meta_path.insert(0, Sources(data["sources"]))
+    finder: Any = Sources(data["sources"])
+    sys.meta_path.insert(0, finder)
     from launcher.agent.__main__ import guarded
 
     sys.exit(guarded(data["config"], data["sources"]))
 
 
-if "payload" in globals():
-    boot(payload, secret)  # type: ignore[name-defined]  # noqa: F821 - given by the bootstrap
+if "payload" in globals():  # given by the bootstrap
+    boot(globals()["payload"])

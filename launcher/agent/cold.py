@@ -13,17 +13,7 @@ IMPORT_TIME = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_"
 
 def wants_cold(kind: str, target: str, workdir: str) -> str | None:
     """The variable that the program sets before it imports torch, if it does."""
-    if kind == "module":
-        target = target.replace(".", "/") + ".py"
-    elif kind != "script":
-        return None
-    try:
-        with open(os.path.join(workdir, target), encoding="utf-8", errors="replace") as file:
-            source = file.read()
-    except OSError:
-        return None
-    if "environ" not in source and "putenv" not in source:
-        return None
+    source = _source(kind, target, workdir)
     if not any(name in source for name in IMPORT_TIME):
         return None
     import ast
@@ -32,7 +22,7 @@ def wants_cold(kind: str, target: str, workdir: str) -> str | None:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return None  # the rank itself will say so
-    imports = [node.lineno for node in ast.walk(tree) if _imports_torch(node, ast)]
+    imports = [getattr(n, "lineno", 0) for n in ast.walk(tree) if _imports_torch(n, ast)]
     first_import = min(imports, default=1 << 30)
     for node in ast.walk(tree):
         if getattr(node, "lineno", 1 << 30) < first_import:
@@ -40,6 +30,19 @@ def wants_cold(kind: str, target: str, workdir: str) -> str | None:
                 if name.startswith(IMPORT_TIME):
                     return name
     return None
+
+
+def _source(kind: str, target: str, workdir: str) -> str:
+    """The program's text, if it is a script or module that sets variables at all; else empty."""
+    if kind not in ("script", "module"):
+        return ""
+    path = target if kind == "script" else target.replace(".", "/") + ".py"
+    try:
+        with open(os.path.join(workdir, path), encoding="utf-8", errors="replace") as file:
+            source = file.read()
+    except OSError:
+        return ""
+    return source if "environ" in source or "putenv" in source else ""
 
 
 def _imports_torch(node: Any, ast: Any) -> bool:

@@ -59,7 +59,7 @@ def spawn(
     if pid == 0:
         try:
             _become(argv, env, streams, cwd, pass_fds)
-        except BaseException as error:  # noqa: BLE001 - all of it belongs to the parent
+        except BaseException as error:  # all of it belongs to the parent
             number = getattr(error, "errno", None) or 0
             os.write(failed_write, f"{number} {error}".encode()[:1000])
         finally:

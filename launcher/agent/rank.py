@@ -26,7 +26,7 @@ def report(message: dict[str, Any]) -> None:
             line.settimeout(5)
             line.connect(os.environ["PLAUNCH_SOCKET"])
             line.sendall(len(body).to_bytes(4, "big") + body)
-    except Exception:  # noqa: BLE001 - a report must never hide the program's own error
+    except Exception:  # a report must never hide the program's own error
         pass
 
 
@@ -34,7 +34,8 @@ def describe(kind: type[BaseException], error: BaseException, trace: Any) -> dic
     """An exception as data: type, message, traceback, and the causes' types and messages."""
     import traceback
 
-    chain, seen, cause = [], {id(error)}, error.__cause__ or error.__context__
+    chain: list[str] = []
+    seen, cause = {id(error)}, error.__cause__ or error.__context__
     while cause is not None and id(cause) not in seen and len(chain) < 20:
         seen.add(id(cause))
         chain.append(f"{type(cause).__module__}.{type(cause).__qualname__}: {cause}"[:2000])
@@ -131,7 +132,7 @@ def watch_rendezvous_import() -> None:
         def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
             if fullname != name:
                 return None
-            sys.meta_path.remove(self)  # type: ignore[arg-type]  # a finder by duck typing
+            sys.meta_path.remove(self)
             import importlib.util
 
             spec = importlib.util.find_spec(fullname)
@@ -145,7 +146,7 @@ def watch_rendezvous_import() -> None:
                 spec.loader.exec_module = exec_module  # type: ignore[method-assign]
             return spec
 
-    sys.meta_path.insert(0, Watch())  # type: ignore[arg-type]  # a finder by duck typing
+    sys.meta_path.insert(0, Watch())
 
 
 def run(kind: str, target: str, args: list[str], pickled_fd: int | None = None) -> None:

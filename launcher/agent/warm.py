@@ -8,6 +8,7 @@ that it ends by unwinding as any interpreter does (atexit, threads, exit code).
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - BASELINE must be taken before anything else is imported
 import sys
 
 # What a fresh interpreter holds: a program's own module of such a name would not win there either.
@@ -75,7 +76,7 @@ def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
     try:
         for name in modules:
             __import__(name)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, a cold start will show it
+    except BaseException as error:  # whatever it is, a cold start will show it
         return f"importing {name} failed: {type(error).__name__}: {error}"
     finally:
         gc.enable()
@@ -134,12 +135,12 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     import select
 
     while True:
-        readable, _, _ = select.select([sock, wake_read], [], [])
+        readable, _, _ = select.select([sock.fileno(), wake_read], [], [])
         if wake_read in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
             _reap(line)
-        if sock not in readable:
+        if sock.fileno() not in readable:
             continue
         received = line.receive()
         if received is None:
@@ -246,10 +247,10 @@ def set_openblas_threads(count: int) -> None:
 
 
 def host_store(order: dict[str, Any]) -> None:
-    """Be the attempt's TCPStore on the listening socket that the agent has bound; ends by signal."""
+    """Be the attempt's TCPStore on the listening socket that the agent bound; ends by signal."""
     from datetime import timedelta
 
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
     fd = order["pickled_fd"]
     host, port, _ = (*socket.socket(fileno=os.dup(fd)).getsockname(), None)[:3]
