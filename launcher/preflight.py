@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.clusters.base import NodeError
 from launcher.job import Node, Program
+from launcher.nodelist import fold
 
 CLOCK_SKEW_S = 5.0
 LITTLE_DISK = 100 << 20
@@ -109,6 +110,11 @@ def warnings(all_facts: Sequence[Facts]) -> list[str]:
         if facts.free_disk is not None and facts.free_disk < LITTLE_DISK:
             free = facts.free_disk >> 20
             found.append(f"{facts.node.name}: only {free} MiB free in {facts.node.workdir}")
+    apart = [facts.node.name for facts in all_facts if not facts.shared]
+    if apart:
+        found.append(
+            f"the run folder is not shared with {fold(apart)}: what ranks write there stays there"
+        )
     return found
 
 

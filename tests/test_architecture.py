@@ -56,7 +56,7 @@ DRAWING = {
     "launcher.gpu_request": "launcher.nodelist",
     "launcher.placement": "",
     "launcher.policy": "",
-    "launcher.preflight": "",
+    "launcher.preflight": "launcher.nodelist",
     "launcher.rendezvous": "",
     "launcher.verdict": "",
     "launcher.nodelist": "",

@@ -56,6 +56,21 @@ def program_frames(trace: Any) -> Any:
     return trace
 
 
+def frames(trace: Any) -> list[Any]:
+    """The frames of a traceback with their line numbers, outermost first."""
+    found = []
+    while trace is not None:
+        found.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    return found
+
+
+def is_own(frame: Any, directory: str) -> bool:
+    """Whether a frame is the program's own code rather than a library's."""
+    path = os.path.abspath(frame.f_code.co_filename)
+    return path.startswith(directory) and "site-packages" not in path
+
+
 def explain_missing(error: BaseException, directory: str) -> str | None:
     """A line for a script that wants our name but finds a module of its own, or nothing."""
     name = getattr(error, "name", None) or ""
@@ -82,6 +97,12 @@ def install_excepthook(directory: str) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         trace = program_frames(trace)
+        if kind is KeyboardInterrupt and trace is not None:
+            # Ctrl-C interrupts every rank: a line each says where they were, not a page each.
+            own = [(f.f_code.co_filename, n) for f, n in frames(trace) if is_own(f, directory)]
+            file, number = own[-1] if own else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+            print(f"KeyboardInterrupt at {file}:{number}", file=sys.stderr)  # noqa: T201 - its own
+            return
         error.__traceback__ = trace
         report({"type": "failure", "failure": describe(kind, error, trace)})
         sys.__excepthook__(kind, error, trace)
