@@ -86,39 +86,46 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         """Change a batch on the device."""
         return batch
 
+    # The next ones take the arguments of 1.x, with the optimizer's index, and those of 2.x.
+
     def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute gradients."""
+        """Compute gradients; in 1.x an optimizer and its index follow the loss."""
+        if args and (args[0] is None or isinstance(args[0], torch.optim.Optimizer)):
+            args = args[2:]
+        kwargs.pop("optimizer", None)
+        kwargs.pop("optimizer_idx", None)
         loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch
 
     def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Any,
-        optimizer_closure: Callable[[], Any] | None = None,
+        self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Take a step; `optimizer_closure` runs training step and backward."""
-        optimizer.step(closure=optimizer_closure)
+        """Take a step; the closure among the arguments runs training step and backward."""
+        closure = kwargs.get("optimizer_closure") or next(filter(callable, args), None)
+        optimizer.step(closure=closure)
 
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """Forget gradients."""
         optimizer.zero_grad()
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any = None) -> None:
-        """Step a scheduler; `metric` is what it monitors, if anything."""
+    def lr_scheduler_step(self, scheduler: Any, *args: Any, **kwargs: Any) -> None:
+        """Step a scheduler; the last argument is the metric that it looks at, or None."""
+        metric = kwargs.get("metric", args[-1] if args else None)
         if metric is None:
             scheduler.step()
         else:
             scheduler.step(metric)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip gradients; override it to clip in a way of your own."""
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Clip gradients; override it to clip in a way of your own.
+
+        The last two arguments are `gradient_clip_val` and `gradient_clip_algorithm`.
+        """
+        value, algorithm = args[-2:] if len(args) >= 2 else (*args, None, None)[:2]
+        value = kwargs.get("gradient_clip_val", value)
+        algorithm = kwargs.get("gradient_clip_algorithm", algorithm)
+        self.clip_gradients(optimizer, value, algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add to a checkpoint."""

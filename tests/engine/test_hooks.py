@@ -1,0 +1,404 @@
+"""Which hooks are called, in which order, with which arguments."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toy import Toy, loader, quiet
+
+from engine import Callback, LightningDataModule
+from engine.hooks import by_name, fitted
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
+
+HOOKS = [name for name in vars(Callback) if name.startswith("on_")] + ["setup", "teardown"]
+OWN = [
+    "prepare_data",
+    "configure_optimizers",
+    "backward",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "configure_sharded_model",
+    "configure_callbacks",
+    "training_epoch_end",
+    "validation_epoch_end",
+    "test_epoch_end",
+    "configure_gradient_clipping",
+    "training_step",
+    "training_step_end",
+    "validation_step",
+    "validation_step_end",
+    "test_step",
+    "test_step_end",
+    "predict_step",
+]
+
+
+def recorder(calls, prefix, base, names):
+    """A subclass of `base` that notes the name of everything that is called."""
+
+    def noted(name):
+        inner = getattr(base, name, None)
+
+        def method(self, *args, **kwargs):
+            calls.append(prefix + name)
+            if inner is not None:
+                return inner(self, *args, **kwargs)
+            return args[0] if name.endswith("_step_end") else None
+
+        return method
+
+    return type("Recorded", (base,), {name: noted(name) for name in names})
+
+
+def both(name):
+    return [f"Callback.{name}", name]
+
+
+def evaluation(stage, batches):
+    each = [
+        *both(f"on_{stage}_batch_start"),
+        f"{stage}_step",
+        f"{stage}_step_end",
+        *both(f"on_{stage}_batch_end"),
+    ]
+    return [
+        *both(f"on_{stage}_start"),
+        *both("on_epoch_start"),
+        *both(f"on_{stage}_epoch_start"),
+        *each * batches,
+        f"{stage}_epoch_end",
+        *both(f"on_{stage}_epoch_end"),
+        *both("on_epoch_end"),
+        *both(f"on_{stage}_end"),
+    ]
+
+
+TRAINING_BATCH = [
+    *both("on_batch_start"),
+    *both("on_train_batch_start"),
+    "optimizer_step",  # its closure is what follows
+    "training_step",
+    "training_step_end",
+    *both("on_before_zero_grad"),
+    "optimizer_zero_grad",
+    *both("on_before_backward"),
+    "backward",
+    *both("on_after_backward"),
+    *both("on_before_optimizer_step"),
+    "configure_gradient_clipping",
+    *both("on_train_batch_end"),
+    *both("on_batch_end"),
+]
+
+FIT = [
+    "Callback.on_init_start",
+    "Callback.on_init_end",
+    "configure_callbacks",
+    "prepare_data",
+    *both("on_before_accelerator_backend_setup"),
+    *both("setup"),
+    "configure_sharded_model",
+    "Callback.on_configure_sharded_model",
+    "configure_optimizers",
+    *both("on_fit_start"),
+    *both("on_pretrain_routine_start"),
+    *both("on_pretrain_routine_end"),
+    *both("on_sanity_check_start"),
+    *evaluation("validation", 1),
+    *both("on_sanity_check_end"),
+    *both("on_train_start"),
+    *both("on_epoch_start"),
+    *both("on_train_epoch_start"),
+    *TRAINING_BATCH * 2,
+    *evaluation("validation", 1),
+    "training_epoch_end",
+    *both("on_train_epoch_end"),
+    *both("on_epoch_end"),
+    *both("on_train_end"),
+    *both("on_fit_end"),
+    *both("teardown"),
+]
+
+
+def recorded(calls):
+    # A module has some hooks with other arguments than a callback: they are in OWN or not called.
+    checkpoint_hooks = {"on_save_checkpoint", "on_load_checkpoint"}
+    own = [h for h in HOOKS if h not in checkpoint_hooks] + OWN
+    module = recorder(calls, "", Toy, own)
+    callback = recorder(calls, "Callback.", Callback, HOOKS)
+    return module(), callback()
+
+
+def test_the_hooks_of_fit_are_called_in_lightnings_order(tmp_path):
+    """Two training batches, one of validation: the list of 1.5, entry by entry."""
+    calls = []
+    module, callback = recorded(calls)
+    trainer = quiet(tmp_path, callbacks=callback, num_sanity_val_steps=1)
+    trainer.fit(module, loader(8), loader(4))
+    assert calls == FIT
+
+
+def test_the_hooks_of_test_and_predict(tmp_path):
+    """Each stands between setup and teardown."""
+    calls = []
+    module, callback = recorded(calls)
+    trainer = quiet(tmp_path, callbacks=callback)
+    calls.clear()
+    begin = [
+        "configure_callbacks",
+        "prepare_data",
+        *both("on_before_accelerator_backend_setup"),
+        *both("setup"),
+        "configure_sharded_model",
+        "Callback.on_configure_sharded_model",
+    ]
+    trainer.test(module, loader(8), verbose=False)
+    assert calls == [*begin, *evaluation("test", 2), *both("teardown")]
+    calls.clear()
+    trainer.predict(module, loader(4))
+    predict = ["on_predict_start", "on_predict_epoch_start", "on_predict_batch_start"]
+    assert calls == [
+        *begin,
+        *(hook for name in predict for hook in both(name)),
+        "predict_step",
+        *both("on_predict_batch_end"),
+        *both("on_predict_epoch_end"),
+        *both("on_predict_end"),
+        *both("teardown"),
+    ]
+
+
+def test_every_hook_of_a_callback_is_called_somewhere(tmp_path):
+    """No method of the base class is a promise that nothing keeps."""
+    calls = []
+    callback = recorder(calls, "", Callback, HOOKS)()
+    path = tmp_path / "a.ckpt"
+
+    class Ends(Toy):
+        def on_predict_start(self):
+            raise KeyboardInterrupt
+
+    trainer = quiet(tmp_path, callbacks=callback, num_sanity_val_steps=1)
+    model = Ends()
+    trainer.fit(model, loader(), loader())
+    trainer.save_checkpoint(path)
+    again = quiet(tmp_path, callbacks=callback, max_epochs=2)
+    again.fit(model, loader(), loader(), ckpt_path=path)
+    trainer.test(model, loader(), verbose=False)
+    trainer.predict(Toy(), loader())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.predict(model, loader())
+    assert set(HOOKS) - set(calls) == set()
+
+
+def test_callbacks_that_monitor_come_after_the_module(tmp_path):
+    """What the module logs at the end of an epoch is there for them, and for nobody before."""
+    seen = {}
+
+    class Watch(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            seen[type(self).__name__] = "late" in trainer.callback_metrics
+
+    class Monitors(Watch):
+        monitor = "late"
+
+    class Late(Toy):
+        def on_train_epoch_end(self):
+            self.log("late", 1.0)
+
+    quiet(tmp_path, callbacks=[Monitors(), Watch()]).fit(Late(), loader(), loader())
+    assert seen == {"Watch": False, "Monitors": True}
+
+
+def test_signatures_of_both_ages_work(tmp_path):
+    """Hooks get as many arguments as they take: those of 1.x and those of 2.x."""
+    calls = []
+
+    class Old(Toy):
+        def training_step(self, batch, batch_nb):
+            return super().training_step(batch, batch_nb)
+
+        def on_train_batch_start(self, batch, batch_idx, dataloader_idx):
+            calls.append(dataloader_idx)
+
+        def on_before_optimizer_step(self, optimizer, optimizer_idx):
+            calls.append(optimizer_idx)
+
+        def optimizer_step(
+            self,
+            epoch,
+            batch_idx,
+            optimizer,
+            optimizer_idx,
+            optimizer_closure,
+            on_tpu=False,
+            using_native_amp=False,
+            using_lbfgs=False,
+        ):
+            assert isinstance(optimizer, torch.optim.Adam)
+            super().optimizer_step(
+                epoch, batch_idx, optimizer, optimizer_idx, optimizer_closure, on_tpu
+            )
+
+        def optimizer_zero_grad(self, epoch, batch_idx, optimizer, optimizer_idx):
+            optimizer.zero_grad(set_to_none=True)
+
+        def backward(self, loss, optimizer, optimizer_idx):
+            loss.backward()
+
+    class New(Toy):
+        def on_train_batch_start(self, batch, batch_idx):
+            calls.append(0)
+
+        def on_before_optimizer_step(self, optimizer):
+            calls.append(0)
+
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+            optimizer.step(closure=optimizer_closure)
+
+        def optimizer_zero_grad(self, epoch, batch_idx, optimizer):
+            optimizer.zero_grad()
+
+        def backward(self, loss):
+            loss.backward()
+
+        def training_step(self, batch):
+            return super().training_step(batch, 0)
+
+    class OldWatch(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx):
+            calls.append(batch_idx)
+
+    results = []
+    for module in (Toy(), Old(), New()):
+        calls.clear()
+        trainer = quiet(tmp_path, callbacks=OldWatch())
+        trainer.fit(module, loader(8), loader(4))
+        results.append(module.net[0].weight)
+        assert trainer.global_step == 2
+    assert calls == [0, 0, 0, 0, 0, 1]
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_a_step_that_a_module_leaves_out(tmp_path):
+    """optimizer_step may run the closure only: then no step is counted, and none is taken."""
+
+    class Rarely(Toy):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+            if batch_idx % 2:
+                optimizer.step(closure=optimizer_closure)
+            else:
+                optimizer_closure()
+
+    model = Rarely()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), loader())
+    assert (trainer.global_step, len(model.seen)) == (3, 24)
+
+
+def test_an_optimizer_that_needs_a_closure(tmp_path):
+    """LBFGS evaluates the step several times and counts as one."""
+
+    class Closure(Toy):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters(), max_iter=4)
+
+    model = Closure()
+    trainer = quiet(tmp_path, gradient_clip_val=10.0)
+    trainer.fit(model, loader(8, size=8), loader())
+    assert trainer.global_step == 1
+    assert len(model.seen) > 8
+
+
+def test_the_rest_of_an_epoch_is_skipped(tmp_path):
+    """A training batch start that returns -1 ends the epoch."""
+
+    class Enough(Toy):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if batch_idx == 2 else None
+
+    trainer = quiet(tmp_path, max_epochs=2)
+    trainer.fit(Enough(), loader(), loader())
+    assert trainer.global_step == 4
+
+
+def test_data_modules_are_set_up_with_the_stage(tmp_path):
+    """prepare_data, setup(stage), loaders, teardown(stage); hooks may take no stage at all."""
+    calls = []
+
+    class Data(LightningDataModule):
+        def prepare_data(self):
+            calls.append("prepare")
+
+        def setup(self, stage=None):
+            calls.append(stage)
+            self.dims = (1, 28, 28)
+
+        def teardown(self, stage):
+            calls.append(f"down {stage}")
+
+        def train_dataloader(self):
+            return loader()
+
+        def val_dataloader(self):
+            return [loader(), loader(8)]
+
+        def test_dataloader(self):
+            return loader()
+
+    class Two(Toy):
+        def validation_step(self, batch, batch_idx, dataloader_idx):
+            calls.append(dataloader_idx)
+
+    data = Data()
+    trainer = quiet(tmp_path)
+    model = Two()
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+    val = [0] * 6 + [1] * 2
+    assert calls == ["prepare", "fit", *val, "down fit", "prepare", "test", "down test"]
+    assert (data.size(), data.size(0)) == ((1, 28, 28), 1)
+
+
+def test_prepare_data_must_not_keep_anything(tmp_path):
+    """It runs in one process: what it sets is missing on the others."""
+
+    class Keeps(LightningDataModule):
+        def prepare_data(self):
+            self.words = 3
+
+        def train_dataloader(self):
+            return loader()
+
+    with pytest.warns(UserWarning, match="words"):
+        quiet(tmp_path).fit(Toy(), Keeps())
+
+
+def test_a_modules_own_callbacks_replace_those_of_their_class(tmp_path):
+    """configure_callbacks counts."""
+    used = []
+
+    class Watch(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_fit_start(self, trainer, pl_module):
+            used.append(self.name)
+
+    class Own(Toy):
+        def configure_callbacks(self):
+            return Watch("module")
+
+    quiet(tmp_path, callbacks=[Watch("trainer")]).fit(Own(), loader(), loader())
+    assert used == ["module"]
+
+
+def test_arguments_by_number_and_by_name():
+    """Trailing arguments that a hook does not take are dropped; known names find their own."""
+    assert fitted(lambda a, b: (a, b), 3)(1, 2, 3) == (1, 2)
+    assert fitted(lambda *all: all, 3)(1, 2, 3) == (1, 2, 3)
+    assert by_name(lambda loss: loss, "loss", "optimizer")(1, 2) == 1
+    assert by_name(lambda optimizer, loss: (optimizer, loss), "loss", "optimizer")(1, 2) == (2, 1)
+    assert by_name(lambda x, y: (x, y), "loss", "optimizer")(1, 2) == (1, 2)
