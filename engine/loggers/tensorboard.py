@@ -49,8 +49,10 @@ class TensorBoardLogger(FolderLogger):
     def _open(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        # A step should not wait for the writer's thread because ten values are in its queue.
-        options = {"log_dir": self.log_dir, "max_queue": 1000, **self._writer_options}
+        # A step should not wait for the writer's thread because ten values are in its queue; a
+        # person who watches should not wait for two minutes.
+        own = {"log_dir": self.log_dir, "max_queue": 1000, "flush_secs": 10}
+        options = {**own, **self._writer_options}
         writer = SummaryWriter(**options)
         if self._unwritten_hparams is not None:
             _write_hparams_summary(writer, *self._unwritten_hparams)
