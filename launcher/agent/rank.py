@@ -172,15 +172,16 @@ def watch_rendezvous_import() -> None:
 
 def run(kind: str, target: str, args: list[str], pickled_fd: int | None = None) -> None:
     """Become ``python target args`` (or ``-m target``, or a function given by pickle)."""
-    directory = os.path.dirname(os.path.abspath(target)) if kind == "script" else os.getcwd()
+    directory = os.path.dirname(os.path.realpath(target)) if kind == "script" else os.getcwd()
     install_excepthook(directory)
     watch_rendezvous_import()
     main = type(sys)("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv[:] = [target, *args]
+    sys.orig_argv[:] = [sys.executable, "-u", *["-m"] * (kind == "module"), target, *args]
     if not getattr(sys.flags, "safe_path", False):
-        sys.path.insert(0, os.path.realpath(directory) if kind == "script" else directory)
+        sys.path.insert(0, directory)
     if kind == "module":
         import runpy
 
@@ -199,9 +200,10 @@ def run_script(target: str, main: Any) -> None:
     if os.path.isdir(target) or target.endswith((".zip", ".pyz")):
         import runpy
 
-        sys.path[0] = target
-        runpy.run_path(target, run_name="__main__")
+        sys.path[0] = os.path.join(os.getcwd(), target)
+        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]  # as python itself does
         return
+    target = os.path.join(os.getcwd(), target)
     # importlib.machinery by its inner name: a program may bring an importlib of its own.
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader("__main__", target)
     main.__dict__.update(__file__=target, __loader__=loader, __cached__=None, __spec__=None)
