@@ -113,6 +113,7 @@ class Collection:
 
     def __init__(self, training: bool) -> None:
         self.training = training
+        self.is_finished = False  # its values have been reduced
         self.results: dict[str, torch.Tensor] = {}  # by the bare names and by those of epochs
         self.entries: dict[tuple[str | None, str], Entry] = {}
 

@@ -31,6 +31,8 @@ DEFAULTS: dict[str, tuple[bool, bool]] = {
             "on_before_zero_grad",
             "optimizer_step",
             "backward",
+            "optimizer_zero_grad",
+            "configure_gradient_clipping",
             "on_batch_start",
             "on_batch_end",
             "on_train_batch_start",
@@ -157,8 +159,11 @@ class Logged:
     # ------------------------------------------------------------------ epochs
 
     def open_training(self) -> Collection:
-        """Begin the collection of a training epoch."""
-        self._train = self.collection = Collection(training=True)
+        """The collection of a training epoch: a new one, once the last has been reduced."""
+        if self._train is None or self._train.is_finished:
+            self.callback_metrics()  # keeps the last step values of the epoch before
+            self._train = Collection(training=True)
+        self.collection = self._train
         return self._train
 
     def open_evaluation(self) -> Collection:
@@ -172,6 +177,7 @@ class Logged:
 
     def close_training(self) -> None:
         """No step may log any more."""
+        self.callback_metrics()
         self._train = self.collection = None
 
     # ------------------------------------------------------------------ giving out
@@ -192,6 +198,7 @@ class Logged:
     def finish_epoch(self, collection: Collection) -> dict[str, torch.Tensor]:
         """Reduce a collection's epoch values and keep them; returns those for the loggers."""
         values: dict[str, torch.Tensor] = {}
+        collection.is_finished = True
         for entry, value in collection.epoch_metrics():
             self.epoch_callback[entry.name] = value
             self.epoch_callback[entry.epoch_name] = value
@@ -229,6 +236,7 @@ class Logged:
 
     def clear(self) -> None:
         """Forget the values of earlier runs."""
+        self._train = self.hook = None
         self.epoch_callback, self.epoch_bar, self.sent = {}, {}, {}
         self.close_training()
 

@@ -332,6 +332,7 @@ class Trainer(TrainerView):
             state.sanity_checking = False
 
     def _assemble(self, verb: str, module: Any, datamodule: Any) -> Run:
+        self._logged.hook = None
         if verb == "fit":
             self._logged.clear()
         if datamodule is None and module is self.lightning_module:

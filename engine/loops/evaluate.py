@@ -37,8 +37,8 @@ def evaluate(run: Run, plan: Plan) -> Results:
     """
     verb, call = plan.verb, run.hooks.call
     with eval_mode(run, verb), without_gradients(run):
-        call(f"on_{verb}_start")
         collection = run.logged.open_evaluation()
+        call(f"on_{verb}_start")
         call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
         epoch_end = getattr(run.module, f"{verb}_epoch_end", None)

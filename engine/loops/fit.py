@@ -45,6 +45,7 @@ def fit(run: Run, plan: FitPlan) -> None:
     if not run.module.training:
         run.module.train()
     state.training = True
+    run.logged.open_training()
     call("on_train_start")
     epoch = TrainingEpoch(run, plan)
     while not is_done(run):

@@ -221,7 +221,7 @@ def zero_grad_function(run: Run, optimizer: Any) -> Callable[[int], None] | None
         return None
     hook = run.hooks.find("on_before_zero_grad", 1)
     own = run.hooks.own("optimizer_zero_grad")
-    progress = run.state.progress
+    progress, logged = run.state.progress, run.logged
     if own is not None:
         named = by_name(own, "epoch", "batch_idx", "optimizer", "optimizer_idx")
 
@@ -231,7 +231,9 @@ def zero_grad_function(run: Run, optimizer: Any) -> Callable[[int], None] | None
         if own is None:
             optimizer.zero_grad()
         else:
+            logged.hook = "optimizer_zero_grad"
             named(progress.epoch, batch_idx, optimizer, 0)
+            logged.hook = None
 
     return zero_grad
 
@@ -241,7 +243,7 @@ def backward_function(run: Run, optimizer: Any) -> Backward:
     before = run.hooks.find("on_before_backward", 1)
     after = run.hooks.find("on_after_backward")
     own = run.hooks.own("backward")
-    scaler = run.precision.scaler
+    scaler, logged = run.precision.scaler, run.logged
     if before is None and after is None and own is None and scaler is None:
         return torch.Tensor.backward
     named = None if own is None else by_name(own, "loss", "optimizer", "optimizer_idx")
@@ -254,7 +256,9 @@ def backward_function(run: Run, optimizer: Any) -> Backward:
         if named is None:
             loss.backward()  # type: ignore[no-untyped-call]  # torch
         else:
+            logged.hook = "backward"
             named(loss, optimizer, 0)
+            logged.hook = None
         if after is not None:
             after()
 
@@ -270,13 +274,15 @@ def before_step_function(run: Run, optimizer: Any) -> Callable[[], None] | None:
         return None
     names = ("optimizer", "optimizer_idx", "gradient_clip_val", "gradient_clip_algorithm")
     clipping = None if own is None else by_name(own, *names)
-    clip_gradients = run.module.clip_gradients
+    clip_gradients, logged = run.module.clip_gradients, run.logged
 
     def before_step() -> None:
         if hook is not None:
             hook(optimizer, 0)
         if clipping is not None:
+            logged.hook = "configure_gradient_clipping"
             clipping(optimizer, 0, clip, algorithm)
+            logged.hook = None
         elif clip:
             clip_gradients(optimizer, clip, algorithm)
 
