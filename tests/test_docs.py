@@ -113,6 +113,30 @@ def test_every_option_is_documented_in_help() -> None:
     assert undocumented == []
 
 
+def arguments_table() -> str:
+    """The Trainer's arguments as a table, from the table that the Trainer itself reads."""
+    from engine.options import _INTERNAL, OPTIONS
+
+    rows = ["| argument | default | meaning |", "|---|---|---|"]
+    for option in OPTIONS:
+        if option.name not in _INTERNAL:
+            rows.append(f"| `{option.name}` | `{option.default!r}` | {option.meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_arguments_in_the_docs_are_those_of_the_trainer() -> None:
+    """The table in docs/engine.md is what `engine.options` says (write it anew if this fails)."""
+    page = ROOT / "docs/engine.md"
+    before, _, rest = page.read_text().partition("<!-- arguments -->\n")
+    shown, _, after = rest.partition("<!-- /arguments -->")
+    if os.environ.get("PLAUNCH_WRITE_DOCS"):
+        text = f"{before}<!-- arguments -->\n{arguments_table()}\n<!-- /arguments -->{after}"
+        page.write_text(text)
+        return
+
+    assert shown.strip() == arguments_table()
+
+
 def test_the_demo_trains_and_says_so(tmp_path: Path) -> None:
     """The demo's command reaches a test accuracy of 0.95 over 4 ranks and writes its result."""
     program = ROOT / "examples/digits.py"
