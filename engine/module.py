@@ -190,7 +190,8 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
     @rank_zero_only
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print, from one process only."""
-        print(*args, **kwargs)  # noqa: T201  (printing is what it is for)
+        bar = None if self._trainer is None else self._trainer.progress_bar_callback
+        (print if bar is None else bar.print)(*args, **kwargs)
 
     def freeze(self) -> None:
         """Make no parameter need a gradient, and go to eval mode."""

@@ -47,7 +47,9 @@ class ProgressBar(Callback):
         self._line = ""
         self._began = 0.0
         self._due = math.inf  # the time of the next look; stays infinite on other ranks
-        self._first_batch: int | None = None
+        self._first_batch: int | None = None  # that the line saw, of what it shows
+        self._began_moving = 0.0
+        self._moving = ""
         self._eval_batches = 0
         if is_terminal(self._out) and self._enabled:
             for kind in ("train", "validation", "test", "predict"):
@@ -71,14 +73,15 @@ class ProgressBar(Callback):
         """The values to show, by name: numbers, tensors or text."""
         return dict(trainer.progress_bar_metrics)
 
-    def print(self, *values: Any, sep: str = " ", end: str = "\n") -> None:
-        """Print above the moving line."""
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print, as the built-in does, above the moving line."""
         line = self._line
         self._erase()
-        self._out.write(sep.join(str(value) for value in values) + end)
-        if line:
-            self._draw(line)
         self._out.flush()
+        print(*values, **options)  # noqa: T201  (printing is what it is for)
+        if line:
+            sys.stdout.flush()
+            self._draw(line)
 
     # ------------------------------------------------------------------ training
 
@@ -184,8 +187,8 @@ class ProgressBar(Callback):
         self, now: float, what: str, batch_idx: int, batches: Any, values: Mapping[str, Any]
     ) -> None:
         self._due = now + self._refresh_s
-        if self._first_batch is None or batch_idx < self._first_batch:
-            self._first_batch, self._began_moving = batch_idx, now
+        if self._first_batch is None or what != self._moving:
+            self._first_batch, self._began_moving, self._moving = batch_idx, now, what
         done, total = batch_idx + 1, total_of(batches)
         parts = [what, f"{done}"]
         if total:

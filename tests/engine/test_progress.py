@@ -102,20 +102,32 @@ def test_disabled_it_shows_nothing(tmp_path):
     assert bar.is_enabled
 
 
-def test_printing_goes_above_the_line(tmp_path):
-    """print() clears the moving line, prints, and draws the line again."""
+def test_printing_goes_above_the_line(tmp_path, capsys):
+    """self.print clears the moving line, prints to stdout, and the line is drawn again."""
 
-    class Talk(Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    class Talks(Scripted):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
             if batch_idx == 2:
-                bar.print("hello", 1)
+                before.append(stream.getvalue())
+                self.print("hello", 1)
+                after.append(stream.getvalue())
 
-    bar = ProgressBar(stream=Terminal(), refresh_s=0.0)
-    trainer_for(tmp_path, bar, Talk(), enable_progress_bar=True).fit(Scripted())
+    before, after, stream = [], [], Terminal()
+    shown(tmp_path, stream, model=Talks([0.5]), max_epochs=1)
 
-    assert re.search(
-        re.escape(CLEAR) + "hello 1\n" + re.escape(CLEAR) + "epoch 1/1", bar._stream.getvalue()
-    )
+    line = before[0].rsplit(CLEAR, 1)[-1]
+    assert "3/4" in line
+    assert after[0] == before[0] + CLEAR + CLEAR + line
+    assert capsys.readouterr().out == "hello 1\n"
+
+
+def test_the_speed_is_of_what_the_line_shows(tmp_path):
+    """Validation does not count the time of the training before it."""
+    text = shown(tmp_path, Terminal(), max_epochs=1)
+
+    first = next(part for part in text.split(CLEAR) if part.startswith("validate"))
+    assert "1/2" in first
+    assert "batches/s" not in first
 
 
 def test_an_exception_begins_a_line_of_its_own(tmp_path):
