@@ -116,7 +116,8 @@ def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[
     that may have fewer batches.
     """
     method, logged = getattr(run.module, name), run.logged
-    extra = (dataloader_idx,) if many or takes(method, "dataloader_idx") else ()
+    wants_index = takes(method, "dataloader_idx") or (many and accepted(method, 3) == 3)
+    extra = (dataloader_idx,) if wants_index else ()
     count = accepted(method, 2)
     step_end = getattr(run.module, f"{name}_end", None)
     autocast = run.precision.autocast if run.precision.is_mixed else None

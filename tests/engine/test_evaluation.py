@@ -1,0 +1,176 @@
+"""validate, test and predict: which weights, which data, which results."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toy import Toy, loader, quiet, weights
+
+from engine import LightningDataModule, MisconfigurationException
+from engine.callbacks import ModelCheckpoint
+
+
+class Worse(Toy):
+    """Its first epoch is its best."""
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val", float(self.current_epoch))
+
+    def test_step(self, batch, batch_idx):
+        self.log("tested", self.net[0].weight.sum())
+
+
+@pytest.fixture
+def trained(tmp_path):
+    model = Worse()
+    best = ModelCheckpoint(monitor="val", save_last=True)
+    trainer = quiet(tmp_path, max_epochs=3, callbacks=best, enable_checkpointing=True)
+    trainer.fit(model, loader(), loader())
+    return trainer, model
+
+
+def outcome(trainer, **arguments):
+    return trainer.test(dataloaders=loader(), verbose=False, **arguments)[0]["tested"]
+
+
+def test_without_a_model_the_best_checkpoint_is_tested(trained, capsys):
+    """And one line says which; with the model, the weights that it has."""
+    trainer, model = trained
+    present = model.net[0].weight.sum().item()
+    best = Worse.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
+    assert outcome(trainer, model=model) == pytest.approx(present)
+    assert "present weights" in capsys.readouterr().err
+    assert outcome(trainer) == pytest.approx(best.net[0].weight.sum().item()) != present
+    assert trainer.checkpoint_callback.best_model_path in capsys.readouterr().err
+    assert torch.equal(weights(model), weights(best))
+
+
+def test_a_checkpoint_can_be_named(trained, tmp_path):
+    """best, last, or a path; one that does not exist is an error."""
+    trainer, model = trained
+    last = outcome(trainer, ckpt_path="last")
+    assert outcome(trainer, ckpt_path="best") != last
+    path = trainer.checkpoint_callback.last_model_path
+    assert outcome(trainer, ckpt_path=path) == last
+    fresh = quiet(tmp_path)
+    with pytest.raises(MisconfigurationException, match="Checkpointing is off"):
+        fresh.test(model, loader(), ckpt_path="best")
+    with pytest.raises(MisconfigurationException, match="Nothing was saved"):
+        quiet(tmp_path, enable_checkpointing=True).test(model, loader(), ckpt_path="best")
+
+
+def test_fit_does_not_test(tmp_path):
+    """Tests run when they are asked for."""
+
+    class Never(Toy):
+        def test_step(self, batch, batch_idx):
+            raise AssertionError
+
+    quiet(tmp_path).fit(Never(), loader(), loader())
+
+
+def test_results_and_the_table(tmp_path, capsys):
+    """One dict a loader; the table is printed unless verbose=False."""
+    trainer = quiet(tmp_path)
+    results = trainer.test(Toy(), loader())
+    assert list(results[0]) == ["test_loss"]
+    assert "test_loss" in capsys.readouterr().out
+    trainer.validate(Toy(), val_dataloaders=loader(), verbose=False)
+    assert "val_loss" not in capsys.readouterr().out
+
+
+def test_a_step_value_in_a_test_has_its_bare_name(tmp_path):
+    """Scripts read test(...)[0]["test_acc"] though they log with on_step=True."""
+
+    class Steps(Toy):
+        def test_step(self, batch, batch_idx):
+            self.log("test_acc", float(batch_idx), on_step=True)
+
+    results = quiet(tmp_path).test(Steps(), loader(), verbose=False)
+    assert results[0]["test_acc"] == results[0]["test_acc_epoch"] == 2.5
+
+
+def test_predictions_come_in_the_order_of_the_data(tmp_path):
+    """One list for one loader, lists for several, nothing if it is not wanted."""
+    trainer = quiet(tmp_path)
+    model = Toy()
+    one = trainer.predict(model, loader(10))
+    assert [i for batch in one for i in batch.tolist()] == list(range(10))
+    two = trainer.predict(model, [loader(4), loader(8)])
+    assert [len(each) for each in two] == [1, 2]
+    assert trainer.predict(model, loader(), return_predictions=False) is None
+    assert len(quiet(tmp_path, limit_predict_batches=2).predict(model, loader())) == 2
+
+
+def test_predict_by_default_is_forward(tmp_path):
+    """Without a predict_step the model's answer to the batch is collected."""
+
+    class Plain(Toy):
+        predict_step = Toy.__mro__[1].predict_step
+
+    data = torch.utils.data.DataLoader(torch.ones(4, 4), batch_size=2)
+    model = Plain()
+    assert torch.allclose(quiet(tmp_path).predict(model, data)[1], model(torch.ones(2, 4)))
+
+
+def test_outputs_reach_the_hooks_of_the_module(tmp_path):
+    """Predictions may be written batch by batch."""
+    written = []
+
+    class Writes(Toy):
+        def on_predict_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
+            written.append((outputs.tolist(), batch_idx, dataloader_idx))
+
+    quiet(tmp_path).predict(Writes(), loader(8))
+    assert written == [([0, 1, 2, 3], 0, 0), ([4, 5, 6, 7], 1, 0)]
+
+
+def test_outputs_are_collected_only_for_an_epoch_end(tmp_path):
+    """Tuples stay tuples; without the hook nothing is kept."""
+    kept = {}
+
+    class Collects(Toy):
+        def validation_step(self, batch, batch_idx):
+            return batch[2], self.loss(batch), batch_idx
+
+        def validation_epoch_end(self, outputs):
+            kept["outputs"] = outputs
+
+    quiet(tmp_path).validate(Collects(), loader(), verbose=False)
+    assert [output[2] for output in kept["outputs"]] == list(range(6))
+    assert all(isinstance(output, tuple) for output in kept["outputs"])
+
+
+def test_where_loaders_come_from(tmp_path):
+    """What is given counts, with a warning; then the data module; then the module."""
+
+    class Own(Toy):
+        def predict_dataloader(self):
+            return loader(4)
+
+    class Data(LightningDataModule):
+        def predict_dataloader(self):
+            return loader(8)
+
+    trainer = quiet(tmp_path)
+    count = lambda *args, **kwargs: len(trainer.predict(*args, **kwargs))  # noqa: E731
+    assert count(Own()) == 1
+    assert count(Own(), datamodule=Data()) == 2
+    assert count(Own(), Data()) == 2
+    with pytest.warns(UserWarning, match="is used, not"):
+        assert count(Own(), loader(12)) == 3
+    with pytest.raises(MisconfigurationException, match="predict_dataloader"):
+        trainer.predict(Toy())
+
+
+def test_gradients_can_be_had_in_a_test_that_asks_for_them(tmp_path):
+    """inference_mode=False leaves tensors that autograd takes."""
+
+    class Gradients(Toy):
+        def test_step(self, batch, batch_idx):
+            with torch.enable_grad():
+                self.loss(batch).backward()
+            self.log("norm", self.net[0].weight.grad.norm())
+
+    trainer = quiet(tmp_path, inference_mode=False)
+    assert trainer.test(Gradients(), loader(), verbose=False)[0]["norm"] > 0
