@@ -12,6 +12,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any
 from launcher.agent import health, probe, processes, workers
 from launcher.agent.errands import Errands, listen_on
 from launcher.agent.rank_input import RankInput
-from launcher.agent.server import Started
+from launcher.agent.server import ForkServer, Started
 from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
 
@@ -59,6 +60,7 @@ class Agent:
         self.server = started.server
         self.cold = started.cold
         self.store_pid: int | None = None
+        self._store_socket: socket.socket | None = None
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
         self.raw = False
@@ -144,10 +146,7 @@ class Agent:
                 return
             if pid == 0:
                 return
-            if self.server is not None and pid == self.server.pid:
-                self._server_ended()
-            else:
-                self._on_exit(pid, status)
+            self._on_exit(pid, status)  # the fork server's end is seen on its socket
 
     # -- the fork server
 
@@ -171,7 +170,7 @@ class Agent:
                 self._on_exit(message["pid"], message["status"])
         if self.server.closed:
             self.selector.unregister(self.server.fileno())
-            self._server_ended()
+            self._server_ended(self.server)
 
     def _refused(self, message: dict[str, Any]) -> None:
         if not self.cold:
@@ -187,6 +186,7 @@ class Agent:
     def _forked(self, message: dict[str, Any]) -> None:
         if message["id"] == "store":
             self.store_pid = message["pid"]
+            self._let_store_socket_go()
             return
         worker = self._worker(message["id"])
         if worker is not None and worker.status is None:
@@ -203,16 +203,24 @@ class Agent:
             (w for w in self.group.workers.values() if self.group.order_id(w) == order_id), None
         )
 
-    def _server_ended(self) -> None:
-        """Without its server no warm rank can be followed or started: that is a lost agent."""
-        if self.server is not None and not self.server.found and self._over is None:
-            self.out.send({"type": "found", "problem": self.server.last_words()})
-            self.server = None
-            self.cold = True
-            return
-        if self._over is None:
+    def _server_ended(self, server: ForkServer) -> None:
+        """Without its server no warm rank can be followed: that is a lost agent.
+
+        Before there are any, they start cold instead.
+        """
+        if server.ready:
             print("the fork server was killed", file=sys.stderr, flush=True)  # noqa: T201 - for the controller
-        self._end(1)
+            self._end(1)
+            return
+        self.server, self.cold = None, True
+        if not server.found:
+            self.out.send({"type": "found", "problem": server.last_words()})
+            return
+        self._note(f"importing for the fork server failed ({server.last_words()}): starting cold")
+        if self._store_socket is not None:
+            self._host_store(self._store_socket.fileno())
+        if self.group is not None:
+            self._launch_group()
 
     # -- the ranks
 
@@ -282,7 +290,7 @@ class Agent:
         return read
 
     def _on_exit(self, pid: int, status: int) -> None:
-        if pid == self.store_pid and self.group is not None and not self.group.stopping:
+        if pid == self.store_pid:
             # Without it the ranks would look for each other for half an hour.
             said = "the rendezvous store ended, which torch hosts for the ranks"
             print(said, file=sys.stderr, flush=True)  # noqa: T201 - for the controller
@@ -329,11 +337,13 @@ class Agent:
         return None
 
     def _close_group(self) -> None:
-        """The attempt is over here: nothing of it stays, the fork server apart."""
+        """The attempt is over here: nothing of it stays but the fork server and the store.
+
+        Other nodes' ranks may still need the store; it ends with the next attempt or the agent.
+        """
         assert self.group is not None
-        keep = {os.getppid()}
-        if self.server is not None:
-            keep.add(self.server.pid)
+        server = None if self.server is None else self.server.pid
+        keep = {pid for pid in (os.getppid(), server, self.store_pid) if pid is not None}
         left = health.sweep(self.mark, keep)
         for worker in self.group.workers.values():
             for fd in list(worker.outputs):
@@ -343,7 +353,6 @@ class Agent:
                     os.close(fd)
             worker.outputs.clear()
         self.input.detach()
-        self.store_pid = None
         self._throttled = False
         attempt, self.group = self.group.attempt, None
         self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
@@ -402,10 +411,11 @@ class Agent:
         except OSError as error:
             self.out.send({"type": "store", "port": None, "problem": str(error)})
             return
-        with sock:
-            interface = probe.interface_of(message["address"])
-            port = sock.getsockname()[1]
-            self._host_store(sock.fileno())
+        self._end_store()
+        self._store_socket = sock  # ours until it has been taken over
+        interface = probe.interface_of(message["address"])
+        port = sock.getsockname()[1]
+        self._host_store(sock.fileno())
         self.out.send({"type": "store", "port": port, "interface": interface, "problem": None})
 
     def _host_store(self, fd: int) -> None:
@@ -421,8 +431,22 @@ class Agent:
             self.store_pid = processes.spawn_python(
                 self.python, (source, store), self.env, (null, null, null), None, (fd,)
             )
+            self._let_store_socket_go()
         finally:
             os.close(null)
+
+    def _end_store(self) -> None:
+        """The store of an attempt that is over."""
+        self._let_store_socket_go()
+        pid, self.store_pid = self.store_pid, None
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _let_store_socket_go(self) -> None:
+        if self._store_socket is not None:
+            self._store_socket.close()
+            self._store_socket = None
 
     def _note(self, text: str) -> None:
         self.out.send({"type": "note", "text": text})

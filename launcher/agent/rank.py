@@ -15,17 +15,35 @@ from typing import Any, NoReturn
 OURS = ("<plaunch>", "<string>", "<frozen runpy>")
 
 
+def as_json(value: Any) -> str:
+    """JSON without the json package; NaN and infinities as null, what JSON lacks as text."""
+    from _json import encode_basestring_ascii as quoted
+
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{quoted(str(k))}:{as_json(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(as_json, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return float.__repr__(value) if value - value == 0 else "null"
+    return int.__repr__(value) if isinstance(value, int) else str(quoted(str(value)))
+
+
 def report(message: dict[str, Any]) -> None:
     """Send one message to the agent through the rank's line; never raises."""
-    import json
-    import socket
-
     try:
-        body = json.dumps(message, default=str).encode("ascii")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        # The inner modules: a program may have a json.py or socket.py of its own.
+        import _socket
+
+        body = as_json(message).encode("ascii")
+        line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
             line.settimeout(5)
             line.connect(os.environ["PLAUNCH_SOCKET"])
             line.sendall(len(body).to_bytes(4, "big") + body)
+        finally:
+            line.close()
     except Exception:  # a report must never hide the program's own error
         pass
 
@@ -104,7 +122,10 @@ def install_excepthook(directory: str) -> None:
             print(f"KeyboardInterrupt at {file}:{number}", file=sys.stderr)  # noqa: T201 - its own
             return
         error.__traceback__ = trace
-        report({"type": "failure", "failure": describe(kind, error, trace)})
+        try:  # noqa: SIM105 - nothing that could be the program's own is imported here
+            report({"type": "failure", "failure": describe(kind, error, trace)})
+        except Exception:  # a module of the program's own where ours should be
+            pass
         sys.__excepthook__(kind, error, trace)
         line = explain_missing(error, directory)
         if line:

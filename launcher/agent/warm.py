@@ -118,6 +118,7 @@ def _is_there(name: str, directory: str) -> bool:
 def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     """Answer the agent until it goes (None), or return in a fork with what that fork shall do."""
     line = Line(sock)
+    os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
     line.send({"op": "found", "torch": find_torch(), "python": sys.version.split()[0]})
     threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
