@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from launcher.job import ProgramKind
@@ -23,6 +23,24 @@ examples:
 exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 preempted, run again;
   2 usage; 3 the cluster is not as asked; 124 --timeout was reached; 130 Ctrl-C; 143 SIGTERM
 """
+
+
+LATER = ("status", "logs", "cancel", "preempt", "stacks")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest option for a typo."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            from difflib import get_close_matches
+
+            word = unknown.split()[0].partition("=")[0]
+            near = get_close_matches(word, self._option_string_actions, n=1)
+            message = f"no option {word}" + (f"; did you mean {near[0]}?" if near else "")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def nodes_range(text: str) -> tuple[int, int]:
@@ -80,7 +98,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def run_parser() -> argparse.ArgumentParser:
     """The parser of a launch."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="plaunch",
         usage="plaunch [options] script.py [script args]\n"
         "       plaunch [options] -m module [args]\n"
@@ -158,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return look(words[0], words[1:])
     parser = run_parser()
     options = parser.parse_args(words)
+    if options.program in LATER and not os.path.exists(options.program):
+        parser.error(f"'plaunch {options.program}' is not in this version")
     if options.version:
         from importlib.metadata import version
 
@@ -210,9 +230,7 @@ def look(word: str, argv: Sequence[str]) -> int:
         "nodes": "Show the nodes of a cluster: python, torch, cores, GPUs, disk.",
         "doctor": "Check every node for what would keep a run from starting, and say what to do.",
     }
-    parser = argparse.ArgumentParser(
-        prog=f"plaunch {word}", description=about[word], allow_abbrev=False
-    )
+    parser = Parser(prog=f"plaunch {word}", description=about[word], allow_abbrev=False)
     add_cluster_options(parser)
     add_output_options(parser)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
