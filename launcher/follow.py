@@ -17,7 +17,7 @@ from launcher.rundir import RunDir, clean
 
 PREEMPTED = 75  # the exit code by which a rank says: run me again
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
-WITNESSES_S = 1.0  # for the culprit to die, after the first victim of a broken collective
+WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
 
 

@@ -1,0 +1,75 @@
+"""A rank that the kernel kills for memory: for real, in a control group with a small limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.runs import PLAUNCH, Launcher
+
+LIMIT = 400 << 20
+MAIN = """
+import os, time
+if os.environ["RANK"] == "1":
+    print("filling", flush=True)
+    hoard = []
+    while True: hoard.append(bytearray(b"x" * (8 << 20)))
+time.sleep(600)
+"""
+
+
+def memory_root() -> Path | None:
+    """Where memory is limited on this machine, if we may: a v1 hierarchy, or v2's."""
+    for root in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")):
+        v1, v2 = root / "memory.limit_in_bytes", root / "cgroup.subtree_control"
+        if v1.exists() or (v2.exists() and "memory" in v2.read_text().split()):
+            return root
+    return None
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group whose processes may use little memory together."""
+    root = memory_root()
+    if root is None or os.getuid() != 0:
+        pytest.skip("needs root and a memory controller")
+    group = root / f"plaunch-test-{secrets.token_hex(4)}"
+    try:
+        group.mkdir()
+        for name in ("memory.limit_in_bytes", "memory.max"):
+            if (group / name).exists():
+                (group / name).write_text(str(LIMIT))
+        for name in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+            with contextlib.suppress(OSError):
+                if (group / name).exists():
+                    (group / name).write_text("0" if "max" in name else str(LIMIT))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"may not make a control group: {error.strerror}")
+    yield group
+    for _ in range(500):  # the kernel lets it go shortly after its last process
+        with contextlib.suppress(OSError):
+            group.rmdir()
+            break
+        time.sleep(0.02)
+    assert not group.exists()
+
+
+def test_a_rank_without_memory_is_named(plaunch: Launcher, small_group: Path) -> None:
+    """The verdict says that the kernel killed it for memory, not just by signal 9."""
+    plaunch.write("main.py", MAIN)
+    enter = f'echo $$ > "{small_group}/cgroup.procs" && exec "$0" "$@"'
+    words = (PLAUNCH, "--start", "cold", "--procs", "2", "main.py")
+    done = plaunch(*words, command=("bash", "-c", enter))
+    assert done.code == 137
+    assert (done.verdict["kind"], done.verdict["rank"]) == ("oom", 1)
+    assert done.verdict["signal"] == "SIGKILL"
+    assert done.verdict["last_lines"] == ["filling"]
+    assert "ran out of memory" in done.err
