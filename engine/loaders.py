@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from engine.errors import MisconfigurationException
 from engine.hooks import is_overridden
 from engine.loops.evaluate import Plan
 from engine.run import Run, to_device_function
+from engine.settings import FitSettings
 
 _VERBS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
@@ -122,3 +124,11 @@ def sanity_plan(run: Run, plan: Plan | None) -> Plan | None:
     if limit == -1:
         return plan
     return replace(plan, counts=[min(count, limit) for count in plan.counts])
+
+
+def steps_of_fit(fit: FitSettings, batches: int | float, window: int) -> int | float:
+    """Optimizer steps of a whole fit, infinity where that is not known."""
+    epochs = fit.max_epochs
+    total = -(-batches // window) * epochs if epochs is not None and epochs >= 0 else math.inf
+    total = min(total, fit.max_steps) if fit.max_steps >= 0 else total
+    return total if total == math.inf else int(total)

@@ -38,6 +38,14 @@ def launched_dir() -> str | None:
     return os.environ.get("PLAUNCH_RUN_DIR") or None
 
 
+def fit_folder(ordinal: int | None) -> str | None:
+    """The folder of a fit (None: of the coming one) in a launcher's run folder, if there is one."""
+    run_dir = launched_dir()
+    if run_dir is None:
+        return None
+    return os.path.join(run_dir, f"fit-{coming_ordinal() if ordinal is None else ordinal}")
+
+
 @dataclass
 class Index:
     """The checkpoints of one fit, the newest last; written by rank zero."""

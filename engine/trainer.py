@@ -21,6 +21,7 @@ from engine.loaders import (
     found,
     sanity_plan,
     several,
+    steps_of_fit,
     training_loader,
     validation_plan,
 )
@@ -200,6 +201,7 @@ class Trainer(TrainerView):
             resume.load_weights(run, content)
             resume.load_callbacks(run, content, self.callbacks, self)
         else:
+            progress.batch = 0  # an epoch that was interrupted begins anew
             progress.data_seed = run.strategy.broadcast(fresh_seed())
         run.strategy.place(run.module)
         self._given_train, self._training = train, None
@@ -246,14 +248,8 @@ class Trainer(TrainerView):
     @property
     def estimated_stepping_batches(self) -> int | float:
         """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
-        fit_settings = self._settings.fit
         count = self._training_data()[1]
-        steps = -(-count // self.accumulate_grad_batches)
-        epochs = fit_settings.max_epochs
-        total = steps * epochs if epochs is not None and epochs >= 0 else float("inf")
-        limit = fit_settings.max_steps
-        total = min(total, limit) if limit >= 0 else total
-        return int(total) if total != float("inf") else total
+        return steps_of_fit(self._settings.fit, count, self.accumulate_grad_batches)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -385,15 +381,11 @@ class Trainer(TrainerView):
     def log_dir(self) -> str | None:
         """The folder of this run, which its loggers and checkpoints share."""
         folder = self.logger.log_dir if self.logger is not None else self._fit_folder()
-        return self.strategy.broadcast(folder) if folder is None else str(folder)
+        return None if folder is None else str(folder)
 
     def _fit_folder(self) -> str | None:
-        """The folder of this fit below a launcher's run folder; None without one."""
-        run_dir = rundir.launched_dir()
-        if run_dir is None or self._settings.output.default_root_dir is not None:
-            return None
-        ordinal = self._ordinal if self._ordinal is not None else rundir.coming_ordinal()
-        return os.path.join(run_dir, f"fit-{ordinal}")
+        told_elsewhere = self._settings.output.default_root_dir is not None
+        return None if told_elsewhere else rundir.fit_folder(self._ordinal)
 
 
 def _sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:

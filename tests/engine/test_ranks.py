@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 90
 
 COMMON = """
 import json, sys
@@ -246,3 +255,51 @@ def test_ranks_agree(run_ranks, tmp_path):
         err.count("the launcher started 2 ranks, the Trainer says 1") for _, err in run_ranks.output
     ]
     assert said == [1, 0]
+
+
+SKIPPING = (
+    COMMON
+    + """
+import os
+
+class Skips(Net):
+    def training_step(self, batch, batch_idx):
+        return None if batch_idx % 2 else super().training_step(batch, batch_idx)
+
+models = []
+for window in (1, 2):  # with 2, what is skipped is the batch that would have averaged
+    model = Skips()
+    t = trainer(accumulate_grad_batches=window, max_epochs=1)
+    t.fit(model, DataLoader(data, batch_size=4))
+    models.append((t.global_step, flat(model)))
+out = f"{out}-{os.environ['RANK']}"
+done(models=models, world=t.world_size)
+"""
+)
+
+
+def test_under_torchrun_and_with_skipped_batches(tmp_path):
+    """The same script under the launcher that everybody has; ranks that skip a batch together
+    still hold one model.
+    """
+    script = tmp_path / "program.py"
+    script.write_text("import warnings; warnings.simplefilter('ignore')\n" + SKIPPING)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*launcher, "--nproc-per-node", "2", str(script), str(tmp_path / "result")],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _, err = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.terminate()  # torchrun ends its ranks; it is gone already if all went well
+    assert process.returncode == 0, err
+    first, second = (json.loads((tmp_path / f"result-{r}").read_text()) for r in (0, 1))
+    assert first["world"] == 2
+    assert [steps for steps, _ in first["models"]] == [3, 3]
+    for mine, other in zip(first["models"], second["models"], strict=True):
+        assert mine[1] == pytest.approx(other[1], abs=1e-7)
