@@ -48,11 +48,13 @@ class LineSplitter:
             lines.append(Line(_text(rest)))
             rest = b""
         self.tail.extend(line.text for line in lines)
-        states, found, unfinished = rest.rpartition(b"\r")
-        # "\r\n" may be cut between its two bytes: an empty rest after "\r" waits for more.
-        if found and unfinished:
-            lines.append(Line(_text(_last_state(states)), transient=True))
-            rest = unfinished
+        # "\r\n" may be cut between its two bytes: a "\r" at the very end waits for more.
+        states, found, _ = rest.removesuffix(b"\r").rpartition(b"\r")
+        if found:
+            state = _last_state(states)
+            if state:
+                lines.append(Line(_text(state), transient=True))
+            rest = rest[len(states) + 1 :]
         self._partial = bytearray(rest)
         return lines
 
