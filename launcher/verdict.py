@@ -25,6 +25,9 @@ BROKEN_COLLECTIVE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# What only a collective says. Of two broken connections the one that is none is the likelier cause.
+OF_A_COLLECTIVE = re.compile(r"gloo|nccl|process ?group|\bDist\w+Error|c10d|Store", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -60,12 +63,22 @@ def failed(record: Record) -> bool:
 
 def broke_with_peer(record: Record) -> bool:
     """Whether the rank's error is a collective that broke because another rank was gone."""
+    return any(BROKEN_COLLECTIVE.search(text) for text in _errors(record))
+
+
+def _errors(record: Record) -> list[str]:
+    """What a rank said of its end: its exception and the causes, else its last lines."""
     if record.failure is not None:
-        errors = [f"{record.failure.type}: {record.failure.message}", *record.failure.chain]
-        return any(BROKEN_COLLECTIVE.search(text[:4000]) for text in errors)
+        own = f"{record.failure.type}: {record.failure.message}"
+        return [text[:4000] for text in (own, *record.failure.chain)]
     if record.status in (-signal.SIGABRT, -signal.SIGPIPE) or (record.status or 0) > 0:
-        return any(BROKEN_COLLECTIVE.search(line) for line in record.tail[-20:])
-    return False
+        return list(record.tail[-20:])
+    return []
+
+
+def _doubt(record: Record) -> tuple[bool, int]:
+    """Who is the likeliest cause where all speak of broken connections: the least of these."""
+    return any(OF_A_COLLECTIVE.search(text) for text in _errors(record)), record.order
 
 
 def own_failures(records: Sequence[Record]) -> list[Record]:
@@ -84,7 +97,7 @@ def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> 
             "lost_node", None, first_lost.node, 1, victims=victims, attempt=attempt,
             message=first_lost.reason,
         )  # fmt: skip
-    broken = sorted((r for r in records if failed(r)), key=lambda record: record.order)
+    broken = sorted((r for r in records if failed(r)), key=_doubt)
     if not broken:
         return None
     culprit = own[0] if own else broken[0]
