@@ -161,6 +161,7 @@ odd = torch.utils.data.Subset(data, range(23))
 model = Different()
 t = trainer()
 tested = t.test(model, DataLoader(odd, batch_size=3), verbose=False)
+mine = list(model.evaluated)
 inside = calls[calls.index("step"):]
 gathers_between_steps = sum(1 for c in inside[:len(inside) - inside[::-1].index("step")] if c == 1)
 gathers_after = sum(1 for c in inside[len(inside) - inside[::-1].index("step"):] if c == 1)
@@ -168,7 +169,7 @@ two = DataLoader(torch.utils.data.Subset(data, range(2)), batch_size=2)
 few = t.test(model, two, verbose=False)
 predicted = [p.tolist() for p in t.predict(model, DataLoader(odd, batch_size=3))]
 shuffled = trainer().validate(model, DataLoader(odd, batch_size=3, shuffle=True), verbose=False)
-done(tested=tested, few=few, predicted=predicted, evaluated=model.evaluated[:12],
+done(tested=tested, few=few, predicted=predicted, evaluated=mine,
      shuffled=shuffled[0]["count"], between=gathers_between_steps, after=gathers_after)
 """
 )
