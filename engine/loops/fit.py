@@ -135,13 +135,17 @@ class TrainingEpoch:
         state, progress, logged = run.state, run.state.progress, run.logged
         to_device = self._plan.to_device
         window_batches = 0
+        # What nobody asked for is not even looked at in a step.
+        has_start = self._batch_start is not None or self._old_batch_start is not None
+        starts = self._starts if has_start else None
+        schedules = self._schedules if run.optimization.schedulers else None
         with batches_of(self._plan.loader) as iterator:
             for batch_idx, batch, is_last in numbered(iterator, start, skip, count):
                 state.is_last_batch = is_last
                 if to_device is not None:
                     batch = to_device(batch, 0)
                 logged.batch = batch
-                if self._starts(batch, batch_idx) == -1:
+                if starts is not None and starts(batch, batch_idx) == -1:
                     break
                 window_batches += 1
                 ends_window = is_last or (batch_idx + 1) % step.window == 0
@@ -152,7 +156,8 @@ class TrainingEpoch:
                 progress.batch = batch_idx + 1
                 progress.total_batches += 1
                 stepped = progress.step != before
-                self._schedules.after_batch(stepped, is_last)
+                if schedules is not None:
+                    schedules.after_batch(stepped, is_last)
                 if self._batch_end is not None:
                     self._batch_end(output, batch, batch_idx, 0)
                 if self._old_batch_end is not None:
