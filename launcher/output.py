@@ -59,10 +59,9 @@ class Output:
     def transient(self, rank: int, text: str) -> None:
         """Show a progress bar's state of rank 0 on a terminal's last line."""
         if self._tty and rank == 0 and not self._quiet:
-            self._clear()
-            self._status = (self._prefixes.get(rank, "") + text)[:200]
-            self._err.write(self._status)
-            self._err.flush()
+            status = (self._prefixes.get(rank, "") + text)[:200]
+            self._write(self._err, status)
+            self._status = status
 
     def stdout(self, text: str) -> None:
         """An answer that was asked for, such as a table, on standard output."""
@@ -177,6 +176,8 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     )
     at = f" at step {verdict.step}" if verdict.step is not None else ""
     lines = [f"plaunch: {who} failed first{at}: {cause(verdict)}"]
+    if verdict.kind == "hang":
+        lines = [f"plaunch: {verdict.message}"]
     if verdict.kind == "exception" and verdict.exception is not None:
         lines += ["  " + row for row in verdict.exception.traceback.rstrip().splitlines()]
     elif verdict.last_lines:

@@ -120,10 +120,10 @@ class RunDir:
         if former is None or self.job.restart:
             return
         now = describe(self.job)
-        for key in ("program", "args"):
+        for key, what in (("program", "of another program"), ("args", "with other arguments")):
             if former.get(key) != now[key]:
                 raise RunDirError(
-                    f"{self.path} belongs to a run of another {key.rstrip('s')}: choose another "
+                    f"{self.path} belongs to a run {what}: choose another "
                     "folder, or begin anew with --restart"
                 )
         result = read(self.path / "result.json")

@@ -1,0 +1,162 @@
+"""The command line: its words, torchrun's spellings, mistakes, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from launcher.cli import main, run_parser
+from launcher.job import Program
+from launcher.request import UsageError, Wanted, make_job, num_procs, parse_env
+from tests.launcher.runs import PLAUNCH
+
+
+def parse(*words: str) -> dict[str, Any]:
+    return vars(run_parser().parse_args(list(words)))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--nodes 2 t.py", {"nodes": (2, 2), "program": "t.py", "args": []}),
+        ("--nodes 2:4 t.py", {"nodes": (2, 4)}),
+        ("--nnodes=2 --nproc-per-node=4 t.py", {"nodes": (2, 2), "procs": "4"}),
+        ("--nnodes 1:3 --nproc_per_node gpu t.py", {"nodes": (1, 3), "procs": "gpu"}),
+        ("--standalone --max_restarts=3 t.py", {"max_restarts": 3, "standalone": True}),
+        ("-m pack.mod --x", {"module": True, "program": "pack.mod", "args": ["--x"]}),
+        ("--no_python ls -l", {"no_python": True, "program": "ls", "args": ["-l"]}),
+        ("--no-python ls -l", {"no_python": True}),
+        ("t.py --nodes 9 -m", {"nodes": None, "args": ["--nodes", "9", "-m"]}),
+        ("-- t.py -- a", {"program": "t.py", "args": ["--", "a"]}),
+        ("--env A=1 --env B t.py", {"env": ["A=1", "B"]}),
+        ("--grace 2.5 --timeout 60 t.py", {"grace": 2.5, "timeout": 60.0}),
+        ("--gpus 3, t.py", {"gpus": "3,"}),
+        ("t.py", {"max_restarts": 0, "grace": 30.0, "start": "warm", "restart": False}),
+    ],
+)
+def test_words(words: str, expected: dict[str, Any]) -> None:
+    """Our options and torchrun's spellings of them; what follows the program is the program's."""
+    found = parse(*words.split())
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_torchruns_words_mean_the_same() -> None:
+    """The installed torchrun splits these command lines in the same place."""
+    run = pytest.importorskip("torch.distributed.run")
+    for words in (
+        "--nnodes 2 --nproc-per-node 4 t.py --lr 0.1 -m",
+        "--standalone --nproc_per_node=2 -m pack.mod a --nnodes 3",
+        "--max-restarts 3 --no-python prog -x",
+        "t.py a -- b",
+        "-- t.py -- a",
+    ):
+        ours, theirs = parse(*words.split()), run.get_args_parser().parse_args(words.split())
+        assert (ours["program"], ours["args"]) == (
+            theirs.training_script,
+            theirs.training_script_args,
+        )
+        assert ours["max_restarts"] == theirs.max_restarts
+        assert (ours["module"], ours["no_python"]) == (theirs.module, theirs.no_python)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--nodse 2 t.py", "--nodse"),
+        ("--nodes x t.py", "neither N nor MIN:MAX"),
+        ("--nodes 3:2 t.py", "MIN up to MAX"),
+        ("--nodes 0 t.py", "at least one node"),
+        ("--procs 0 t.py", "--procs 0"),
+        ("--procs many t.py", "--procs many"),
+        ("--start hot t.py", "--start"),
+        ("--timeout -1 t.py", "--timeout"),
+        ("--grace nan t.py", "--grace"),
+        ("--max-restarts -1 t.py", "--max-restarts"),
+        ("--max-restarts x t.py", "--max-restarts"),
+        ("--gpus 1.5 t.py", "--gpus"),
+        ("--quiet --verbose t.py", "--quiet"),
+        ("--cluster nowhere t.py", "nowhere"),
+        ("--env 1=2 t.py", "'1'"),
+        ("--procs", "--procs"),
+        ("", "what shall run?"),
+        ("no-such-script.py", "no-such-script.py"),
+        ("nodes --foo", "--foo"),
+        ("doctor --nodes x", "--nodes"),
+    ],
+)
+def test_mistakes(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Exit code 2, one line that names the mistake, nothing on standard output, nothing made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.py").touch()
+    try:
+        code = main(words.split())
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert (out, err.count("\n")) == ("", 1), err
+    assert err.startswith("plaunch")
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["t.py"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nodes", "--help"], ["nothing.py"]])
+def test_nothing_heavy_is_imported(words: list[str]) -> None:
+    """Help, version and mistakes come without torch, yaml, paramiko, rich, numpy or ray."""
+    code = (
+        "import sys\nfrom launcher.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'yaml', 'paramiko', 'rich', 'numpy', 'ray', 'cloudpickle', 'psutil'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.endswith("heavy: []\n"), done.stdout + done.stderr
+
+
+def test_help_and_version_of_the_command() -> None:
+    """The installed command itself; every option of a launch is in its help."""
+    done = subprocess.run([PLAUNCH, "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in (
+        "--cluster", "--hosts", "--nodes", "--gpus", "--procs", "--max-restarts", "--grace",
+        "--timeout", "--env", "--preload", "--run-dir", "--restart", "--result", "--start",
+        "--dry-run", "--verbose", "--quiet", "-m", "--no-python",
+    ):  # fmt: skip
+        assert f"{option}" in done.stdout, option
+    done = subprocess.run([PLAUNCH, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("plaunch ")
+
+
+def test_numbers_of_ranks() -> None:
+    """torchrun's words for --nproc-per-node, and a number."""
+    assert num_procs(None) is num_procs("gpu") is num_procs("auto") is None
+    assert num_procs("3") == 3
+    assert (num_procs("cpu") or 0) >= 1
+    with pytest.raises(UsageError):
+        num_procs("-1")
+
+
+def test_variables() -> None:
+    """By value and by name; a value may hold anything."""
+    assert parse_env(["A=1=2", "B", "C="], {"B": "x y"}) == {"A": "1=2", "B": "x y", "C": ""}
+
+
+def test_a_job_is_complete(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids differ, paths are absolute, a secret is in no repr."""
+    monkeypatch.chdir(tmp_path)
+    wanted = Wanted(result_file="r.json", env={"TOKEN": "hunter2"}, nodes=(1, 2))
+    job = make_job(wanted, Program("script", "a b/tr$ain.py", ("x",)))
+    assert job.id != make_job(wanted, job.program).id
+    assert job.result_file == str(tmp_path / "r.json")
+    assert job.run_dir.startswith(str(tmp_path / "plaunch_runs"))
+    assert "tr-ain.py" in job.run_dir
+    assert "hunter2" not in repr(job) + repr(wanted)
+    assert (job.min_nodes, job.max_nodes) == (1, 2)

@@ -1,0 +1,180 @@
+"""What a person sees: prefixes, the verdict's block, the end of a run, broken streams."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import pytest
+
+from launcher.job import Failure, RankResult, Result, Verdict
+from launcher.output import Output, ranks_in_words, result_lines, table, verdict_lines
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def streams(**options: Any) -> tuple[Output, io.StringIO, io.StringIO]:
+    out, err = io.StringIO(), io.StringIO()
+    return Output(out, err, **options), out, err
+
+
+def test_prefixes_have_one_width() -> None:
+    """Lines of all ranks begin in the same column; streams stay apart."""
+    output, out, err = streams()
+    output.name_ranks({0: "n", 10: "node2"})
+    output.lines(0, ["a", "b"], err=False)
+    output.lines(10, ["c"], err=True)
+    assert out.getvalue() == "[n:0]      a\n[n:0]      b\n"
+    assert err.getvalue() == "[node2:10] c\n"
+
+
+def test_a_world_of_one_has_no_prefix() -> None:
+    """Its output is its own, prompts without a newline included."""
+    output, out, _ = streams()
+    output.name_ranks({0: "n"})
+    output.lines(0, ["a"], err=False)
+    output.raw("prompt> ", err=False)
+    assert out.getvalue() == "a\nprompt> "
+
+
+def test_quiet_and_verbose() -> None:
+    """--quiet leaves errors and blocks, --verbose adds details."""
+    for options, expected in (
+        ({}, "plaunch: said\nplaunch: wrong\nblock\n"),
+        ({"quiet": True}, "plaunch: wrong\nblock\n"),
+        ({"verbose": True}, "plaunch: said\nplaunch: detail\nplaunch: wrong\nblock\n"),
+    ):
+        output, _, err = streams(**options)
+        output.say("said")
+        output.detail("detail")
+        output.error("wrong")
+        output.block(["block"])
+        assert err.getvalue() == expected
+
+
+def test_bars_and_colour_only_on_a_terminal() -> None:
+    """Rank 0's bar is the last line of a terminal and gives way to every other line."""
+    out, err = Terminal(), Terminal()
+    output = Output(out, err)
+    output.name_ranks({0: "n", 1: "n"})
+    output.transient(0, "10%")
+    output.transient(1, "never shown")
+    output.say("word")
+    assert "10%\r\033[Kplaunch: word\n" in err.getvalue()
+    assert "never shown" not in err.getvalue()
+    output.lines(1, ["x"], err=False)
+    assert out.getvalue() == "\033[33m[n:1]\033[0m x\n"
+    plain, out2, err2 = streams()
+    plain.transient(0, "10%")
+    assert out2.getvalue() + err2.getvalue() == ""
+
+
+def test_bytes_that_are_no_text_are_written_back(tmp_path: Any) -> None:
+    """A file gets the very bytes that the rank wrote."""
+    with (tmp_path / "out").open("w") as file:
+        Output(file, io.StringIO()).lines(0, ["\udcff é"], err=False)
+    assert (tmp_path / "out").read_bytes() == b"\xff " + "é\n".encode()
+
+
+@pytest.mark.parametrize("how", ["reader gone", "full disk", "closed"])
+def test_one_broken_stream_leaves_the_other(how: str) -> None:
+    """Standard output may go away; words on standard error still come, and nothing raises."""
+    if how == "reader gone":
+        read, write = os.pipe()
+        os.close(read)
+        out = os.fdopen(write, "w")
+    else:
+        out = open("/dev/full", "w")  # noqa: SIM115 - closed below
+    if how == "closed":
+        out.close()
+    err = io.StringIO()
+    output = Output(out, err)
+    for _ in range(3):
+        output.raw("lost\n", err=False)
+        output.error("kept")
+    assert err.getvalue() == "plaunch: kept\n" * 3
+    out.close()  # nothing is left in its buffer that could still fail
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2, 5"), ([7, 5, 6, 1], "1, 5-7")],
+)
+def test_ranks_are_folded(ranks: list[int], words: str) -> None:
+    """Runs of numbers, in order."""
+    assert ranks_in_words(ranks) == words
+
+
+def test_table() -> None:
+    """Columns as wide as their widest cell, no blanks at the end."""
+    rows = [("NODE", "WHAT"), ("a", "x"), ("long-name", "")]
+    assert table(rows) == ["  NODE       WHAT", "  a          x", "  long-name"]
+
+
+TRACE = 'Traceback (most recent call last):\n  File "t.py", line 3, in f\nValueError: bad\nbatch\n'
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (
+            Verdict("exception", 3, "n1", 1, exception=Failure("ValueError", "bad\nbatch", TRACE),
+                    victims=(0, 1, 2, 7), step=12, last_lines=("not shown",)),
+            """\
+plaunch: rank 3 on n1 failed first at step 12: ValueError: bad
+  Traceback (most recent call last):
+    File "t.py", line 3, in f
+  ValueError: bad
+  batch
+  ranks 0-2, 7: ended because of it""",
+        ),
+        (
+            Verdict("signal", 0, "n", 139, signal="SIGSEGV", last_lines=("a", "b"), victims=(1,)),
+            """\
+plaunch: rank 0 on n failed first: killed by signal SIGSEGV
+  its last lines (of 2 kept):
+  | a
+  | b
+  rank 1: ended because of it""",
+        ),
+        (
+            Verdict("oom", 0, "n", 137, signal="SIGKILL"),
+            "plaunch: rank 0 on n failed first: killed by the kernel: "
+            "the machine ran out of memory",
+        ),
+        (
+            Verdict("exit", 0, "n", 3, message="no rank failed on its own account"),
+            "plaunch: rank 0 on n failed first: exit code 3\n  no rank failed on its own account",
+        ),
+        (
+            Verdict("lost_node", None, "n2", 1, message="no word from it for 10 s", victims=(4, 5)),
+            """\
+plaunch: node n2 failed first: the node was lost: no word from it for 10 s
+  ranks 4-5: ended because of it""",
+        ),
+        (Verdict("hang", None, "n", 124, message="too long"), "plaunch: too long"),
+        (
+            Verdict("start", 0, "n", 127, message="no such program"),
+            "plaunch: rank 0 on n failed first: no such program",
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Verdict) else "",
+)  # fmt: skip
+def test_the_block_of_a_verdict(verdict: Verdict, text: str) -> None:
+    """To the letter: who, of what, the traceback or the last lines, the victims."""
+    assert "\n".join(verdict_lines(verdict)) == text
+
+
+def test_the_end_of_a_run() -> None:
+    """State, time, size, what rank 0 gave, the folder."""
+    ranks = (RankResult(0, 0, "n", 0, {"loss": 0.123456, "test_acc": 0.97, "deep": [1]}),)
+    node = {"name": "n", "address": "a", "gpus": []}
+    result = Result("j", "succeeded", 0, 2, 0, 1, 12.34, (node,), ranks, None, "/run")
+    lines = result_lines(result)
+    assert lines[0] == "plaunch: succeeded in 12.3 s (1 rank on 1 node, 2 attempts)"
+    assert lines[1] == "  test_acc=0.97  loss=0.1235"
+    assert lines[-1] == "  /run"

@@ -1,0 +1,142 @@
+"""The run's folder: who owns it, what is refused, what is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.job import Failure, Job, Program, RankResult, Result, Verdict
+from launcher.rundir import RunDir, RunDirError, clean, default_path, write_whole
+
+
+def a_job(folder: Path, **changes: Any) -> Job:
+    values = {"id": "j1", "program": Program("script", "t.py", ("a",)), "run_dir": str(folder)}
+    return Job(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def a_result(state: Any = "succeeded", verdict: Verdict | None = None) -> Result:
+    ranks = (RankResult(0, 0, "n", 0, {"x": math.nan, "y": (1, math.inf)}),)
+    node = {"name": "n", "address": "a", "gpus": []}
+    return Result("j1", state, 0, 1, 0, 1, 1.5, (node,), ranks, verdict, "dir")
+
+
+def run_once(job: Job, state: str = "failed") -> None:
+    rundir = RunDir(job)
+    rundir.open()
+    rundir.log(0, "a line\n")
+    rundir.event("attempt", attempt=1)
+    rundir.finish(a_result(state))
+    rundir.close()
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    """job.json, events.jsonl, one log a rank, result.json: JSON without NaN, no values of env."""
+    job = a_job(tmp_path / "run", env={"TOKEN": "hunter2"}, result_file=str(tmp_path / "r.json"))
+    rundir = RunDir(job)
+    rundir.open()
+    rundir.log(3, "odd \udcff byte\n")
+    rundir.event("x", value=math.nan)
+    failure = Failure("E", "m", "t", ("cause",))
+    rundir.finish(a_result("failed", Verdict("exception", 0, "n", 1, exception=failure)))
+    rundir.close()
+    assert (tmp_path / "run/logs/rank3.log").read_bytes() == b"odd \xff byte\n"
+    event = json.loads((tmp_path / "run/events.jsonl").read_text())
+    assert (event["event"], event["value"]) == ("x", None)
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["ranks"][0]["value"] == {"x": None, "y": [1, None]}
+    assert result["verdict"]["exception"] == {"type": "E", "message": "m", "traceback": "t"}
+    assert json.loads((tmp_path / "r.json").read_text()) == result
+    assert "hunter2" not in (tmp_path / "run/job.json").read_text()
+    assert rundir.complaint() is None
+
+
+def test_one_owner_at_a_time(tmp_path: Path) -> None:
+    """A second run is told who owns the folder; afterwards it may have it."""
+    first, second = RunDir(a_job(tmp_path)), RunDir(a_job(tmp_path, id="j2"))
+    first.open()
+    with pytest.raises(RunDirError, match=f"job j1, process {os.getpid()}"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+@pytest.mark.parametrize("state", ["failed", "preempted", "cancelled"])
+def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, state: str) -> None:
+    """The same program and arguments: logs are continued, the stale result is gone."""
+    run_once(a_job(tmp_path), state)
+    rundir = RunDir(a_job(tmp_path))
+    rundir.open()
+    assert not (tmp_path / "result.json").exists()
+    rundir.log(0, "more\n")
+    rundir.close()
+    assert (tmp_path / "logs/rank0.log").read_text() == "a line\nmore\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"program": Program("script", "other.py", ("a",))}, "another program"),
+        ({"program": Program("script", "t.py", ("b",))}, "with other arguments"),
+        ({}, "has succeeded"),
+    ],
+)
+def test_refusals(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """Another program, other arguments, or a run that succeeded: --restart is named."""
+    run_once(a_job(tmp_path), "succeeded")
+    before = (tmp_path / "result.json").read_text()
+    with pytest.raises(RunDirError, match=said) as caught:
+        RunDir(a_job(tmp_path, **changes)).open()
+    assert "--restart" in str(caught.value)
+    assert (tmp_path / "result.json").read_text() == before
+    rundir = RunDir(a_job(tmp_path, restart=True, **changes))  # the lock was let go
+    rundir.open()
+    rundir.close()
+    assert not (tmp_path / "logs/rank0.log").exists()
+    assert not (tmp_path / "result.json").exists()
+    assert (tmp_path / "events.jsonl").read_text() == ""
+
+
+def test_restart_keeps_what_is_not_ours(tmp_path: Path) -> None:
+    """Beginning anew removes only what a run wrote; a user's files stay."""
+    run_once(a_job(tmp_path), "succeeded")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "data").mkdir()
+    rundir = RunDir(a_job(tmp_path, restart=True))
+    rundir.open()
+    rundir.close()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "data").is_dir()
+
+
+def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
+    """A file in its place is an error that names it and the option."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirError, match="--run-dir"):
+        RunDir(a_job(tmp_path / "file" / "run")).open()
+
+
+def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A value that can't be written leaves the old file and nothing else."""
+    write_whole(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_whole(tmp_path / "x.json", {"a": object()})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_clean_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN at any depth becomes null; a default folder's name is safe for any program's."""
+    assert clean({"a": [math.nan, {1: -math.inf}], "b": True}) == {
+        "a": [None, {"1": None}],
+        "b": True,
+    }
+    monkeypatch.chdir(tmp_path)
+    path = Path(default_path("/x/../a b;$(c).py", "id7"))
+    assert path.parent == tmp_path / "plaunch_runs"
+    assert path.name.endswith("-a-b-c-.py-id7")
