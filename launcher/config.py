@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from launcher.clusters.base import CLUSTER_KINDS
 from launcher.clusters.ssh_options import SshOptions
+from launcher.config_error import ConfigError
 from launcher.job import Node
 from launcher.nodelist import MAX_NAMES, NodeListError, expand
-from launcher.yaml_tree import ConfigError, Value, read
+from launcher.yaml_tree import Value, read
 
 __all__ = [
     "CLUSTER_KINDS",
@@ -21,8 +23,6 @@ __all__ = [
     "load",
     "parse_hosts",
 ]
-
-CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
 
 _KEYS = ("cluster", "hosts", "ssh", "python", "workdir", "env", "ray", "slurm")
 _HOST_KEYS = ("name", "address", "port", "user", "gpus")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import sys
 import threading
@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from launcher import policy, preflight, rendezvous, verdict
-from launcher.clusters.base import Cluster, ClusterError, NodeError
-from launcher.fleet import Fleet, Interrupted, signals_into
+from launcher.clusters.base import ClusterError, NodeError
+from launcher.fleet import Fleet, Interrupted
 from launcher.follow import PREEMPTED, Followed, Follower
 from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
-from launcher.link import Inbox
 from launcher.output import Output, verdict_lines
-from launcher.placement import PlacementError
 from launcher.preflight import Facts
 from launcher.resources import place_with_gpus
 from launcher.rundir import RunDir
@@ -38,73 +36,51 @@ class Plan:
         return sum(place.num_ranks for place in self.places)
 
 
-def run(job: Job, cluster: Cluster, output: Output) -> Result:
-    """Run a job to its end. Raises ClusterError, PlacementError, RunDirError before any start."""
-    started = time.monotonic()
-    inbox = Inbox()
-    rundir = RunDir(job)
-    rundir.open()
-    fleet = Fleet(job, cluster, inbox, output)
-    with contextlib.ExitStack() as stack:
-        stack.callback(rundir.close)
-        stack.callback(fleet.close)
-        stack.enter_context(signals_into(inbox))
-        try:
-            plan = prepare(job, cluster, fleet, output)
-        except Interrupted as interruption:
-            return _finish(rundir, cancelled_early(job, interruption.number, started), output)
-        result = _attempts(job, plan, fleet, rundir, output, started)
-        fleet.close()
-        return _finish(rundir, result, output)
+def run(
+    job: Job,
+    nodes: Sequence[Node],
+    fleet: Fleet,
+    rundir: RunDir,
+    output: Output,
+    started: float,
+) -> Result:
+    """Run a job to its end on ``nodes``, whose agents have been begun; ``started`` is monotonic.
+
+    Raises ClusterError and PlacementError before any rank is started.
+    """
+    try:
+        plan = prepare(job, nodes, fleet, output)
+        return _attempts(job, plan, fleet, rundir, output, started)
+    except Interrupted as interruption:
+        return cancelled_early(job, interruption.number, started)
 
 
-def _finish(rundir: RunDir, result: Result, output: Output) -> Result:
-    rundir.finish(result)
-    complaint = rundir.complaint()
-    if complaint is not None:
-        output.error(complaint)
-    return result
-
-
-def prepare(job: Job, cluster: Cluster, fleet: Fleet, output: Output) -> Plan:
-    """Start the agents, probe all nodes at once, and place the ranks."""
-    nodes = cluster.nodes()
-    least, most = needed(job, len(nodes))
-    nodes = nodes[:most]
+def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Plan:
+    """Wait for the agents, look at all nodes at once, and place the ranks."""
     output.detail(f"connecting to {', '.join(node.name for node in nodes)}")
-    fleet.open(nodes)
+    fleet.opened()
     facts = probe(nodes, fleet)
     problems = [*fleet.problems, *preflight.problems(list(facts.values()), job.program)]
     bad = {error.node for error in problems}
     good = [node for node in nodes if node.name not in bad]
-    if problems and (job.min_nodes == job.max_nodes or len(good) < least):
+    if problems and (job.min_nodes == job.max_nodes or len(good) < (job.min_nodes or len(nodes))):
         raise ClusterError(problems)
     for error in problems:
         output.say(f"going on without {error}")
         fleet.drop(error.node, error.problem)
-    for line in preflight.warnings([facts[node.name] for node in good]):
+    told = not fleet.one_machine and os.path.exists(os.path.join(job.run_dir, "job.json"))
+    for line in preflight.warnings([facts[node.name] for node in good], shared=told):
         output.say(line)
     places, notes = place_with_gpus(
         job,
         good,
         fleet,
         drivers=any(facts[node.name].driver for node in good),
-        one_machine=cluster.name == "local",
+        one_machine=fleet.one_machine,
     )
     for note in notes:
         output.say(note)
     return Plan(places, {node.name: facts[node.name] for node in good})
-
-
-def needed(job: Job, available: int) -> tuple[int, int]:
-    """The least and the most nodes for a job. Raises PlacementError."""
-    least = job.min_nodes or available
-    most = min(job.max_nodes or available, available)
-    if least > available:
-        raise PlacementError(
-            f"asked for {least} nodes, but the cluster has {available}: lower --nodes or add hosts"
-        )
-    return least, most
 
 
 def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:
@@ -131,10 +107,7 @@ def _attempts(
     history: list[policy.Attempt] = []
     while True:
         attempt = len(history) + 1
-        try:
-            start(job, plan, fleet, attempt, output)
-        except Interrupted as interruption:
-            return cancelled_early(job, interruption.number, started)
+        start(job, plan, fleet, attempt, output)
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1:
             feed_stdin(fleet, plan.places[0].node.name)

@@ -6,12 +6,17 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from launcher.clusters.base import CLUSTER_KINDS
 from launcher.clusters.local import local_nodes
 from launcher.clusters.ssh_options import SshOptions
-from launcher.config import CLUSTER_KINDS, ClusterFile, ConfigError, load, parse_hosts
+from launcher.config_error import ConfigError
 from launcher.job import Node
-from launcher.nodelist import natural_key
+
+if TYPE_CHECKING:
+    from launcher.config import ClusterFile
+
 
 SUPPORTED = ("local", "ssh")
 
@@ -55,6 +60,8 @@ def discover(
     environ = os.environ if environ is None else environ
     file = None
     if cluster is not None and cluster not in CLUSTER_KINDS:
+        from launcher.config import load
+
         if not cluster.endswith((".yaml", ".yml")):
             kinds = ", ".join(CLUSTER_KINDS)
             raise ConfigError(f"--cluster {cluster}: it is one of {kinds}, or a .yaml file")
@@ -104,6 +111,9 @@ def decide(
 
 
 def _ssh_nodes(file: ClusterFile | None, hosts: str | None) -> list[Node]:
+    from launcher.config import parse_hosts
+    from launcher.nodelist import natural_key
+
     if file is None:
         if hosts is None:
             raise ConfigError("--cluster ssh needs hosts: --hosts h1,h2 or --cluster FILE.yaml")

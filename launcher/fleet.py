@@ -90,7 +90,33 @@ class Fleet:
         self.problems: list[NodeError] = []
         self._sources: dict[str, str] | None = None
         self._incarnation = 0
+        self._opening: threading.Thread | None = None
+        self._failed: BaseException | None = None
         self._looked = time.monotonic()
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether all nodes are parts of this machine."""
+        return self._cluster.name == "local"
+
+    def begin(self, nodes: Sequence[Node]) -> None:
+        """Start an agent on every node, in the background: :meth:`opened` waits for them."""
+        self._opening = threading.Thread(target=self._open, args=(nodes,), daemon=True)
+        self._opening.start()
+
+    def opened(self) -> None:
+        """Wait for the agents that were begun; what failed is then in ``problems``."""
+        if self._opening is not None:
+            self._opening.join()
+            self._opening = None
+        if self._failed is not None:
+            raise self._failed
+
+    def _open(self, nodes: Sequence[Node]) -> None:
+        try:
+            self.open(nodes)
+        except BaseException as error:
+            self._failed = error
 
     def open(self, nodes: Sequence[Node]) -> None:
         """Start an agent on every node at once; what fails is kept in ``problems``."""
@@ -184,6 +210,8 @@ class Fleet:
 
     def close(self, timeout_s: float = 8.0) -> None:
         """End all agents and wait until their guards have ended: then nothing is left."""
+        if self._opening is not None:
+            self._opening.join()
         self.tell({"type": "end"})
         give_up = time.monotonic() + timeout_s
         for link in self.links.values():

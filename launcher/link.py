@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import secrets
+import os
 import threading
 import time
 import zlib
@@ -161,8 +161,8 @@ class Link:
             rest = channel.greet(
                 stream.read,
                 stream.write,
-                secrets.token_hex(32),
-                secrets.token_hex(16),
+                os.urandom(32).hex(),
+                os.urandom(16).hex(),
                 payload,
             )
         except (channel.ChannelError, OSError) as error:

@@ -14,6 +14,7 @@ from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
 from launcher.link import Inbox, pynvml_source
 from launcher.output import Output, problem_lines, ranks_in_words, table
+from launcher.placement import wanted_nodes
 from launcher.preflight import Facts
 from launcher.request import Wanted, find_cluster, make_job
 
@@ -128,7 +129,7 @@ def doctor_lines(
 ) -> list[str]:
     """What was checked, and what is wrong."""
     lines = node_table(facts, gpus)
-    notes = preflight.warnings(list(facts.values()))
+    notes = preflight.warnings(list(facts.values()), shared=False)
     lines += [f"note: {note}" for note in notes]
     if problems:
         return [*lines, *problem_lines(problems, "some nodes can't be used")]
@@ -170,7 +171,9 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
     job = make_job(wanted, program)
     with agents(job, wanted, output) as (cluster, fleet):
         try:
-            plan = controller.prepare(job, cluster, fleet, output)
+            nodes = wanted_nodes(job, cluster.nodes())
+            fleet.begin(nodes)
+            plan = controller.prepare(job, nodes, fleet, output)
         except Interrupted as interruption:
             return 128 + interruption.number
     meeting = rendezvous.Meeting(

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from launcher.job import Node, Placement
+from launcher.job import Job, Node, Placement
 
 
 class PlacementError(Exception):
     """The job does not fit what there is: the numbers, and what to do."""
+
+
+def wanted_nodes(job: Job, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The cluster's first nodes, as many as the job may have. Raises PlacementError."""
+    least = job.min_nodes or len(nodes)
+    if least > len(nodes):
+        raise PlacementError(
+            f"asked for {least} nodes, but the cluster has {len(nodes)}: lower --nodes or add hosts"
+        )
+    return tuple(nodes[: job.max_nodes or len(nodes)])
 
 
 def ranks_per_node(num_gpus: int, procs: int | None, node: str) -> int:

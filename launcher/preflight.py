@@ -101,8 +101,11 @@ def _version(what: str, facts: Facts) -> str | None:
     return ".".join(facts.python.split(".")[:2]) if facts.python else None
 
 
-def warnings(all_facts: Sequence[Facts]) -> list[str]:
-    """What does not keep the run from starting, but a person should know."""
+def warnings(all_facts: Sequence[Facts], *, shared: bool) -> list[str]:
+    """What does not keep the run from starting, but a person should know.
+
+    ``shared``: look at whether the run folder is shared, too.
+    """
     found = []
     for facts in all_facts:
         if abs(facts.clock_skew_s) > CLOCK_SKEW_S:
@@ -110,7 +113,7 @@ def warnings(all_facts: Sequence[Facts]) -> list[str]:
         if facts.free_disk is not None and facts.free_disk < LITTLE_DISK:
             free = facts.free_disk >> 20
             found.append(f"{facts.node.name}: only {free} MiB free in {facts.node.workdir}")
-    apart = [facts.node.name for facts in all_facts if not facts.shared]
+    apart = [facts.node.name for facts in all_facts if shared and not facts.shared]
     if apart:
         found.append(
             f"the run folder is not shared with {fold(apart)}: what ranks write there stays there"

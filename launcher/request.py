@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -79,7 +78,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         raise UsageError("--max-restarts can't be negative")
     if wanted.gpus is not None:
         check_gpus(wanted.gpus)
-    job_id = secrets.token_hex(4)
+    job_id = os.urandom(4).hex()
     name = program.target
     run_dir = os.path.abspath(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
     least, most = wanted.nodes or (None, None)
@@ -117,7 +116,7 @@ def check_gpus(text: str) -> None:
 def find_cluster(wanted: Wanted, output: Output) -> Cluster:
     """The cluster that the request means. Raises UsageError."""
     from launcher import discovery
-    from launcher.config import ConfigError
+    from launcher.config_error import ConfigError
 
     most = wanted.nodes[1] if wanted.nodes else None
     try:

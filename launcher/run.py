@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from launcher.clusters.base import ClusterError
+from launcher.fleet import Fleet, signals_into
 from launcher.job import Program, Result
+from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines, verdict_lines
+from launcher.placement import PlacementError, wanted_nodes
 from launcher.request import UsageError, Wanted, check_script, find_cluster, make_job
+from launcher.rundir import RunDir, RunDirError
 
 NOT_AS_ASKED = 3
 
 
 def execute(wanted: Wanted, program: Program, output: Output) -> Result:
     """Run to the end. Raises UsageError, ClusterError, PlacementError, RunDirError."""
-    from launcher import controller
-
+    started = time.monotonic()
     cluster = find_cluster(wanted, output)
     check_script(cluster, program)
-    return controller.run(make_job(wanted, program), cluster, output)
+    job = make_job(wanted, program)
+    nodes = wanted_nodes(job, cluster.nodes())
+    rundir = RunDir(job)
+    fleet = Fleet(job, cluster, Inbox(), output)
+    with contextlib.ExitStack() as stack:
+        stack.callback(rundir.close)
+        rundir.open()
+        stack.callback(fleet.close)
+        stack.enter_context(signals_into(fleet.inbox))
+        fleet.begin(nodes)
+        from launcher import controller  # takes as long as an agent's start: both at once
+
+        result = controller.run(job, nodes, fleet, rundir, output, started)
+        fleet.close()
+        rundir.finish(result)
+        complaint = rundir.complaint()
+        if complaint is not None:
+            output.error(complaint)
+    return result
 
 
 def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:
     """Run, print how it ended, and return the exit code. Raises UsageError."""
-    from launcher.placement import PlacementError
-    from launcher.rundir import RunDirError
-
     try:
         if dry_run:
             from launcher.look import show_plan

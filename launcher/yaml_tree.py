@@ -6,17 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from launcher.config_error import ConfigError
+
 if TYPE_CHECKING:
     import yaml
-
-
-class ConfigError(ValueError):
-    """Something in the user's configuration that can't be used: what, where, what to do."""
-
-    def __init__(self, problem: str, file: str = "", line: int | None = None) -> None:
-        place = f"{file}:{line}: " if line else f"{file}: " if file else ""
-        super().__init__(place + problem)
-        self.problem, self.file, self.line = problem, file, line
 
 
 @dataclass(frozen=True)

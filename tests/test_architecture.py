@@ -31,11 +31,11 @@ DRAWING = {
     "launcher.api": "launcher.request launcher.run launcher.output",
     # words to calls
     "launcher.run": "launcher.request launcher.look launcher.controller launcher.clusters.base "
-    "launcher.output launcher.placement launcher.rundir",
-    "launcher.request": "launcher.config launcher.discovery launcher.clusters "
+    "launcher.fleet launcher.link launcher.output launcher.placement launcher.rundir",
+    "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.rundir",
     "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
-    "launcher.gpus launcher.output launcher.preflight launcher.rendezvous",
+    "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
     "launcher.controller": "launcher.fleet launcher.follow launcher.link launcher.output "
     "launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
@@ -47,8 +47,10 @@ DRAWING = {
     "launcher.fleet": "launcher.link launcher.channel launcher.output",
     "launcher.link": "launcher.channel launcher.clusters",
     # which cluster, which nodes
-    "launcher.discovery": "launcher.config launcher.clusters launcher.nodelist",
-    "launcher.config": "launcher.clusters launcher.nodelist launcher.yaml_tree",
+    "launcher.discovery": "launcher.config launcher.config_error launcher.clusters "
+    "launcher.nodelist",
+    "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
+    "launcher.yaml_tree",
     "launcher.clusters": "",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
@@ -72,7 +74,8 @@ DRAWING = {
     # data
     "launcher.job": "",
     "launcher.report": "",
-    "launcher.yaml_tree": "",
+    "launcher.yaml_tree": "launcher.config_error",
+    "launcher.config_error": "",
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.seed",

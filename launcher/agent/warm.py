@@ -207,9 +207,9 @@ def fresh_entropy() -> None:
     import random
 
     random.seed()
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None:
-        numpy.random.seed()
+    numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
+    if numpy is not None:  # numpy itself loads it only when it is used, and then freshly seeded
+        numpy.seed()
     if torch is not None:
         torch.default_generator.seed()
     process = sys.modules.get("multiprocessing.process")

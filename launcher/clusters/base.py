@@ -10,6 +10,8 @@ from typing import Protocol
 
 from launcher.job import Node
 
+CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
+
 
 class NodeError(Exception):
     """A node that can't be used: what happened, and what to do about it."""
