@@ -22,21 +22,20 @@ PROGRAMS = PROJECT / "tests/real/programs"
 class Run:
     """``plaunch --hosts host1,...`` started on the login host, with a shared run folder."""
 
-    def __init__(self, testbed: Testbed, *words: str, hosts: str = "host[1-4]") -> None:
-        self.testbed = testbed
+    def __init__(
+        self, testbed: Testbed, *words: str, hosts: str = "host[1-4]", procs: int = 2
+    ) -> None:
+        self.testbed, self.procs = testbed, procs
         name = f"run-{uuid.uuid4().hex[:8]}"
         self.folder = testbed.shared / name
         self.lines: list[str] = []
         self._more = threading.Condition()
+        argv = ["plaunch", "--run-dir", f"/shared/{name}", "--procs", str(procs)]
+        if hosts:
+            argv += ["--hosts", hosts]
         self.process = testbed.run(
             "host0",
-            [
-                "plaunch",
-                *(["--hosts", hosts] if hosts else []),
-                "--run-dir",
-                f"/shared/{name}",
-                *words,
-            ],
+            [*argv, *words],
             cwd="/shared",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,7 +107,7 @@ class Run:
     def rank(self, rank: int) -> HostProcess:
         """A rank's process, after it has said which it is (see train_on.py)."""
         number = int(self.wait_for(rf"rank {rank} is process (\d+)")[0][1])
-        host = rank // 2 + 1
+        host = rank // self.procs + 1
         return next(p for p in self.testbed.processes(host) if p.host_pid == number)
 
     def agent(self, host: int) -> HostProcess:
