@@ -16,6 +16,7 @@ from engine.devices import place
 from engine.distributed import join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException
 from engine.hooks import Hooks
+from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
     found,
@@ -50,6 +51,7 @@ class Trainer(TrainerView):
 
     def __init__(self, **arguments: Any) -> None:
         self._settings = parse(arguments)
+        put_off_dynamo()
         self.strategy = place(self._settings.hardware, read_world())
         self.lightning_module: Any = None
         self.datamodule: Any = None

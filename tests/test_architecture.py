@@ -79,7 +79,7 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.seed",
-    "engine.trainer": "engine.options engine.defaults engine.loaders engine.lifecycle "
+    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders engine.lifecycle "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
     "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
@@ -120,6 +120,7 @@ DRAWING = {
     "engine.reports": "engine.hparams",
     "engine.rundir": "",
     "engine.seed": "",
+    "engine.late_dynamo": "",
     "engine.state": "",
     # words
     "engine.settings": "",
