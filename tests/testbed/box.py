@@ -10,6 +10,7 @@ when its owner does, however that happens: it holds a pidfd of the owner and rea
 Then one JSON list a line on stdin (``["boot", 1]``), one JSON answer a line on stdout.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -143,7 +144,9 @@ class Box:
         """Lay a cable from the switch to the host's eth0."""
         port = f"v{number}"
         if port in (name for _, name in socket.if_nameindex()):
-            host.ip(f"link del {port}")  # the kernel takes its time after a crash
+            # After a crash the kernel takes it away in its own time, which may be just now.
+            with contextlib.suppress(RuntimeError):
+                host.ip(f"link del {port}")
         # A fixed hardware address: the neighbours' ARP caches stay right over a reboot.
         address = f"02:00:0a:4d:00:{number:02x}"
         host.ip(
