@@ -23,6 +23,7 @@ import socket
 import time
 from typing import Any
 
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -130,7 +131,7 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+    for number in HELD:
         signal.signal(number, signal.SIG_IGN)  # ended by the agent alone; outlives a run's signals
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     import select
@@ -150,16 +151,24 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
         clash = collisions(order["directory"]) if order.get("directory") else []
         if clash:
             line.send({"op": "refused", "id": order["id"], "clash": clash})
-        elif (pid := os.fork()) == 0:
+        elif (pid := fork_with_signals_held()) == 0:
             for fd in (wake_read, wake_write):
                 os.close(fd)
             sock.close()
             become_rank(order, fds)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
             return order
         else:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
             line.send({"op": "forked", "id": order["id"], "pid": pid})
         for fd in fds:
             os.close(fd)
+
+
+def fork_with_signals_held() -> int:
+    """Fork so that a signal sent to the rank at once waits until it is a rank of its own."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    return os.fork()
 
 
 def _reap(line: Line) -> None:

@@ -41,7 +41,7 @@ def test_one_node_has_the_machines_name(plaunch: Launcher) -> None:
 
 
 def test_two_runs_at_once(plaunch: Launcher) -> None:
-    """Two warm runs of four ranks each reduce side by side and both get their own sums."""
+    """Two warm runs of two nodes each reduce side by side and both get their own sums."""
     plaunch.write(
         "main.py",
         """
@@ -54,10 +54,10 @@ def test_two_runs_at_once(plaunch: Launcher) -> None:
         report(total.item())
         """,
     )
-    runs = [plaunch.start("--nodes", "2", "--procs", "2", "main.py", word) for word in "15"]
+    runs = [plaunch.start("--nodes", "2", "main.py", word) for word in "15"]
     one, other = (run.wait().ok() for run in runs)
-    assert one.values == [4.0] * 4
-    assert other.values == [20.0] * 4
+    assert one.values == [2.0] * 2
+    assert other.values == [10.0] * 2
     assert one.run_dir != other.run_dir
 
 

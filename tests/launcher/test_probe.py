@@ -137,7 +137,7 @@ def test_what_a_rank_must_see(sights: dict[str, Sight], start: str) -> None:
         assert seen["torch's threads"][0] == max(1, cores // 2)
         assert (seen["env"]["RANK"], seen["env"]["LOCAL_RANK"]) == (str(rank), str(rank))
         assert seen["process"] == ["MainProcess", 32, True, None]
-        for method in ("fork", "spawn"):
+        for method in ("fork", "spawn") if rank == 0 else ():
             assert seen[f"loader by {method}"] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 

@@ -15,11 +15,13 @@ def test_modules_of_the_programs_own_win(plaunch: Launcher, start: str) -> None:
     plaunch.write(
         "app/main.py",
         """
-        import engine, launcher, os
-        print(engine.NAME, launcher.NAME)
-        if os.environ["RANK"] == "0":
-            from engine import Trainer
-        import time; time.sleep(600)
+        import engine, launcher, os, time
+        print(engine.NAME, launcher.NAME, flush=True)
+        if os.environ["RANK"] == "1":
+            open("said", "w").close()
+            time.sleep(600)
+        while not os.path.exists("said"): time.sleep(0.01)
+        from engine import Trainer
         """,
     )
     done = plaunch("--start", start, "--procs", "2", "app/main.py")

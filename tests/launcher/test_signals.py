@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -200,3 +202,24 @@ def test_all_but_the_ranks_outlive_the_signal(plaunch: Launcher, start: str) -> 
     done = run.wait()
     assert done.code == 75, done.err
     assert (plaunch.folder / "saved").read_text() == "100"
+
+
+def test_a_signal_that_comes_while_a_rank_is_forked() -> None:
+    """The fork server ignores signals, its ranks don't: one sent in between is not lost."""
+    code = """
+import os, signal
+from launcher.agent.warm import HELD, fork_with_signals_held
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+read, write = os.pipe()
+pid = fork_with_signals_held()
+if pid == 0:
+    os.read(read, 1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    os._exit(0)
+os.kill(pid, signal.SIGTERM)
+os.write(write, b"x")
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "-15\n", done.stderr
