@@ -25,8 +25,13 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     """Every plaunch and make command of the README, without its comment."""
-    lines = [line.partition("#")[0].strip() for block in blocks("") for line in block.splitlines()]
-    return [line for line in lines if line.startswith(("plaunch ", "make "))]
+    lines = [
+        line.partition("#")[0].removeprefix("$ ").strip()
+        for block in blocks("")
+        for line in block.splitlines()
+    ]
+    lines = [line for line in lines if not line.startswith("plaunch: ")]
+    return [line for line in dict.fromkeys(lines) if line.startswith(("plaunch ", "make "))]
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def local_commands() -> list[str]:
-    """Those that need no hosts and no build."""
+    """Those that need no hosts and no build; those on hosts are run in tests/real."""
     return [c for c in commands() if c.startswith("plaunch") and "--hosts" not in c]
 
 
