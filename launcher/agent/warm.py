@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -75,8 +76,9 @@ def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
     """Import the modules with one thread each; the reason why forking is not safe, or None."""
     gc.disable()
     try:
-        for name in modules:
-            __import__(name)
+        with no_source_lines():
+            for name in modules:
+                __import__(name)
     except BaseException as error:  # whatever it is, a cold start will show it
         return f"importing {name} failed: {type(error).__name__}: {error}"
     finally:
@@ -91,6 +93,27 @@ def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
             if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia"):
                 return "the GPU driver was opened by an import"
     return None
+
+
+@contextlib.contextmanager
+def no_source_lines() -> Iterator[None]:
+    """While torch is imported, tell it the place of a frame without reading the source there.
+
+    It notes file and line of each of its operators, and the standard way to ask for them also looks
+    the source up, which nobody wants and which is a fifteenth of the import.
+    """
+    import inspect
+
+    original = inspect.getframeinfo
+
+    def place_only(frame: Any, context: int = 1) -> Any:
+        return original(frame, context=0)
+
+    inspect.getframeinfo = place_only
+    try:
+        yield
+    finally:
+        inspect.getframeinfo = original
 
 
 def collisions(directory: str) -> list[str]:
