@@ -63,7 +63,7 @@ class Agent:
         self._store_socket: socket.socket | None = None
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
-        self.raw = False
+        self.raw = self.torch_there = False
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
@@ -155,11 +155,13 @@ class Agent:
         for message in self.server.receive():
             operation = message["op"]
             if operation == "found":
+                self.torch_there = message["torch"] is not None
                 self.out.send({**message, "type": "found", "problem": None})
             elif operation == "ready":
                 if message["problem"]:
                     self.cold = True
-                    self._note(f"{message['problem']}: starting cold")
+                    if self.torch_there:  # else nothing will start at all
+                        self._note(f"{message['problem']}: starting cold")
                 if self.group is not None:
                     self._launch_group()
             elif operation == "refused":

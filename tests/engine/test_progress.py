@@ -174,19 +174,17 @@ def test_a_subclass_keeps_its_own_hook():
     assert Mine(stream=Terminal()).on_train_batch_end() == "mine"
 
 
-def test_a_batch_costs_a_few_microseconds_at_most():
-    """Between two looks a batch costs the reading of a clock, never a conversion or a write."""
-    bar = ProgressBar(stream=Terminal(), refresh_s=1000.0)
+def test_between_two_looks_a_batch_only_reads_the_clock():
+    """Until the next look is due, no metric is read (there is no trainer) and nothing is written."""
+    stream = Terminal()
+    bar = ProgressBar(stream=stream, refresh_s=1000.0)
     bar._due = perf_counter() + 1000.0
-    hook = bar.on_train_batch_end
-    best = float("inf")
-    for _ in range(5):
-        start = perf_counter()
-        for index in range(2000):
-            hook(None, None, None, None, index, 0)
-        best = min(best, (perf_counter() - start) / 2000)
+    before = stream.getvalue()
 
-    assert best < 5e-6
+    for index in range(100):
+        bar.on_train_batch_end(None, None, None, None, index, 0)
+
+    assert stream.getvalue() == before
 
 
 @pytest.mark.gpu
