@@ -43,6 +43,7 @@ SOURCES = (
     "launcher.agent.rank",
     "launcher.agent.rank_input",
     "launcher.agent.server",
+    "launcher.agent.store",
     "launcher.agent.warm",
     "launcher.agent.wire",
     "launcher.agent.workers",

@@ -79,7 +79,8 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.seed",
-    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders engine.lifecycle "
+    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders "
+    "engine.lifecycle "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
     "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",

@@ -12,16 +12,16 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from launcher.agent import health, probe, processes, workers
-from launcher.agent.errands import Errands, listen_on
+from launcher.agent.errands import Errands
 from launcher.agent.rank_input import RankInput
 from launcher.agent.server import ForkServer, Started
+from launcher.agent.store import Store
 from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
 
@@ -59,8 +59,7 @@ class Agent:
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
         self.server = started.server
         self.cold = started.cold
-        self.store_pid: int | None = None
-        self._store_socket: socket.socket | None = None
+        self.store = Store(self.python, self.env, sources["launcher.agent.warm"])
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
         self.raw = self.torch_there = False
@@ -162,8 +161,7 @@ class Agent:
                     self.cold = True
                     if self.torch_there:  # else nothing will start at all
                         self._note(f"{message['problem']}: starting cold")
-                if self.group is not None:
-                    self._launch_group()
+                self._launch_group()
             elif operation == "refused":
                 self._refused(message)
             elif operation == "forked":
@@ -173,6 +171,14 @@ class Agent:
         if self.server.closed:
             self.selector.unregister(self.server.fileno())
             self._server_ended(self.server)
+
+    def _server_ready(self, problem: str | None) -> None:
+        if problem:
+            self.cold = True
+            if self.torch_there:  # else nothing will start at all
+                self._note(f"{problem}: starting cold")
+        if self.group is not None:
+            self._launch_group()
 
     def _refused(self, message: dict[str, Any]) -> None:
         if not self.cold:
@@ -187,8 +193,7 @@ class Agent:
 
     def _forked(self, message: dict[str, Any]) -> None:
         if message["id"] == "store":
-            self.store_pid = message["pid"]
-            self._let_store_socket_go()
+            self.store.taken_over(message["pid"])
             return
         worker = self._worker(message["id"])
         if worker is not None and worker.status is None:
@@ -219,10 +224,8 @@ class Agent:
             self.out.send({"type": "found", "problem": server.last_words()})
             return
         self._note(f"importing for the fork server failed ({server.last_words()}): starting cold")
-        if self._store_socket is not None:
-            self._host_store(self._store_socket.fileno())
-        if self.group is not None:
-            self._launch_group()
+        self.store.host(None)
+        self._launch_group()
 
     # -- the ranks
 
@@ -240,7 +243,10 @@ class Agent:
             self._launch_group()
 
     def _launch_group(self) -> None:
-        assert self.group is not None
+        """Start the ranks, once: a cold start does not wait for the fork server, but hears it."""
+        if self.group is None or self.group.launched:
+            return
+        self.group.launched = True
         for worker in self.group.workers.values():
             if self.cold or self.server is None:
                 self._launch_cold(worker)
@@ -292,7 +298,7 @@ class Agent:
         return read
 
     def _on_exit(self, pid: int, status: int) -> None:
-        if pid == self.store_pid:
+        if pid == self.store.pid:
             # Without it the ranks would look for each other for half an hour.
             said = "the rendezvous store ended, which torch hosts for the ranks"
             print(said, file=sys.stderr, flush=True)  # noqa: T201 - for the controller
@@ -345,7 +351,7 @@ class Agent:
         """
         assert self.group is not None
         server = None if self.server is None else self.server.pid
-        keep = {pid for pid in (os.getppid(), server, self.store_pid) if pid is not None}
+        keep = {pid for pid in (os.getppid(), server, self.store.pid) if pid is not None}
         left = health.sweep(self.mark, keep)
         for worker in self.group.workers.values():
             for fd in list(worker.outputs):
@@ -384,7 +390,8 @@ class Agent:
         if kind == "start":
             self._start(message)
         elif kind == "store":
-            self._open_store(message)
+            self.out.send(self.store.open(message["address"]))
+            self.store.host(None if self.cold else self.server)
         elif kind == "signal" and self.group is not None:
             if self.group.begun:
                 self.group.signal(message["number"])
@@ -405,50 +412,6 @@ class Agent:
         self.group.kill()
         if self.group.ended:
             self._close_group()
-
-    def _open_store(self, message: dict[str, Any]) -> None:
-        """Bind first, tell the port at once; torch takes the listening socket over when loaded."""
-        try:
-            sock = listen_on(message["address"])
-        except OSError as error:
-            self.out.send({"type": "store", "port": None, "problem": str(error)})
-            return
-        self._end_store()
-        self._store_socket = sock  # ours until it has been taken over
-        interface = probe.interface_of(message["address"])
-        port = sock.getsockname()[1]
-        self._host_store(sock.fileno())
-        self.out.send({"type": "store", "port": port, "interface": interface, "problem": None})
-
-    def _host_store(self, fd: int) -> None:
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            if not self.cold and self.server is not None:
-                order: dict[str, Any] = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
-                order |= {"env": {}, "unset": [], "directory": None}
-                self.server.send(order, [null, null, null, fd])
-                return
-            source = self.sources["launcher.agent.warm"]
-            store = processes.STORE.format(fd=fd)
-            self.store_pid = processes.spawn_python(
-                self.python, (source, store), self.env, (null, null, null), None, (fd,)
-            )
-            self._let_store_socket_go()
-        finally:
-            os.close(null)
-
-    def _end_store(self) -> None:
-        """The store of an attempt that is over."""
-        self._let_store_socket_go()
-        pid, self.store_pid = self.store_pid, None
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _let_store_socket_go(self) -> None:
-        if self._store_socket is not None:
-            self._store_socket.close()
-            self._store_socket = None
 
     def _note(self, text: str) -> None:
         self.out.send({"type": "note", "text": text})

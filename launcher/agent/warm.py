@@ -225,8 +225,6 @@ def become_rank(order: dict[str, Any], fds: list[int]) -> None:
         os.close(fd)
     if len(fds) > 3:
         order["pickled_fd"] = fds[3]
-    for name in order["unset"]:
-        os.environ.pop(name, None)
     os.environ.update(order["env"])
     if order["cwd"]:
         os.chdir(order["cwd"])

@@ -53,7 +53,7 @@ class Group:
         self.attempt = attempt
         self.workers = {worker.rank: worker for worker in workers}
         self.with_stdin = with_stdin
-        self.stopping = False
+        self.launched = self.stopping = False
         self._oom_before = health.oom_kills()
 
     @property
@@ -133,7 +133,6 @@ class Group:
             "target": program.target,
             "args": list(program.args),
             "env": worker.env,
-            "unset": [],
             "cwd": cwd,
             "directory": program.directory(cwd),
         }

@@ -175,7 +175,7 @@ def test_a_subclass_keeps_its_own_hook():
 
 
 def test_between_two_looks_a_batch_only_reads_the_clock():
-    """Until the next look is due, no metric is read (there is no trainer) and nothing is written."""
+    """Until the next look is due, no metric is read (there is no trainer), nothing is written."""
     stream = Terminal()
     bar = ProgressBar(stream=stream, refresh_s=1000.0)
     bar._due = perf_counter() + 1000.0

@@ -1,0 +1,73 @@
+"""The rendezvous store of an attempt: a listening socket first, then the process that hosts it.
+
+The port is known at once, long before torch is imported; ranks that are quicker wait in the queue
+of the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from launcher.agent import probe, processes
+from launcher.agent.errands import listen_on
+from launcher.agent.server import ForkServer
+
+
+class Store:
+    """At most one at a time: a new attempt's store ends the one before."""
+
+    def __init__(self, python: str, env: Mapping[str, str], source: str) -> None:
+        self._python, self._env, self._source = python, env, source
+        self._socket: socket.socket | None = None  # ours until a process has taken it over
+        self.pid: int | None = None
+
+    def open(self, address: str) -> dict[str, Any]:
+        """Listen on a free port of ``address``; returns the message that says which."""
+        try:
+            sock = listen_on(address)
+        except OSError as error:
+            return {"type": "store", "port": None, "problem": str(error)}
+        self.end()
+        self._socket = sock
+        interface, port = probe.interface_of(address), sock.getsockname()[1]
+        return {"type": "store", "port": port, "interface": interface, "problem": None}
+
+    def host(self, server: ForkServer | None) -> None:
+        """Have it hosted, by a fork of the server or by an interpreter of its own."""
+        if self._socket is None:
+            return
+        fd, null = self._socket.fileno(), os.open(os.devnull, os.O_RDWR)
+        try:
+            if server is not None:
+                order: dict[str, Any] = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
+                server.send({**order, "env": {}, "directory": None}, [null, null, null, fd])
+                return  # the socket stays open here until the fork is there
+            order_text = processes.STORE.format(fd=fd)
+            sources, streams = (self._source, order_text), (null, null, null)
+            pid = processes.spawn_python(self._python, sources, self._env, streams, None, (fd,))
+            self.taken_over(pid)
+        finally:
+            os.close(null)
+
+    def taken_over(self, pid: int) -> None:
+        """A process hosts it now."""
+        self.pid = pid
+        self._close_socket()
+
+    def end(self) -> None:
+        """The attempt is over."""
+        self._close_socket()
+        pid, self.pid = self.pid, None
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
