@@ -145,3 +145,19 @@ def test_dry_run_and_the_end_of_the_words(plaunch: Launcher) -> None:
     assert "2-3" in done.out
     assert "'a b'" in done.out
     assert not list(plaunch.folder.glob("plaunch_runs/*/result.json"))
+
+
+def test_every_rank_is_started_once(plaunch: Launcher) -> None:
+    """A cold start does not wait for the fork server, and does not start again when it is there."""
+    plaunch.write(
+        "main.py",
+        """
+        import os, time
+        with open("started", "a") as file: file.write(os.environ["RANK"])
+        time.sleep(0.2)
+        """,
+    )
+    for _ in range(5):
+        plaunch("--start", "cold", "--procs", "3", "main.py").ok()
+        assert sorted((plaunch.folder / "started").read_text()) == ["0", "1", "2"]
+        (plaunch.folder / "started").unlink()

@@ -46,7 +46,7 @@ def test_one_ctrl_c_cancels(plaunch: Launcher) -> None:
     run.type(b"\x03")
     done = run.wait()
     assert done.code == 130
-    assert got(run, 0) == got(run, 1) == ["SIGINT"]
+    assert got(run, 0) == got(run, 1) == ["SIGINT"], done
     assert done.result is not None
     assert (done.result["state"], done.result["exit_code"]) == ("cancelled", 130)
     assert done.result["verdict"] is None
