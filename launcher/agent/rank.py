@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # as type checkers know it: a program may bring a typing.py of its own
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 OURS = ("<plaunch>", "<string>", "<frozen runpy>")
 
@@ -30,22 +34,32 @@ def as_json(value: Any) -> str:
     return int.__repr__(value) if isinstance(value, int) else str(quoted(str(value)))
 
 
-def report(message: dict[str, Any]) -> None:
-    """Send one message to the agent through the rank's line; never raises."""
-    try:
-        # The inner modules: a program may have a json.py or socket.py of its own.
-        import _socket
+def report(make: Callable[[], dict[str, Any]]) -> None:
+    """Send the message that ``make`` makes to the agent; never raises.
 
-        body = as_json(message).encode("ascii")
-        line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    Several tries: a signal handler of the program may raise right here, as DataLoader's does when a
+    worker is killed; and a module of the program's own may stand where ours should be.
+    """
+    for _ in range(3):
         try:
-            line.settimeout(5)
-            line.connect(os.environ["PLAUNCH_SOCKET"])
-            line.sendall(len(body).to_bytes(4, "big") + body)
-        finally:
-            line.close()
-    except Exception:  # a report must never hide the program's own error
-        pass
+            send(make())
+            return
+        except Exception:  # a report must never hide the program's own error
+            continue
+
+
+def send(message: dict[str, Any]) -> None:
+    """Send one message to the agent through the rank's line. Raises OSError."""
+    import _socket  # the inner module: a program may have a socket.py of its own
+
+    body = as_json(message).encode("ascii")
+    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        line.settimeout(5)
+        line.connect(os.environ["PLAUNCH_SOCKET"])
+        line.sendall(len(body).to_bytes(4, "big") + body)
+    finally:
+        line.close()
 
 
 def describe(kind: type[BaseException], error: BaseException, trace: Any) -> dict[str, Any]:
@@ -122,10 +136,7 @@ def install_excepthook(directory: str) -> None:
             print(f"KeyboardInterrupt at {file}:{number}", file=sys.stderr)  # noqa: T201 - its own
             return
         error.__traceback__ = trace
-        try:  # noqa: SIM105 - nothing that could be the program's own is imported here
-            report({"type": "failure", "failure": describe(kind, error, trace)})
-        except Exception:  # a module of the program's own where ours should be
-            pass
+        report(lambda: {"type": "failure", "failure": describe(kind, error, trace)})
         sys.__excepthook__(kind, error, trace)
         line = explain_missing(error, directory)
         if line:
@@ -248,7 +259,7 @@ def run_function(pickled_fd: int) -> None:
         json.dumps(value)
     except (TypeError, ValueError):
         value = plain(value)
-    report({"type": "report", "by": "return", "value": value})
+    report(lambda: {"type": "report", "by": "return", "value": value})
 
 
 def plain(value: Any) -> Any:
