@@ -43,6 +43,15 @@ elif kind == "thread":
 elif kind == "destructor":
     keep = Stuck()
     raises()
+elif kind == "interrupted":
+    class Interrupted(Exception):
+        interruptions = 1
+        def __str__(self):  # as if a signal's handler raised while the exception is described
+            if Interrupted.interruptions:
+                Interrupted.interruptions -= 1
+                raise OSError("a handler of a signal")
+            return "described at the second try"
+    raise Interrupted()
 elif kind == "cause":
     try: raises()
     except RuntimeError as error: raise KeyError("outer") from error
@@ -118,6 +127,14 @@ def test_causes_missing_modules_and_words(plaunch: Launcher) -> None:
     assert words.code == 1
     assert words.verdict["kind"] == "exit"
     assert words.verdict["last_lines"][-1] == "a reason in words"
+
+
+def test_an_exception_is_told_although_something_interrupts_that(plaunch: Launcher) -> None:
+    """What a signal's handler raises in the middle of telling does not lose the exception."""
+    done = fail(plaunch, "interrupted")
+
+    assert done.verdict["kind"] == "exception"
+    assert done.verdict["exception"]["message"] == "described at the second try"
 
 
 @pytest.mark.parametrize("start", ["warm", "cold"])
