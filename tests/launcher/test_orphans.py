@@ -42,7 +42,9 @@ if __name__ == "__main__":
     open(f"rank{rank}.part", "w").write(f"{os.getpid()} {sleeper.pid}")
     os.rename(f"rank{rank}.part", f"ready{rank}")
     if how == "success": os._exit(0)  # without waiting for its workers
-    if how == "failure": os._exit(3) if rank == "1" else time.sleep(600)
+    if how == "failure":
+        while rank == "1" and not os.path.exists("ready0"): time.sleep(0.01)
+        os._exit(3) if rank == "1" else time.sleep(600)
     for number in (1, 2, 15): signal.signal(number, signal.SIG_IGN)
     time.sleep(600)
 """

@@ -88,8 +88,10 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("how", ["env", "tcp", "own port"])
-@pytest.mark.parametrize("start", ["warm", "cold"])
+@pytest.mark.parametrize(
+    ("start", "how"),
+    [("warm", "env"), ("warm", "tcp"), ("warm", "own port"), ("cold", "tcp"), ("cold", "own port")],
+)
 def test_every_way_to_meet(plaunch: Launcher, start: str, how: str) -> None:
     """env://, tcp:// with MASTER_PORT, tcp:// with a port of the program's own."""
     plaunch.write("main.py", RENDEZVOUS)

@@ -28,32 +28,33 @@ report({"attempt": attempt, "port": os.environ["MASTER_PORT"],
 """
 
 
-@pytest.mark.parametrize("start", ["warm", "cold"])
-def test_restarts_until_it_works(plaunch: Launcher, start: str) -> None:
-    """Two restarts of two nodes: each attempt meets anew, logs go on, the result counts them."""
+@pytest.mark.parametrize(("start", "most"), [("warm", 2), ("cold", 1)])
+def test_restarts_until_it_works(plaunch: Launcher, start: str, most: int) -> None:
+    """Restarts of two nodes: each attempt meets anew, logs go on, the result counts them."""
     plaunch.write("main.py", MAIN)
     done = plaunch(
-        "--start", start, "--nodes", "2", "--max-restarts", "2", "main.py", "exit", "2"
+        "--start", start, "--nodes", "2", "--max-restarts", str(most), "main.py", "exit", str(most)
     ).ok()
     assert done.result is not None
-    assert (done.result["state"], done.result["attempts"]) == ("succeeded", 3)
+    assert (done.result["state"], done.result["attempts"]) == ("succeeded", most + 1)
     assert done.result["verdict"] is None
-    assert [value["attempt"] for value in done.values] == [2, 2]
-    assert {value["most"] for value in done.values} == {"2"}
+    assert [value["attempt"] for value in done.values] == [most, most]
+    assert {value["most"] for value in done.values} == {str(most)}
     assert {value["run"] for value in done.values} == {done.result["job_id"]}
-    assert "restart 1 of 2" in done.err
-    assert "restart 2 of 2" in done.err
-    assert done.err.count("rank 1 on local1 failed first: exit code 3") == 2
+    for number in range(most):
+        assert f"restart {number + 1} of {most}" in done.err
+    assert done.err.count("rank 1 on local1 failed first: exit code 3") == most
     assert done.run_dir is not None
     for rank in (0, 1):
         log = (done.run_dir / "logs" / f"rank{rank}.log").read_text()
-        for attempt in range(3):
+        for attempt in range(most + 1):
             assert f"attempt {attempt} sum 2.0" in log
     assert len(list((done.run_dir / "logs").iterdir())) == 2
     events = [json.loads(row) for row in (done.run_dir / "events.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events if event["event"] in ("attempt", "failed")]
-    assert kinds == ["attempt", "failed", "attempt", "failed", "attempt"]
-    assert [e["attempt"] for e in events if e["event"] == "attempt"] == [1, 2, 3]
+    assert kinds == [*["attempt", "failed"] * most, "attempt"]
+    attempts = [event["attempt"] for event in events if event["event"] == "attempt"]
+    assert attempts == list(range(1, most + 2))
     times = [event["time"] for event in events]
     assert times == sorted(times)
 
