@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from benchmarks import peers, table
 from benchmarks.rows import BenchError, Row, Rows
 
+ROOT = Path(__file__).parents[1]
 REPEATS = 5
 FAMILIES = {
     "launch": "from the command to the first all-reduce and the first training step",
@@ -42,6 +45,8 @@ def main() -> int:
     repeats = 1 if options.quick else REPEATS
     if NEEDS_PEERS & set(names):
         peers.make()
+    for package in ("launcher", "engine"):  # as an installer does with the peers' packages
+        compileall.compile_dir(str(ROOT / package), quiet=1)
     rows, failures = measure(names, repeats)
     print()
     print(table.as_text([row.as_data() for row in rows]))
