@@ -7,10 +7,19 @@ import os
 import pytest
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
+WHOLE_RUNS = ("test_gpu_runs.py", "test_docs.py", "test_examples_digits.py", "test_testbed.py")
 
 
 def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:
     return "tests/real/" in report.nodeid or "hosts" in getattr(report, "keywords", {})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts whole runs, on this machine or on hosts: `make test-quick` leaves it out."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"plaunch", "testbed", "project"} or item.path.name in WHOLE_RUNS:
+            item.add_marker("cluster")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

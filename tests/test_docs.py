@@ -129,6 +129,15 @@ def arguments_table() -> str:
     return "\n".join(rows)
 
 
+def test_the_figures_in_the_readme_are_those_that_were_measured() -> None:
+    """The README quotes the table that the last `make bench` wrote, with the misses."""
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    measured = "\n".join(line for line in results.splitlines() if line.startswith("|"))
+    quoted = README.partition("<!-- bench -->\n")[2].partition("<!-- /bench -->")[0]
+
+    assert quoted.strip() == measured
+
+
 def test_the_arguments_in_the_docs_are_those_of_the_trainer() -> None:
     """The table in docs/engine.md is what `engine.options` says (write it anew if this fails)."""
     page = ROOT / "docs/engine.md"

@@ -200,3 +200,27 @@ def test_a_preloaded_module_is_there(plaunch: Launcher) -> None:
     done = plaunch("--preload", "costly", "--procs", "3", "main.py", env=path).ok()
     assert done.out.count("there True") == 3
     assert len(list(plaunch.folder.glob("import-*"))) == 1
+
+
+def test_a_port_that_is_taken_disturbs_nobody(plaunch: Launcher) -> None:
+    """With torchrun's usual port in use, and named in the environment, ranks meet all the same."""
+    import socket
+
+    plaunch.write(
+        "main.py",
+        """
+        import os, torch, torch.distributed as dist
+        dist.init_process_group("gloo")
+        total = torch.ones(1)
+        dist.all_reduce(total)
+        print("met", total.item(), os.environ["MASTER_PORT"] != "29500")
+        dist.destroy_process_group()
+        """,
+    )
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 29500))
+        taken.listen()
+        done = plaunch("--procs", "2", "--env", "MASTER_PORT=29500", "main.py").ok()
+
+    assert done.out.count("met 2.0 True") == 2
