@@ -15,11 +15,12 @@ from benchmarks.commands import (
     plaunch,
     torchrun,
 )
-from benchmarks.rows import Row, Rows, alternate, below
+from benchmarks.rows import BenchError, Row, Rows, alternate, below
 
 SCRIPT = PROGRAMS / "die.py"
 RANKS = 4
 CULPRIT = 1
+PEER_S = 30  # for torchrun's restart, which fails or hangs
 
 
 def rows(repeats: int) -> Iterator[Rows]:
@@ -62,9 +63,12 @@ def _seconds_to_restart(argv: Sequence[str]) -> float:
 
 
 def _outcome(argv: Sequence[str]) -> str:
-    """How the peer ends: it may well fail."""
-    with folder() as where, Command(argv, where) as command:
-        code = command.wait()
+    """How the peer ends: it may well fail, or not end at all."""
+    with folder() as where, Command(argv, where, deadline_s=PEER_S) as command:
+        try:
+            code = command.wait()
+        except BenchError:
+            return f"does not end within {PEER_S} s"
         reduced = marks(where, "reduced", attempt=1)
         if code != 0 or len(reduced) < RANKS:
             return f"fails (exit {code}; {len(reduced)} of {RANKS} ranks came that far)"
