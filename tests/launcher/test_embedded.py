@@ -161,3 +161,27 @@ def test_every_rank_is_started_once(plaunch: Launcher) -> None:
         plaunch("--start", "cold", "--procs", "3", "main.py").ok()
         assert sorted((plaunch.folder / "started").read_text()) == ["0", "1", "2"]
         (plaunch.folder / "started").unlink()
+
+
+def test_the_store_outlives_the_ranks_of_its_own_node(plaunch: Launcher) -> None:
+    """Ranks of the second node still reach the store after all ranks of the first have ended."""
+    plaunch.write(
+        "main.py",
+        """
+        import os, sys, time, torch.distributed as dist
+        dist.init_process_group("gloo")
+        if dist.get_rank() == 0:
+            open("pid0", "w").write(str(os.getpid()))
+        dist.barrier()
+        if dist.get_rank() == 0:
+            sys.exit(0)
+        while os.path.exists("/proc/" + open("pid0").read()): time.sleep(0.01)
+        time.sleep(0.5)  # what the first node's agent does when its ranks have ended
+        store = dist.distributed_c10d._get_default_store()
+        store.set("late", "yes")
+        print("store says", store.get("late").decode())
+        """,
+    )
+    done = plaunch("--nodes", "2", "--procs", "1", "main.py").ok()
+
+    assert "store says yes" in done.out
