@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 Message = dict[str, Any]
@@ -62,8 +63,9 @@ def proof(secret: str, side: str, nonce: str) -> str:
     return hmac.new(secret.encode(), f"{side} {nonce}".encode(), "sha256").hexdigest()
 
 
-# Runs on the node as ``python -I -c``: small enough for any command line, and free of secrets.
-BOOTSTRAP = """\
+# What the two programs below have in common: they run on a node as ``python -I -S -c`` and are small
+# enough for any command line, and free of secrets.
+_WORDS = """\
 import hmac, os, sys, zlib
 def line():
     out = b""
@@ -74,9 +76,10 @@ def line():
     return out.decode().split()
 def proof(side, nonce):
     return hmac.new(secret.encode(), (side + " " + nonce).encode(), "sha256").hexdigest()
-secret, theirs = line()
+"""
+_ADMITTED = """\
 mine = os.urandom(16).hex()
-os.write(1, b"\\n\\0plaunch-agent " + (mine + " " + proof("agent", theirs) + "\\n").encode())
+os.write(1, ("\\n\\0plaunch-agent %s %s %s\\n" % (mine, proof("agent", theirs), name)).encode())
 answer, size = line()
 if not hmac.compare_digest(answer, proof("controller", mine)): sys.exit("plaunch: wrong secret")
 body, size = b"", int(size)
@@ -84,9 +87,40 @@ while len(body) < size:
     part = os.read(0, size - len(body))
     if not part: sys.exit(0)
     body += part
-space = {"__name__": "plaunch_boot", "payload": zlib.decompress(body), "secret": secret}
+space = {"__name__": "plaunch_boot", "payload": zlib.decompress(body), "tether": tether}
 exec(compile(space["payload"].split(b"\\0", 1)[0], "<plaunch boot>", "exec"), space)
 """
+
+# Where the stream is a process's own standard input and output, which carries the secret.
+BOOTSTRAP = f"""\
+{_WORDS}secret, theirs = line()
+name, tether = "-", None
+{_ADMITTED}"""
+
+# Where the node has to call: its standard input says whom, and its end later means that whoever
+# started the agent has gone (the tether). ``$X`` as a name stands for the variable X.
+DIAL = f"""\
+{_WORDS}import socket, time
+secret, name, *doors = line()
+if name[0] == "$": name = os.environ.get(name[1:], "-")
+call, give_up = None, time.monotonic() + 30
+while call is None:
+    for door in doors:
+        try:
+            call = socket.create_connection(door.rsplit(":", 1), 3)
+            break
+        except OSError as error:
+            problem = "plaunch: can't reach the launcher at %s: %s" % (" ".join(doors), error)
+    if call is None and time.monotonic() > give_up: sys.exit(problem)
+    if call is None: time.sleep(0.1)
+call.settimeout(None)
+call.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+tether = os.dup(0)
+os.dup2(call.fileno(), 0)
+os.dup2(call.fileno(), 1)
+call.close()
+theirs, = line()
+{_ADMITTED}"""
 
 
 def greet(
@@ -102,6 +136,22 @@ def greet(
     already.
     """
     write(f"{secret} {nonce}\n".encode())
+    answer = hear_proof(read, secret, nonce)
+    write(admission(secret, answer, payload))
+    return answer.rest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's end that has proved the secret: its nonce, its name, and bytes that came after."""
+
+    nonce: str
+    name: str
+    rest: bytes
+
+
+def hear_proof(read: Callable[[int], bytes], secret: str, nonce: str) -> Answer:
+    """Wait for the marker and check the proof for ``nonce``. Raises ChannelError."""
     seen = b""
     while True:
         start = seen.find(MARKER)
@@ -112,11 +162,15 @@ def greet(
         if not data:
             raise ChannelError(seen.decode(errors="replace").strip()[-500:])
         seen += data
-        if start < 0 and len(seen) > MAX_NOISE:
+        if len(seen) > MAX_NOISE:
             raise ChannelError(f"the login shell printed {len(seen)} bytes and no agent came")
     words = seen[start + len(MARKER) : end].decode(errors="replace").split()
-    if len(words) != 2 or not hmac.compare_digest(words[1], proof(secret, "agent", nonce)):
+    if len(words) != 3 or not hmac.compare_digest(words[1], proof(secret, "agent", nonce)):
         raise ChannelError("the process on the node could not prove that it is our agent")
-    answer = proof(secret, "controller", words[0])
-    write(f"{answer} {len(payload)}\n".encode() + payload)
-    return seen[end + 1 :]
+    return Answer(words[0], words[2], seen[end + 1 :])
+
+
+def admission(secret: str, answer: Answer, payload: bytes) -> bytes:
+    """Our proof and the agent's code, for a node's end that has proved itself."""
+    ours = proof(secret, "controller", answer.nonce)
+    return f"{ours} {len(payload)}\n".encode() + payload

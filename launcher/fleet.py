@@ -119,9 +119,13 @@ class Fleet:
             self._failed = error
 
     def open(self, nodes: Sequence[Node]) -> None:
-        """Start an agent on every node at once; what fails is kept in ``problems``."""
+        """Start an agent on every node at once; what fails is kept in ``problems``.
+
+        Raises ClusterError if the cluster can't start anything on these nodes together.
+        """
         if self._sources is None:
             self._sources = agent_sources()
+        self._cluster.prepare(nodes)
         self._incarnation += 1
         incarnation, sources = self._incarnation, self._sources
 

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from launcher import channel
-from launcher.clusters.base import Cluster, NodeError, Stream
+from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream
 from launcher.job import Job, Node
 
 HEARTBEAT_S = 1.0
@@ -159,13 +159,11 @@ class Link:
         argv = [self.node.python, "-I", "-S", "-c", channel.BOOTSTRAP]
         self._stream = stream = cluster.connect(self.node, argv, {})
         try:
-            rest = channel.greet(
-                stream.read,
-                stream.write,
-                os.urandom(32).hex(),
-                os.urandom(16).hex(),
-                payload,
-            )
+            if isinstance(stream, ProvenStream):
+                rest = stream.admit(payload)
+            else:
+                secret, nonce = os.urandom(32).hex(), os.urandom(16).hex()
+                rest = channel.greet(stream.read, stream.write, secret, nonce, payload)
         except (channel.ChannelError, OSError) as error:
             raise explain(self.node, stream, str(error)) from error
         self._heard = time.monotonic()
@@ -211,7 +209,9 @@ class Link:
                     break
         except (OSError, ValueError, channel.ChannelError) as error:
             reason = f"the connection broke: {error}"
-        code = None if self._closed else stream.wait(2.0)
+        # Where the agent called us, whoever started it may follow many, and tells only at the end.
+        patience_s = 0.0 if isinstance(stream, ProvenStream) else 2.0
+        code = None if self._closed else stream.wait(patience_s)
         if code is not None:
             reason = explain_end(code, stream.errors())
         # One that was let go says nothing more: the node may have a new agent by now.

@@ -51,7 +51,7 @@ DRAWING = {
     "launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "",
+    "launcher.clusters": "launcher.channel",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",

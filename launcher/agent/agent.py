@@ -83,6 +83,8 @@ class Agent:
             self._reap()
             self._watch(0, self._from_controller)
             self._watch(self._guard_fd, lambda: self._end(1))
+            if self.config["tether"] is not None:
+                self._watch(self.config["tether"], self._from_starter)
             self.out.send({"type": "probe", **probe.facts(self.config)})
             while self._over is None:
                 self._turn()
@@ -374,8 +376,17 @@ class Agent:
 
     # -- the controller
 
+    def _from_starter(self) -> None:
+        if not os.read(self.config["tether"], 4096):
+            self._end(0)
+
     def _from_controller(self) -> None:
-        data = os.read(0, 1 << 20)
+        try:
+            data = os.read(0, 1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:  # a connection that was reset
+            data = b""
         self._heard = time.monotonic()
         try:
             for message in self._decoder.feed(data):

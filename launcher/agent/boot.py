@@ -41,11 +41,15 @@ class Sources:
         return self.sources[name]
 
 
-def boot(payload: bytes) -> None:
-    """Become guard and agent; never returns."""
+def boot(payload: bytes, tether: int | None) -> None:
+    """Become guard and agent; never returns.
+
+    ``tether`` is a file whose end means that whoever started us has gone.
+    """
     import json
 
     data = json.loads(payload.split(b"\0", 1)[1])
+    data["config"]["tether"] = tether
     finder: Any = Sources(data["sources"])
     sys.meta_path.insert(0, finder)
     from launcher.agent.__main__ import guarded
@@ -54,4 +58,4 @@ def boot(payload: bytes) -> None:
 
 
 if "payload" in globals():  # given by the bootstrap
-    boot(globals()["payload"])
+    boot(globals()["payload"], globals()["tether"])

@@ -6,7 +6,7 @@ The launcher asks nothing else of a cluster, so a backend is one file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from launcher.job import Node
 
@@ -53,6 +53,15 @@ class Stream(Protocol):
         ...
 
 
+@runtime_checkable
+class ProvenStream(Stream, Protocol):
+    """A stream whose other side has already proved that it knows the secret."""
+
+    def admit(self, payload: bytes) -> bytes:
+        """Let the agent in: our proof and its code. Returns what it has said since its proof."""
+        ...
+
+
 class Cluster(Protocol):
     """A kind of cluster. The constructor stores; only these methods act."""
 
@@ -60,6 +69,14 @@ class Cluster(Protocol):
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that the cluster has, in the order in which ranks are placed."""
+        ...
+
+    def prepare(self, nodes: Sequence[Node]) -> None:
+        """Start what the connections to all of ``nodes`` share. Raises ClusterError.
+
+        Called before each round of connects, with the nodes of that round: all at first, later
+        those whose agents were lost.
+        """
         ...
 
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> Stream:

@@ -153,6 +153,9 @@ class LocalCluster:
         """All nodes, in the order in which ranks are placed."""
         return self._nodes
 
+    def prepare(self, nodes: Sequence[Node]) -> None:
+        """Nothing is shared between the connections of this machine."""
+
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> LocalStream:
         """Start ``argv`` in a session of its own and in the current folder.
 

@@ -74,6 +74,9 @@ class SshCluster:
         """All nodes, in the order in which they were given."""
         return self._nodes
 
+    def prepare(self, nodes: Sequence[Node]) -> None:
+        """Jump hosts are logged in to when the first node behind them is."""
+
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> SshStream:
         """Start ``argv`` on the node; ``env`` is ignored, as servers accept hardly any of it."""
         try:
