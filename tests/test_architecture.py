@@ -62,6 +62,8 @@ DRAWING = {
     "launcher.rendezvous": "",
     "launcher.verdict": "",
     "launcher.nodelist": "",
+    # the batch system
+    "launcher.slurmctl": "",
     # what goes out
     "launcher.output": "launcher.clusters.base",
     "launcher.rundir": "",
