@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts whole runs, on this machine or on hosts: `make test-quick` leaves it out."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"plaunch", "testbed", "project"} or item.path.name in WHOLE_RUNS:
+        if fixtures & {"plaunch", "testbed", "slurm", "project"} or item.path.name in WHOLE_RUNS:
             item.add_marker("cluster")
 
 

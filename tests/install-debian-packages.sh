@@ -4,6 +4,8 @@
 set -eu
 
 packages="openssh-server openssh-client iproute2 iputils-ping tcsh"
+packages="$packages slurmctld slurmd slurm-client munge"
+packages="$packages mariadb-server slurmdbd" # for sacct
 missing=""
 for package in $packages; do
     if ! dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null |

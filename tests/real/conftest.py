@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed import HostProcess, Testbed, wait_until
+from tests.testbed import HostProcess, Slurm, Testbed, wait_until
 
 NUM_HOSTS = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs real hosts by name and with the reason, where there can be none."""
-    marked = [item for item in items if item.get_closest_marker("hosts")]
-    reason = Testbed.missing() if marked else None
-    if reason is not None:
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason=f"no real hosts: {reason}"))
+    for item in items:
+        if item.get_closest_marker("hosts"):
+            slurm = "slurm" in getattr(item, "fixturenames", ())
+            reason = Slurm.missing() if slurm else Testbed.missing()
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=f"no real hosts: {reason}"))
 
 
 @pytest.fixture(scope="session")
@@ -30,21 +31,47 @@ def _session_testbed() -> Iterator[Testbed]:
 def testbed(_session_testbed: Testbed) -> Iterator[Testbed]:
     """Four hosts and the login host. Afterwards no process of the test may be left on any."""
     yield _session_testbed
+    _session_testbed.restore()
+    if left := _left_over(_session_testbed):
+        _session_testbed.restore()
+        pytest.fail(left)
+
+
+@pytest.fixture(scope="session")
+def _session_slurm() -> Iterator[Slurm]:
+    with Testbed(NUM_HOSTS) as testbed, Slurm(testbed) as slurm:
+        yield slurm
+
+
+@pytest.fixture
+def slurm(_session_slurm: Slurm) -> Iterator[Slurm]:
+    """Four nodes with Slurm and the login host. Afterwards all jobs are cancelled and gone.
+
+    No other process of the test may be left on any host.
+    """
+    yield _session_slurm
+    _session_slurm.reset()
+    if left := _left_over(_session_slurm.testbed):
+        _session_slurm.reset()
+        pytest.fail(left)
+
+
+def _left_over(testbed: Testbed) -> str | None:
+    """What processes are left; a host with any is crashed, or the next tests suffer from it."""
+
+    def find() -> list[tuple[int, HostProcess]]:
+        numbers = range(NUM_HOSTS + 1)
+        return [(number, process) for number in numbers for process in testbed.processes(number)]
+
     try:
-        _session_testbed.restore()
-        wait_until(lambda: not _left_over(_session_testbed), "every host is empty again", 5)
+        wait_until(lambda: not find(), "every host is empty again", 5)
     except TimeoutError:
-        left = _left_over(_session_testbed)
-        for host in {host for host, _ in left}:  # or the next tests suffer from it
-            _session_testbed.crash(host)
-        _session_testbed.restore()
-        lines = [f"{host}: {process.pid} {process.cmdline}" for host, process in left]
-        pytest.fail("processes were left behind:\n" + "\n".join(lines))
-
-
-def _left_over(testbed: Testbed) -> list[tuple[str, HostProcess]]:
-    hosts = [f"host{number}" for number in range(NUM_HOSTS + 1)]
-    return [(host, process) for host in hosts for process in testbed.processes(host)]
+        left = find()
+        for number in {number for number, _ in left}:
+            testbed.crash(number)
+        lines = [f"host{number}: {process.pid} {process.cmdline}" for number, process in left]
+        return "processes were left behind:\n" + "\n".join(lines)
+    return None
 
 
 @pytest.fixture

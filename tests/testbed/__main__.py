@@ -1,11 +1,12 @@
-"""For people: ``python -m tests.testbed up 4`` brings up hosts to log in to."""
+"""For people: ``python -m tests.testbed up 4 [--slurm]`` brings up hosts to log in to."""
 
 import argparse
+import contextlib
 import shlex
 import signal
 import sys
 
-from tests.testbed import Testbed
+from tests.testbed import Slurm, Testbed
 
 
 def main() -> int:
@@ -13,14 +14,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.testbed", description=__doc__)
     parser.add_argument("verb", choices=["up"])
     parser.add_argument("hosts", type=int, help="how many, besides the login host host0")
+    parser.add_argument("--slurm", action="store_true", help="start Slurm on them")
     parser.add_argument("command", nargs="*", help="a program to run on host0, after --")
-    options = parser.parse_args()
-    if reason := Testbed.missing():
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:split])
+    command = sys.argv[split + 1 :] or options.command
+    if reason := Slurm.missing() if options.slurm else Testbed.missing():
         print(f"no testbed: {reason}", file=sys.stderr)
         return 3
-    with Testbed(options.hosts) as bed:
-        if options.command:
-            return bed.run(0, options.command).wait()
+    with contextlib.ExitStack() as stack:
+        bed = stack.enter_context(Testbed(options.hosts))
+        if options.slurm:
+            stack.enter_context(Slurm(bed))
+        if command:
+            return bed.run(0, command, cwd="/shared").wait()
         print("Log in (from there, `ssh host1` and so on work); Ctrl-C here ends all hosts:")
         for number in range(options.hosts + 1):
             pid = str(bed.path(number)).split("/")[2]

@@ -41,6 +41,8 @@ _NEEDED = {
 }
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _HOMES = {"root": "/root", "alice": "/home/alice"}
+# What Slurm (slurm.py) needs on a host, as no part of any job; jobs run below a slurmstepd.
+_DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd", "slurmdbd", "mariadbd"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class HostProcess:
     host_pid: int
     cmdline: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def program(self) -> str:
+        """The name of its program, without the folder; empty if it told none."""
+        words = self.cmdline[0].lstrip(" :").split() if self.cmdline else []
+        return words[0].rpartition("/")[2].rstrip(":") if words else ""
 
 
 class Testbed:
@@ -236,12 +244,12 @@ class Testbed:
                 self.boot(number)
 
     def processes(self, host: int | str) -> list[HostProcess]:
-        """The host's processes but for its process 1 and its sshd; none if it is down."""
-        number = _number(host)
-        if number not in self._pids:
-            return []
-        found = (_look_at(pid) for pid in _pids_of(self._pids[number]))
-        return [one for one in found if one is not None and not _is_of_the_host(one)]
+        """The host's processes but for its process 1 and its daemons; none if it is down."""
+        return [one for one in self._all_processes(host) if not _is_of_the_host(one)]
+
+    def daemons(self, host: int | str) -> list[HostProcess]:
+        """The host's sshd and what Slurm needs on it; none if it is down."""
+        return [one for one in self._all_processes(host) if _is_of_the_host(one)]
 
     def address(self, host: int | str) -> str:
         """The host's address in the testbed's own network."""
@@ -257,6 +265,13 @@ class Testbed:
         return Path(f"/proc/{self._pid(0)}/root/shared")
 
     # -- inside
+
+    def _all_processes(self, host: int | str) -> list[HostProcess]:
+        number = _number(host)
+        if number not in self._pids:
+            return []
+        found = (_look_at(pid) for pid in _pids_of(self._pids[number]))
+        return [one for one in found if one is not None]
 
     def _pid(self, host: int | str) -> int:
         number = _number(host)
@@ -339,7 +354,8 @@ def _look_at(pid: int) -> HostProcess | None:
 
 
 def _is_of_the_host(process: HostProcess) -> bool:
-    return process.cmdline[:1] != () and "[listener]" in process.cmdline[0]
+    name = process.program
+    return name in _DAEMONS or (name.startswith("sshd") and "[listener]" in process.cmdline[0])
 
 
 def _software() -> list[str]:

@@ -1,0 +1,331 @@
+"""Slurm on a testbed's hosts: a controller on host1, nodes host1 .. hostN, clients on host0.
+
+    with Testbed(4) as bed, Slurm(bed) as slurm:
+        job_id = slurm.submit("hostname", "--nodes=2")
+        slurm.wait_for(job_id, "COMPLETED")
+
+The daemons are Debian's own; the GPUs are device files with nothing behind them. Configuration,
+logs and the controller's state are in /shared/slurm, so they outlive a crash of host1.
+"""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from tests.testbed import slurm_conf
+from tests.testbed.testbed import HostProcess, Testbed, wait_until
+
+_NEEDED = {
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "munged": "munge",
+}
+_NEEDED_FOR_ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
+_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+_SOCKET = "/run/mysqld/mysqld.sock"
+
+_START_MUNGE = """\
+rm -rf /etc/slurm && ln -s /shared/slurm/etc /etc/slurm
+install -m 0400 -o munge -g munge /shared/slurm/munge.key /etc/munge/munge.key
+install -d -m 0755 -o munge -g munge /run/munge /var/lib/munge /var/log/munge
+runuser -u munge -- munged
+"""
+_START_CONTROLLER = "slurmctld\n"
+_START_NODE = """\
+for k in 0 1 2 3 4 5 6 7; do test -e /dev/nvidia$k || mknod -m 666 /dev/nvidia$k c 195 $k; done
+mkdir -p /var/spool/slurmd
+slurmd
+"""
+_START_DATABASE = f"""\
+data=/shared/slurm/mysql
+install -d -m 0755 -o mysql -g mysql {Path(_SOCKET).parent}
+if ! test -e $data; then
+    mariadb-install-db --no-defaults --user=mysql --datadir=$data \\
+        --auth-root-authentication-method=normal --skip-test-db --skip-name-resolve
+fi
+setsid mariadbd --no-defaults --user=mysql --datadir=$data --socket={_SOCKET} --skip-networking \\
+    --innodb-buffer-pool-size=32M --pid-file=/run/mysqld/mysqld.pid &
+until mariadb --no-defaults --socket={_SOCKET} --user=root --execute="
+    CREATE DATABASE IF NOT EXISTS slurm_acct_db;
+    CREATE USER IF NOT EXISTS slurm@localhost IDENTIFIED BY 'slurm';
+    GRANT ALL ON slurm_acct_db.* TO slurm@localhost;"
+do sleep 0.05; done
+slurmdbd
+until sacctmgr --noheader --parsable2 show cluster >/dev/null; do sleep 0.05; done
+"""
+
+
+class Slurm:
+    """Slurm on the hosts of a testbed."""
+
+    def __init__(
+        self,
+        testbed: Testbed,
+        *,
+        config: Mapping[str, str | None] | None = None,
+        grace_s: int = 8,
+        accounting: bool = False,
+    ) -> None:
+        """``config``: lines of slurm.conf to set; None takes a line out (see slurm_conf.py)."""
+        self.testbed = testbed
+        self.accounting = accounting
+        self.nodes = [f"host{number}" for number in range(1, testbed.num_hosts + 1)]
+        self._config = dict(config or {})
+        self._grace_s = grace_s
+
+    @staticmethod
+    @functools.cache
+    def missing(*, accounting: bool = False) -> str | None:
+        """Why this machine can't have Slurm, or None if it can."""
+        needed = _NEEDED | (_NEEDED_FOR_ACCOUNTING if accounting else {})
+        for program, package in needed.items():
+            if shutil.which(program, path=_PATH) is None:
+                return f"needs {program} (Debian package {package})"
+        return Testbed.missing()
+
+    def __enter__(self) -> "Slurm":
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    # -- all of it
+
+    def up(self) -> None:
+        """Start Slurm on all hosts and wait until every node is idle."""
+        self._write_files()
+        self._start_what_is_missing()
+        self.wait_until_idle()
+
+    def down(self) -> None:
+        """End all jobs and daemons at once. What the testbed's end does as well."""
+        for host in ["host0", *self.nodes]:
+            jobs = [p for p in self.testbed.processes(host) if _is_of_a_job(p)]
+            daemons = [p for p in self.testbed.daemons(host) if "sshd" not in p.program]
+            for process in [*daemons, *jobs]:
+                _kill(process.pid)
+
+    def reset(self) -> None:
+        """As after `up`: all hosts and daemons run, all jobs are cancelled and gone."""
+        self.testbed.restore()
+        self._start_what_is_missing()
+        self._client("squeue -h -r -o %A | xargs -r scancel", check=False)
+        self.wait_until_idle()
+
+    def wait_until_idle(self, timeout_s: float = 60) -> None:
+        """Wait until no job is left and every node is idle; nodes that are down are resumed."""
+        script = """\
+until test -z "$(squeue -h -o %A)" && test "$(sinfo -h -N -o %T | sort -u)" = idle; do
+    for node in $(sinfo -h -N -t down,drain,fail -o %N | sort -u); do
+        scontrol update nodename=$node state=resume 2>/dev/null
+    done
+    sleep 0.1
+done"""
+        try:
+            self._client(script, timeout_s=timeout_s)
+        except (subprocess.TimeoutExpired, RuntimeError):
+            state = self._client("squeue; sinfo -N -o '%N %T %E'; true", check=False)
+            raise TimeoutError(f"Slurm isn't idle after {timeout_s:g} s:\n{state}") from None
+
+    def configure(self, config: Mapping[str, str | None], *, grace_s: int | None = None) -> None:
+        """Change lines of slurm.conf while Slurm runs."""
+        self._config.update(config)
+        self._grace_s = self._grace_s if grace_s is None else grace_s
+        self._write_files()
+        self._client("scontrol reconfigure")
+
+    # -- jobs
+
+    def submit(self, script: str, *options: str, user: str = "root") -> str:
+        """`sbatch` from host0 in /shared; returns the job's id."""
+        text = script if script.startswith("#!") else f"#!/bin/sh\n{script}\n"
+        argv = ["sbatch", "--parsable", *options]
+        with self.testbed.run(
+            "host0",
+            argv,
+            user=user,
+            cwd="/shared",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            out, err = process.communicate(text, timeout=60)
+        if process.returncode != 0:
+            raise RuntimeError(f"{argv}: {err}")
+        return out.strip().partition(";")[0]
+
+    def job(self, job_id: str) -> dict[str, str]:
+        """What `scontrol show job` says of one job, as Slurm calls it ("JobState")."""
+        return self.jobs(job_id)[0]
+
+    def jobs(self, job_id: str) -> list[dict[str, str]]:
+        """The same for an array: one entry for what waits, one for each task that was started."""
+        return [parse(line) for line in self._client(f"scontrol -o show job {job_id}").splitlines()]
+
+    def wait_for(
+        self, job_id: str, state: str | Collection[str], timeout_s: float = 60
+    ) -> dict[str, str]:
+        """Wait until the job is in a state (or one of several); returns `job` of that moment."""
+        states = {state} if isinstance(state, str) else set(state)
+        return self.wait_until(
+            job_id, lambda job: job["JobState"] in states, str(states), timeout_s
+        )
+
+    def wait_until(
+        self,
+        job_id: str,
+        condition: Callable[[dict[str, str]], bool],
+        what: str,
+        timeout_s: float = 60,
+    ) -> dict[str, str]:
+        """Wait until ``condition`` holds of the job; returns `job` of that moment."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(job := self.job(job_id)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_s:g} s: {what}; job {job_id} is {job}")
+            time.sleep(0.1)
+        return job
+
+    # -- faults
+
+    def stop_controller(self, *, kill: bool = False) -> None:
+        """End slurmctld: in order, or by kill -9."""
+        self._end("host1", "slurmctld", signal.SIGKILL if kill else signal.SIGTERM)
+        self._end("host1", "slurmscriptd", signal.SIGKILL)
+
+    def start_controller(self) -> None:
+        """Start slurmctld again and wait until it answers."""
+        self._start_what_is_missing()
+        self._client("until scontrol ping | grep -q 'is UP'; do sleep 0.05; done")
+
+    def kill_slurmd(self, host: int | str) -> None:
+        """kill -9 of a node's slurmd. Its jobs live on."""
+        self._end(host, "slurmd", signal.SIGKILL)
+
+    def start_slurmd(self, host: int | str) -> None:
+        """Start a node's slurmd again, and wait until the node can be used."""
+        self._start_what_is_missing()
+        self._wait_until_usable(host)
+
+    def boot(self, host: int | str) -> None:
+        """Boot a crashed host with its daemons, and wait until its node can be used again."""
+        self.testbed.boot(host)
+        self._start_what_is_missing()
+        self._wait_until_usable(host)
+
+    # -- inside
+
+    @property
+    def folder(self) -> Path:
+        """Configuration, logs and state, from outside; hosts see it as /shared/slurm."""
+        return self.testbed.shared / "slurm"
+
+    def _wait_until_usable(self, host: int | str) -> None:
+        name = host if isinstance(host, str) else f"host{host}"
+        if name in self.nodes:
+            self._client(f"""\
+until sinfo -h -n {name} -o %T | grep -qxE 'idle|mixed|allocated|completing'; do
+    scontrol update nodename={name} state=resume 2>/dev/null
+    sleep 0.1
+done""")
+
+    def _write_files(self) -> None:
+        etc = self.folder / "etc"
+        etc.mkdir(parents=True, exist_ok=True)
+        for name in ("log", "state"):
+            (self.folder / name).mkdir(exist_ok=True)
+            shutil.chown(self.folder / name, "slurm", "slurm")
+        key = self.folder / "munge.key"
+        if not key.exists():
+            key.touch(0o600)
+            key.write_bytes(os.urandom(128))
+        files = slurm_conf.files(
+            len(self.nodes), self._config, self._grace_s, accounting=self.accounting
+        )
+        for name, text in files.items():
+            (etc / name).write_text(text)
+        if self.accounting:  # it holds a password: slurmdbd wants it so
+            (etc / "slurmdbd.conf").chmod(0o600)
+            shutil.chown(etc / "slurmdbd.conf", "slurm", "slurm")
+
+    def _start_what_is_missing(self) -> None:
+        """Start the daemons that don't run, the controller before the nodes."""
+        scripts = {}
+        for host in ["host0", *self.nodes]:
+            running = {process.program for process in self.testbed.daemons(host)}
+            parts = [] if "munged" in running else [_START_MUNGE]
+            if host == "host1" and self.accounting and "slurmdbd" not in running:
+                parts.append(_START_DATABASE)
+            if host == "host1" and "slurmctld" not in running:
+                parts.append(_START_CONTROLLER)
+            if host != "host0" and "slurmd" not in running:
+                parts.append(_START_NODE)
+            if parts:
+                scripts[host] = "".join(parts)
+        self._on({host: scripts.pop(host) for host in ("host1",) if host in scripts})
+        self._on(scripts)
+
+    def _on(self, scripts: Mapping[str, str]) -> None:
+        """Run a script on each host, all at once. What they write goes to a log."""
+        processes = {}
+        for host, script in scripts.items():
+            log = f"/shared/slurm/log/{host}-start.log"
+            argv = ["sh", "-c", f"exec </dev/null >>{log} 2>&1; set -ex\n{script}"]
+            # The daemons must not inherit a login's environment: jobs would see it.
+            processes[host] = self.testbed.run(host, ["env", "-i", f"PATH={_PATH}", *argv])
+        try:
+            for host, process in processes.items():
+                if process.wait(60) != 0:
+                    log_file = self.folder / "log" / f"{host}-start.log"
+                    raise RuntimeError(f"Slurm on {host}: {log_file.read_text()[-3000:]}")
+        finally:
+            for process in processes.values():
+                process.kill()
+
+    def _client(self, script: str, *, timeout_s: float = 60, check: bool = True) -> str:
+        """Run a shell script of client commands on the login host; returns its output."""
+        done = self.testbed.call("host0", ["sh", "-c", script], timeout_s=timeout_s, cwd="/shared")
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{script}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _end(self, host: int | str, daemon: str, number: int) -> None:
+        """Send a signal to a daemon and wait until it is gone."""
+
+        def pids() -> list[int]:
+            return [p.pid for p in self.testbed.daemons(host) if p.program == daemon]
+
+        for pid in pids():
+            _kill(pid, number)
+        wait_until(lambda: not pids(), f"{daemon} ends")
+
+
+def parse(line: str) -> dict[str, str]:
+    """Take a line of `scontrol -o show job` apart; values may hold blanks."""
+    words = re.split(r"(?:^| )([A-Za-z][\w/:]*)=", line.rstrip())
+    return dict(zip(words[1::2], words[2::2], strict=True))
+
+
+def _kill(pid: int, number: int = signal.SIGKILL) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _is_of_a_job(process: HostProcess) -> bool:
+    return process.program == "slurmstepd" or "SLURM_JOB_ID" in process.environ
