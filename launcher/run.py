@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import time
 
 from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, signals_into
-from launcher.job import Program, Result
+from launcher.job import Job, Program, Result
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines, verdict_lines
 from launcher.placement import PlacementError, wanted_nodes
@@ -32,6 +34,7 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
         stack.callback(fleet.close)
         stack.enter_context(signals_into(fleet.inbox))
         fleet.begin(nodes)
+        remember(job, cluster.name)
         from launcher import controller  # takes as long as an agent's start: both at once
 
         result = controller.run(job, nodes, fleet, rundir, output, started)
@@ -41,6 +44,28 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
         if complaint is not None:
             output.error(complaint)
     return result
+
+
+def remember(job: Job, cluster: str) -> None:
+    """Note the run where ``plaunch status`` looks for it, from whatever folder."""
+    from launcher import index  # the agents are starting meanwhile
+
+    slurm = None
+    if cluster == "slurm":
+        from launcher import slurmctl
+
+        slurm = slurmctl.own_id()
+    entry = index.Entry(
+        run_dir=job.run_dir,
+        cluster=cluster,
+        job_id=job.id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=time.time(),
+        slurm=slurm,
+        program=job.program.target,
+    )
+    index.record(entry)
 
 
 def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:

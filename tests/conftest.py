@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
 WHOLE_RUNS = ("test_gpu_runs.py", "test_docs.py", "test_examples_digits.py", "test_testbed.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests' runs are not noted among the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:

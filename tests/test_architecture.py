@@ -31,7 +31,8 @@ DRAWING = {
     "launcher.api": "launcher.request launcher.run launcher.output",
     # words to calls
     "launcher.run": "launcher.request launcher.look launcher.controller launcher.clusters.base "
-    "launcher.fleet launcher.link launcher.output launcher.placement launcher.rundir",
+    "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
+    "launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.rundir",
     "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
@@ -67,6 +68,7 @@ DRAWING = {
     # what goes out
     "launcher.output": "launcher.clusters.base",
     "launcher.rundir": "",
+    "launcher.index": "",
     # what travels to the nodes
     "launcher.agent": "launcher.channel launcher.gpu_probe launcher.gpu_lease",
     "launcher.gpus": "launcher.gpu_probe",
