@@ -63,8 +63,8 @@ def proof(secret: str, side: str, nonce: str) -> str:
     return hmac.new(secret.encode(), f"{side} {nonce}".encode(), "sha256").hexdigest()
 
 
-# What the two programs below have in common: they run on a node as ``python -I -S -c`` and are small
-# enough for any command line, and free of secrets.
+# What the two programs below have in common: they run on a node as ``python -I -S -c``, are small
+# enough for any command line, and hold no secrets.
 _WORDS = """\
 import hmac, os, sys, zlib
 def line():

@@ -1,4 +1,4 @@
-"""Which cluster am I in? Explicit > allocation I am inside > ``--hosts`` > this machine."""
+"""Which cluster am I in? What was named > the one that I am inside of > this machine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from launcher.config_error import ConfigError
 from launcher.job import Node
 
 if TYPE_CHECKING:
+    from launcher.allocation import Allocation
     from launcher.config import ClusterFile
 
-
-SUPPORTED = ("local", "ssh")
 
 _INSIDE = {"slurm": "SLURM_JOB_ID", "ray": "RAY_ADDRESS"}
 _SLURM_CONF = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf")
@@ -38,12 +37,17 @@ class Found:
     """The cluster to run on: all its nodes in the natural order of their names.
 
     ``options`` are those of SSH, used by that kind alone. ``notes`` are lines for the user.
+    SLURM has an ``allocation`` if we are inside one; else, as with Ray, the nodes are not known yet
+    and ``each`` is what holds for every one of them.
     """
 
     kind: str
     nodes: tuple[Node, ...]
     options: SshOptions = field(default_factory=SshOptions)
     notes: tuple[str, ...] = ()
+    allocation: Allocation | None = None
+    file: ClusterFile | None = None
+    each: Node | None = None
 
 
 def discover(
@@ -93,21 +97,38 @@ def decide(
     """Decide from what is given alone (pure). ``kind`` and ``file`` come from ``--cluster``."""
     notes: list[str] = []
     if kind is None:
-        notes = [_inside_note(k) for k in _INSIDE if environ.get(_INSIDE[k])]
-        kind = "ssh" if hosts is not None else "local"
-        if kind == "local" and not notes and facts.slurm_login_node:
+        inside = [k for k in _INSIDE if environ.get(_INSIDE[k])]
+        kind = "ssh" if hosts is not None else (*inside, "local")[0]
+        if kind == "ssh":
+            notes = [_elsewhere_note(k) for k in inside]
+        elif kind == "local" and facts.slurm_login_node:
             notes = [_login_note()]
-    if kind not in SUPPORTED:
-        problem = f"{kind} clusters are not in this version: use one of {', '.join(SUPPORTED)}"
-        raise ConfigError(problem, file.file if file else "--cluster")
-    if kind == "local":
+    allocation = None
+    if kind in _INSIDE and hosts is not None:
+        raise ConfigError(f"--hosts are reached by SSH: leave --cluster {kind} out, or --hosts")
+    if kind == "slurm" and environ.get(_INSIDE["slurm"]):
+        from launcher.allocation import read_allocation
+
+        allocation = read_allocation(environ)
+        found = _allocated(allocation)
+    elif kind in _INSIDE:
+        found = []
+    elif kind == "local":
         if hosts is not None:
             raise ConfigError("--hosts are reached by SSH: leave --cluster local out, or --hosts")
         found = list(local_nodes(num_nodes or 1))
     else:
         found = _ssh_nodes(file, hosts)
     nodes = tuple(_complete(node, file, environ, facts) for node in found)
-    return Found(kind, nodes, file.ssh if file else SshOptions(), tuple(notes))
+    each = _complete(Node("", ""), file, environ, facts)
+    options = file.ssh if file else SshOptions()
+    return Found(kind, nodes, options, tuple(notes), allocation, file, each)
+
+
+def _allocated(allocation: Allocation) -> list[Node]:
+    from launcher.nodelist import natural_key
+
+    return [Node(name, name) for name in sorted(allocation.nodes, key=natural_key)]
 
 
 def _ssh_nodes(file: ClusterFile | None, hosts: str | None) -> list[Node]:
@@ -153,15 +174,15 @@ def _complete(
     )
 
 
-def _inside_note(kind: str) -> str:
+def _elsewhere_note(kind: str) -> str:
     return (
-        f"{_INSIDE[kind]} is set, but this version can't use {kind} clusters yet: "
-        "the run doesn't use that one's nodes"
+        f"{_INSIDE[kind]} is set, but --hosts are reached by SSH: the run doesn't use the {kind} "
+        "cluster that this is part of"
     )
 
 
 def _login_note() -> str:
     return (
-        "this looks like a SLURM login node, and the run starts right here; to run on a compute "
-        "node instead: srun --nodes 1 --gpus N plaunch ..."
+        "this looks like a SLURM login node, and the run starts right here; to queue it for "
+        "compute nodes instead: plaunch --cluster slurm ..."
     )

@@ -129,6 +129,10 @@ def find_cluster(wanted: Wanted, output: Output) -> Cluster:
         from launcher.clusters.ssh import SshCluster
 
         return SshCluster(found.nodes, found.options)
+    if found.kind == "slurm" and found.allocation is not None:
+        from launcher.clusters.slurm import SlurmCluster
+
+        return SlurmCluster(found.allocation, found.nodes)
     from launcher.clusters.local import LocalCluster
 
     return LocalCluster(nodes=found.nodes)

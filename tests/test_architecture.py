@@ -48,11 +48,12 @@ DRAWING = {
     "launcher.fleet": "launcher.link launcher.channel launcher.output",
     "launcher.link": "launcher.channel launcher.clusters",
     # which cluster, which nodes
-    "launcher.discovery": "launcher.config launcher.config_error launcher.clusters "
-    "launcher.nodelist",
+    "launcher.discovery": "launcher.allocation launcher.config launcher.config_error "
+    "launcher.clusters launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.channel",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.nodelist",
+    "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",

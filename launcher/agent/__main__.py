@@ -61,8 +61,8 @@ def _guard(agent: int, mark: str) -> int:
     for fd in (0, 1):
         os.close(fd)  # the stream's end must be seen when the agent ends
         os.open(os.devnull, os.O_RDWR)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
     def pass_on(number: int, _: object) -> None:
         if os.path.exists(f"/proc/{agent}"):

@@ -26,6 +26,7 @@ from launcher.agent.wire import Outgoing, RankLines
 from launcher.channel import ChannelError, Decoder
 
 HEARTBEAT_S = 1.0
+NOTICES = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
 
 
@@ -128,15 +129,20 @@ class Agent:
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_write, False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGINT, *NOTICES):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._watch(self._wake, self._on_signal)
 
     def _on_signal(self) -> None:
         numbers = os.read(self._wake, 4096)
-        if signal.SIGTERM in numbers or signal.SIGHUP in numbers:
-            self._end(128 + signal.SIGTERM)
+        for number in set(numbers) & set(NOTICES):
+            # A scheduler signals every process of its job: what it means is the launcher's to find
+            # out, and the ranks may have to save. Elsewhere it is meant for us.
+            if self.config["tether"] is not None:
+                self.out.send({"type": "notice", "number": number})
+            elif number in (signal.SIGTERM, signal.SIGHUP):
+                self._end(128 + signal.SIGTERM)
         self._reap()
 
     def _reap(self) -> None:

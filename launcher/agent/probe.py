@@ -18,9 +18,9 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
     workdir = order["workdir"]
     return {
         "hostname": socket.gethostname(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "addresses": addresses(),
-        "reached_at": os.environ.get("SSH_CONNECTION", "").split()[2:3],
+        "reached_at": [*called_from(), *os.environ.get("SSH_CONNECTION", "").split()[2:3]],
         "time": time.time(),
         "free_disk": _free_disk(workdir),
         "workdir": os.path.isdir(workdir),
@@ -29,6 +29,21 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
         "driver": has_driver(),
         "user": _user(),
     }
+
+
+def cores() -> int:
+    """The processors that are ours: SLURM does not always hold a job to what it was given."""
+    ours = len(os.sched_getaffinity(0))
+    told = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(ours, int(told)) if told.isdigit() and int(told) > 0 else ours
+
+
+def called_from() -> list[str]:
+    """Our address on the way to the launcher, where our standard input is a connection to it."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(0)) as call:
+        if call.family in (socket.AF_INET, socket.AF_INET6):
+            return [call.getsockname()[0]]
+    return []
 
 
 def _text(path: str) -> str:

@@ -141,6 +141,7 @@ def _is_there(name: str, directory: str) -> bool:
 
 def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     """Answer the agent until it goes (None), or return in a fork with what that fork shall do."""
+    outlive_signals()
     line = Line(sock)
     os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
     line.send({"op": "found", "torch": find_torch(), "python": sys.version.split()[0]})
@@ -154,8 +155,6 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in HELD:
-        signal.signal(number, signal.SIG_IGN)  # ended by the agent alone; outlives a run's signals
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     import select
 
@@ -188,6 +187,12 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
             os.close(fd)
 
 
+def outlive_signals() -> None:
+    """A run's signals may reach all its processes; the agent alone ends server and store."""
+    for number in HELD:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def fork_with_signals_held() -> int:
     """Fork so that a signal sent to the rank at once waits until it is a rank of its own."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
@@ -214,6 +219,8 @@ def become_rank(order: dict[str, Any], fds: list[int]) -> None:
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order["kind"] == "store":
+        outlive_signals()
     os.setsid()
     import ctypes
 
@@ -279,6 +286,7 @@ def set_openblas_threads(count: int) -> None:
 
 def host_store(order: dict[str, Any]) -> None:
     """Be the attempt's TCPStore on the listening socket that the agent bound; ends by signal."""
+    outlive_signals()
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it

@@ -1,0 +1,59 @@
+"""What SLURM gave us: the allocation that we are inside of, from its variables alone. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launcher.config_error import ConfigError
+from launcher.nodelist import NodeListError, expand
+
+_COUNT = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,6})\))?")
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A SLURM allocation: its nodes, and how many CPUs we have on each (None if not told)."""
+
+    job_id: str
+    nodes: tuple[str, ...]
+    cpus: tuple[int, ...] | None = None
+
+    def cpus_of(self, name: str) -> int | None:
+        """The CPUs of the job on one of its nodes."""
+        return None if self.cpus is None else self.cpus[self.nodes.index(name)]
+
+
+def read_allocation(environ: Mapping[str, str]) -> Allocation:
+    """Read SLURM's variables. Raises ConfigError."""
+    job_id = environ.get("SLURM_JOB_ID") or environ["SLURM_JOBID"]
+    copies = environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if copies != "1":
+        raise ConfigError(
+            f"srun started plaunch {copies} times: start it once, without srun; it starts all the "
+            "ranks on all nodes itself"
+        )
+    text = environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST") or ""
+    try:
+        nodes = tuple(expand(text))
+    except NodeListError as error:
+        raise ConfigError(f"SLURM_JOB_NODELIST can't be read: {error}") from error
+    if not nodes:
+        raise ConfigError(
+            f"SLURM_JOB_ID is {job_id}, but SLURM_JOB_NODELIST is not set: run plaunch inside the "
+            "allocation (salloc, or an sbatch script), or unset SLURM_JOB_ID"
+        )
+    cpus = expand_counts(environ.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    return Allocation(job_id, nodes, cpus if len(cpus) == len(nodes) else None)
+
+
+def expand_counts(text: str) -> tuple[int, ...]:
+    """SLURM's numbers by node: ``2(x3),1`` is (2, 2, 2, 1). Empty if it can't be read."""
+    counts: list[int] = []
+    for part in filter(None, text.split(",")):
+        match = _COUNT.fullmatch(part.strip())
+        if match is None:
+            return ()
+        counts += [int(match[1])] * int(match[2] or 1)
+    return tuple(counts)

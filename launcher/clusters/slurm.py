@@ -1,0 +1,176 @@
+"""A SLURM allocation as a cluster: one srun step starts an agent on each node, and each calls back.
+
+What srun is told leaves nothing to the settings of whoever made the allocation: one task a node
+that has all that the job has there, beside whatever else runs in the allocation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from launcher import channel
+from launcher.allocation import Allocation
+from launcher.clusters.base import ClusterError, NodeError
+from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
+from launcher.job import Node
+from launcher.nodelist import fold
+
+CALL_S = 60.0  # for an agent to call back: the step may have to wait for a prolog
+END_S = 5.0  # for a step to end once its agents have been told to
+ERRORS_KEPT_BYTES = 10_000
+
+# Options that srun would take from the variables of an allocation made for other ways of starting.
+_OPTIONS_OF_OTHERS = """
+SLURM_CPUS_PER_TASK SRUN_CPUS_PER_TASK SLURM_NTASKS SLURM_NPROCS SLURM_NTASKS_PER_CORE
+SLURM_NTASKS_PER_GPU SLURM_NTASKS_PER_NODE SLURM_NTASKS_PER_SOCKET SLURM_NTASKS_PER_TRES
+SLURM_GPUS_PER_TASK SLURM_GPU_BIND SLURM_GPUS_PER_SOCKET SLURM_TRES_BIND SLURM_TRES_PER_TASK
+SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_MEM_PER_NODE SLURM_MEM_BIND SLURM_CPU_BIND
+SLURM_DISTRIBUTION SLURM_HINT SLURM_EXCLUSIVE SLURM_EXACT SLURM_WHOLE SLURM_EXPORT_ENV
+SLURM_KILL_BAD_EXIT SLURM_NO_KILL SLURM_LABELIO SLURM_UNBUFFEREDIO SLURM_STDINMODE
+SLURM_STDOUTMODE SLURM_STDERRMODE SLURM_WAIT SLURM_IMMEDIATE SLURM_RELATIVE SLURM_THREAD_SPEC
+SLURM_CORE_SPEC SLURM_OVERCOMMIT SLURM_MULTI_PROG SLURM_WORKING_DIR SLURM_TIMELIMIT SLURM_NODELIST
+SLURM_JOB_NUM_NODES SLURM_NNODES SLURM_TASKS_PER_NODE
+"""
+
+
+class SlurmCluster:
+    """The nodes of the allocation that we are inside of."""
+
+    name = "slurm"
+
+    def __init__(self, allocation: Allocation, nodes: Sequence[Node]) -> None:
+        self._allocation = allocation
+        self._nodes = tuple(nodes)
+        self._reception: Reception | None = None
+        self._steps: list[Step] = []
+        self._step_of: dict[str, Step] = {}
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes of the allocation, in the natural order of their names."""
+        return self._nodes
+
+    def prepare(self, nodes: Sequence[Node]) -> None:
+        """Start one step with an agent on each of these nodes. Raises ClusterError."""
+        names = [node.name for node in nodes]
+        if self._reception is None:
+            try:
+                self._reception = Reception(addresses_towards([node.address for node in nodes]))
+            except OSError as error:
+                problem = f"no agent could call back to this host: {error.strerror}"
+                raise ClusterError([NodeError(names[0], problem)]) from error
+        counts = {self._allocation.cpus_of(name) for name in names}
+        cpus = counts.pop() if len(counts) == 1 else None
+        argv = step_argv(nodes[0].python, names, cpus)
+        try:
+            step = Step(argv, self._reception.invitation("$SLURMD_NODENAME"))
+        except OSError as error:
+            problem = f"srun can't be started: {error.strerror}"
+            raise ClusterError([NodeError(fold(names), problem, "is SLURM in PATH?")]) from error
+        self._steps.append(step)
+        self._step_of |= dict.fromkeys(names, step)
+
+    def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> DialledStream:
+        """Wait until the node's agent has called. Raises NodeError."""
+        assert self._reception is not None
+        step = self._step_of[node.name]
+        return self._reception.stream(
+            node.name, CALL_S, over=step.failure, wait=step.wait, errors=step.errors
+        )
+
+    def close(self) -> None:
+        """End all steps and everything in them."""
+        for step in self._steps:
+            step.close()
+        if self._reception is not None:
+            self._reception.close()
+
+
+class Step:
+    """An srun process: the tasks of one step, and the ears for what they say on standard error."""
+
+    def __init__(self, argv: Sequence[str], invitation: bytes) -> None:
+        others = _OPTIONS_OF_OTHERS.split()
+        env = {name: value for name, value in os.environ.items() if name not in others}
+        self._process = subprocess.Popen(
+            list(argv),
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=env,
+            start_new_session=True,  # a Ctrl-C is for us, and SLURM's signals reach tasks by SLURM
+        )
+        self._errors = bytearray()
+        self._ears = threading.Thread(target=self._listen, daemon=True)
+        self._ears.start()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it failed at once, and has said why
+            self._process.stdin.write(invitation)  # and stays open: the tasks' tether
+
+    def failure(self) -> str | None:
+        """Why the tasks will never call, once srun has ended."""
+        if self._process.poll() is None:
+            return None
+        self._ears.join(1.0)
+        said = [line for line in self.errors().splitlines() if line.strip()]
+        return f"srun could not start it: {said[-1] if said else 'it said nothing'}"
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code of srun, which ends after all its tasks."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def errors(self) -> str:
+        """The last 10 kB of what srun and the tasks said on standard error."""
+        return bytes(self._errors).decode(errors="replace")
+
+    def close(self) -> None:
+        """Let the tasks know by their tether; what does not end then is killed by SLURM."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        give_up = time.monotonic() + END_S
+        for end in (lambda: None, self._process.terminate, self._process.kill):
+            end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(1.0, give_up - time.monotonic()))
+                break
+        self._ears.join(1.0)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            while chunk := stderr.read(ERRORS_KEPT_BYTES):
+                self._errors += chunk
+                del self._errors[:-ERRORS_KEPT_BYTES]
+
+
+def step_argv(python: str, names: Sequence[str], cpus: int | None) -> list[str]:
+    """The srun command line of a step with one agent on each of the nodes."""
+    return [
+        "srun",
+        f"--nodes={len(names)}",
+        f"--ntasks={len(names)}",
+        "--ntasks-per-node=1",
+        f"--nodelist={','.join(names)}",
+        "--overlap",  # beside other steps: the user's own, and those of a second plaunch
+        *([f"--cpus-per-task={cpus}"] if cpus is not None else []),
+        "--cpu-bind=none",
+        "--mem=0",  # all that the job has there
+        "--export=ALL",
+        "--input=all",
+        "--no-kill",  # a node that is lost must not take the others along
+        "--kill-on-bad-exit=0",
+        "--wait=0",
+        "--mpi=none",
+        "--job-name=plaunch",
+        python,
+        *("-I", "-S", "-c", channel.DIAL),
+    ]
