@@ -23,6 +23,13 @@ SSH_FILE = ClusterFile(
 )
 
 
+ALLOCATED = {
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NODELIST": "gpu[10,1-2]",
+    "SLURM_JOB_CPUS_PER_NODE": "4,8(x2)",
+}
+
+
 def names(nodes: tuple[Node, ...]) -> list[str]:
     return [node.name for node in nodes]
 
@@ -119,8 +126,9 @@ def test_hosts_that_the_file_lacks_are_an_error() -> None:
     [
         ("ssh", None, "--cluster ssh needs hosts"),
         ("local", "h1", "--hosts are reached by SSH"),
-        ("slurm", None, "slurm clusters are not in this version"),
-        ("ray", "h1", "ray clusters are not in this version"),
+        ("slurm", None, "SLURM_JOB_NODELIST is not set"),
+        ("slurm", "h1", "--hosts are reached by SSH"),
+        ("ray", "h1", "--hosts are reached by SSH"),
     ],
 )
 def test_what_cannot_be_is_said(kind: str, hosts: str | None, problem: str) -> None:
@@ -129,17 +137,47 @@ def test_what_cannot_be_is_said(kind: str, hosts: str | None, problem: str) -> N
         decide(kind, None, hosts, None, {"SLURM_JOB_ID": "1"}, LOGIN)
 
 
-@pytest.mark.parametrize("hosts", [None, "h1"])
-@pytest.mark.parametrize(("variable", "kind"), [("SLURM_JOB_ID", "slurm"), ("RAY_ADDRESS", "ray")])
-def test_inside_an_allocation_a_run_works_with_one_line_about_it(
-    variable: str, kind: str, hosts: str | None
-) -> None:
-    """Being inside an allocation that this version can't use breaks nothing, but is said."""
-    found = decide(None, None, hosts, None, {variable: "17"}, FACTS)
+def test_inside_an_allocation_its_nodes_are_the_cluster() -> None:
+    """Without a word about the cluster, a run uses the allocation that it was started in."""
+    file = ClusterFile("slurm", python="/opt/python", workdir="/shared")
+    for kind, given in ((None, None), ("slurm", None), ("slurm", file)):
+        found = decide(kind, given, None, None, ALLOCATED, LOGIN)
 
-    assert found.kind == ("ssh" if hosts else "local")
+        assert found.kind == "slurm"
+        assert found.notes == ()
+        assert names(found.nodes) == ["gpu1", "gpu2", "gpu10"]
+        assert found.allocation is not None
+        assert [found.allocation.cpus_of(name) for name in names(found.nodes)] == [8, 8, 4]
+        assert {node.python for node in found.nodes} == {"/opt/python" if given else FACTS.python}
+
+
+def test_outside_an_allocation_the_nodes_are_not_known_yet() -> None:
+    """On a login node, or with Ray, there is only what holds for every node."""
+    found = decide("slurm", ClusterFile("slurm", python="p", env={"A": "1"}), None, 4, {}, LOGIN)
+    ray = decide(None, None, None, None, {"RAY_ADDRESS": "10.0.0.1:6379"}, FACTS)
+
+    assert (found.kind, found.nodes, found.allocation) == ("slurm", (), None)
+    assert found.each is not None
+    assert (found.each.python, found.each.env) == ("p", {"A": "1"})
+    assert (ray.kind, ray.nodes) == ("ray", ())
+
+
+def test_a_ray_cluster_inside_an_allocation_is_named_or_not_used() -> None:
+    """Who starts Ray in a SLURM job says --cluster ray; without it the allocation counts."""
+    both = {**ALLOCATED, "RAY_ADDRESS": "auto"}
+
+    assert decide(None, None, None, None, both, FACTS).kind == "slurm"
+    assert decide("ray", None, None, None, both, FACTS).kind == "ray"
+
+
+@pytest.mark.parametrize("environ", [{"SLURM_JOB_ID": "17"}, {"RAY_ADDRESS": "auto"}])
+def test_hosts_win_over_the_allocation_with_one_line_about_it(environ: dict[str, str]) -> None:
+    """--hosts are what the user named; that the allocation is not used is said."""
+    found = decide(None, None, "h1", None, environ, FACTS)
+
+    assert found.kind == "ssh"
     (note,) = found.notes
-    assert note.startswith(f"{variable} is set, but this version can't use {kind} clusters yet")
+    assert note.startswith(f"{next(iter(environ))} is set, but --hosts are reached by SSH")
 
 
 def test_an_explicit_cluster_needs_no_word_about_the_allocation() -> None:
