@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 30.0  # a client whose controller is away gives up by itself after MessageTimeout
@@ -26,11 +27,24 @@ _AWAY = (
     "Zero Bytes were transmitted",
     "Problem talking to the database",
     "failed to open persistent connection",
+    "Unexpected message received",  # scontrol requeue, while the controller is away
 )
-_UNKNOWN = ("Invalid job id", "No jobs in the system")
+_UNKNOWN = re.compile("Invalid job id|Job \\S+ not found|No jobs in the system")
+_OUTLIVED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _NOTHING = ("", "(null)", "None", "N/A", "Unknown", "NONE")
 _SEPARATOR = "\x1f"
 _QUEUE_FIELDS = ["%A", "%F", "%K", "%T", "%r", "%N", "%D", "%M", "%l", "%P", "%u"]
+_ACCOUNTING_FIELDS = [
+    "JobIDRaw",
+    "JobID",
+    "User",
+    "State",
+    "ExitCode",
+    "NodeList",
+    "NNodes",
+    "Elapsed",
+    "Timelimit",
+]
 
 
 class SlurmError(Exception):
@@ -111,7 +125,7 @@ def show_tasks(job_id: str, *, timeout_s: float = TIMEOUT_S) -> list[SlurmJob]:
     try:
         text = _run("scontrol", "-o", "show", "job", _checked(job_id), timeout_s=timeout_s)
     except SlurmError as error:
-        if any(sign in str(error) for sign in _UNKNOWN):
+        if _UNKNOWN.search(str(error)):
             return []
         raise
     found = parse_jobs(text)
@@ -137,18 +151,27 @@ def finished(job_id: str, *, timeout_s: float = TIMEOUT_S) -> SlurmJob | None:
     None where there is no accounting, or where it doesn't know the job. Raises SlurmError,
     SlurmAway.
     """
-    fields = "JobIDRaw,JobID,JobName,User,State,ExitCode,NodeList,NNodes,Elapsed,Timelimit"
+    found = remembered([job_id], timeout_s=timeout_s)
+    return next((job for job in found if job.is_called(job_id)), None)
+
+
+def remembered(job_ids: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> list[SlurmJob]:
+    """What the accounting remembers of these jobs, by one call: states, exit codes, nodes, times.
+
+    Nothing where there is no accounting. Raises SlurmError, SlurmAway.
+    """
+    which = ",".join(map(_checked, job_ids))
     words = ("sacct", "--noheader", "--parsable2", f"--delimiter={_SEPARATOR}", "--allocations")
+    form = ",".join(_ACCOUNTING_FIELDS)
     try:
-        text = _run(*words, f"--jobs={_checked(job_id)}", f"--format={fields}", timeout_s=timeout_s)
+        text = _run(*words, f"--jobs={which}", f"--format={form}", timeout_s=timeout_s)
     except SlurmAway:
         raise
     except SlurmError as error:
         if "accounting storage is disabled" in str(error) or "no sacct" in str(error):
-            return None
+            return []
         raise
-    found = parse_accounting(text)
-    return next((job for job in found if job_id in (job.id, job.array)), None)
+    return parse_accounting(text)
 
 
 def requeue_exit_codes(*, timeout_s: float = TIMEOUT_S) -> frozenset[int]:
@@ -162,13 +185,19 @@ def requeue_exit_codes(*, timeout_s: float = TIMEOUT_S) -> frozenset[int]:
 
 
 def requeue(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Put a job back into the queue; its processes are ended. Raises SlurmError, SlurmAway."""
+    """Put a job back into the queue; its processes are ended. Raises SlurmError, SlurmAway.
+
+    One that has ended already (or was cancelled) starts again, too: look at its state before.
+    """
     _run("scontrol", "requeue", _checked(job_id), timeout_s=timeout_s)
 
 
-def cancel(job_id: str, signal: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Cancel a job, or send its steps a signal. Raises SlurmError, SlurmAway."""
-    how = () if signal is None else (f"--signal={signal}",)
+def cancel(job_id: str, signal_name: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Cancel a job, or send its steps a signal. Raises SlurmError, SlurmAway.
+
+    Of a job that has ended, or that never was, SLURM says nothing.
+    """
+    how = () if signal_name is None else (f"--signal={signal_name}",)
     _run("scancel", *how, _checked(job_id), timeout_s=timeout_s)
 
 
@@ -176,8 +205,13 @@ def cancel(job_id: str, signal: str | None = None, *, timeout_s: float = TIMEOUT
 
 
 def parse_jobs(text: str) -> list[SlurmJob]:
-    """The jobs of ``scontrol -o show job``: one line each, unless a name holds a newline."""
-    records = re.split(r"^(?=JobId=\d+ )", text, flags=re.MULTILINE)
+    """The jobs of ``scontrol -o show job``: one line each, unless a comment holds a newline."""
+    records: list[str] = []
+    for piece in re.split(r"^(?=JobId=\d+ )", text, flags=re.MULTILINE):
+        if records and not _HEAD.match(piece):
+            records[-1] += piece  # still the former job's comment
+        else:
+            records.append(piece)
     return [_job(found) for found in map(_HEAD.match, records) if found]
 
 
@@ -252,19 +286,18 @@ def parse_queue(text: str) -> list[SlurmJob]:
 
 
 def parse_accounting(text: str) -> list[SlurmJob]:
-    """The jobs of ``sacct`` in the form that :func:`finished` asks for."""
+    """The jobs of ``sacct`` in the form that :func:`remembered` asks for."""
     jobs = []
     for line in text.splitlines():
         words = line.split(_SEPARATOR)
-        if len(words) < 10:
+        if len(words) != len(_ACCOUNTING_FIELDS):
             continue
-        raw, number, name, user, state, ended, nodes, count, time, limit = words[:10]
+        raw, number, user, state, ended, nodes, count, time, limit = words
         status, _, signal = ended.partition(":")
         jobs.append(
             SlurmJob(
                 id=raw,
                 array=number if "_" in number else None,
-                name=name,
                 user=user,
                 state=_base(state),
                 exit_code=_number(status),
@@ -329,6 +362,8 @@ def _run(*words: str, timeout_s: float) -> str:
         and name != "SLURM_TIME_FORMAT"
     }
     env["SLURM_BITSTR_LEN"] = "0"  # or long lists of array tasks end in "..."
+    # Inside a job whose end has begun SLURM signals all processes of it, this one, too.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _OUTLIVED)
     try:
         done = subprocess.run(
             words,
@@ -347,6 +382,8 @@ def _run(*words: str, timeout_s: float) -> str:
         raise SlurmAway(f"{words[0]}: no answer within {timeout_s:g} s") from None
     except OSError as error:
         raise SlurmError(f"can't run {words[0]}: {error.strerror}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     out = done.stdout.decode(errors="replace")
     if done.returncode == 0:
         return out
