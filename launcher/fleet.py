@@ -33,7 +33,7 @@ def signals_into(inbox: Inbox) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number, handler in before.items():
@@ -201,6 +201,8 @@ class Fleet:
             got[event.node][kind] = event.body
         elif kind == "note":
             self._output.say(f"{event.node}: {event.body['text']}")
+        elif kind == "notice":
+            raise Interrupted(int(event.body["number"]))
 
     def silent(self, limit_s: float) -> list[str]:
         """Nodes from which nothing came for ``limit_s``, though we were listening all the while."""

@@ -71,6 +71,7 @@ class Follower:
             "raw": self._on_raw,
             "transient": self._on_transient,
             "note": self._on_note,
+            "notice": self._on_notice,
             "report": self._on_report,
             "progress": self._on_progress,
             "failure": self._on_failure,
@@ -126,23 +127,33 @@ class Follower:
     # -- what comes in
 
     def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
+        """A signal to us: it is handed to the ranks."""
         now = time.monotonic()
-        self.rundir.event("signal", signal=name)
+        self.rundir.event("signal", signal=signal.Signals(number).name)
         if self.state.asked_to_end is None:
-            self.state.asked_to_end = number
-            self.output.say(
-                f"{name}: the ranks have {self.job.grace_s:g} s to end"
-                + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
-            )
-            self.fleet.tell({"type": "signal", "number": number})
-            self._end_within(self.job.grace_s)
+            self._ask_to_end(number, "")
             self._last_signal = now
         elif number == signal.SIGINT and now - self._last_signal > 0.2:
             self.output.say("killing the ranks")
             self._end_within(0)
         elif number != self.state.asked_to_end:
             self.fleet.tell({"type": "signal", "number": number})
+
+    def _on_notice(self, node: str, message: dict[str, Any]) -> None:
+        """A scheduler's signal to the processes on a node: all nodes are to know of it."""
+        number = int(message["number"])
+        self.rundir.event("notice", signal=signal.Signals(number).name, node=node)
+        if self.state.asked_to_end is None:
+            self._ask_to_end(number, f" (sent on {node} by the scheduler)")
+
+    def _ask_to_end(self, number: int, where: str) -> None:
+        self.state.asked_to_end = number
+        self.output.say(
+            f"{signal.Signals(number).name}{where}: the ranks have {self.job.grace_s:g} s to end"
+            + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
+        )
+        self.fleet.tell({"type": "signal", "number": number})
+        self._end_within(self.job.grace_s)
 
     def _on_lost(self, name: str, reason: str) -> None:
         if name not in self.running:

@@ -61,14 +61,15 @@ def _guard(agent: int, mark: str) -> int:
     for fd in (0, 1):
         os.close(fd)  # the stream's end must be seen when the agent ends
         os.open(os.devnull, os.O_RDWR)
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def pass_on(number: int, _: object) -> None:
         if os.path.exists(f"/proc/{agent}"):
             os.kill(agent, number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, pass_on)  # a scheduler may signal none but the process it started
     from launcher.agent import health
 
     health.become_subreaper()

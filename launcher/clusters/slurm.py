@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import subprocess
 import threading
-import time
 from collections.abc import Mapping, Sequence
 
 from launcher import channel
@@ -90,42 +91,63 @@ class SlurmCluster:
             self._reception.close()
 
 
+# srun meets SIGTERM by killing its tasks at once, and SLURM may send it to all that descends from a
+# batch script. So srun descends from nobody: a shell starts it in the background and ends.
+_ORPHAN = 'exec 3<&0; "$@" <&3 3<&- >/dev/null & echo $!'
+
+
 class Step:
     """An srun process: the tasks of one step, and the ears for what they say on standard error."""
 
     def __init__(self, argv: Sequence[str], invitation: bytes) -> None:
         others = _OPTIONS_OF_OTHERS.split()
-        env = {name: value for name, value in os.environ.items() if name not in others}
-        self._process = subprocess.Popen(
-            list(argv),
+        starter = subprocess.Popen(
+            ["/bin/sh", "-c", _ORPHAN, "sh", *argv],
             bufsize=0,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=env,
-            start_new_session=True,  # a Ctrl-C is for us, and SLURM's signals reach tasks by SLURM
+            env={name: value for name, value in os.environ.items() if name not in others},
+            start_new_session=True,  # a Ctrl-C is for us
         )
+        assert starter.stdin is not None
+        assert starter.stdout is not None
+        assert starter.stderr is not None
+        self._tether, self._stderr = starter.stdin, starter.stderr
+        with starter.stdout as told:
+            self._pid = int(told.read())
+        starter.wait()
+        self._ended = False
+        try:
+            self._life = os.pidfd_open(self._pid)
+        except ProcessLookupError:
+            self._life, self._ended = -1, True
         self._errors = bytearray()
         self._ears = threading.Thread(target=self._listen, daemon=True)
         self._ears.start()
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it failed at once, and has said why
-            self._process.stdin.write(invitation)  # and stays open: the tasks' tether
+            self._tether.write(invitation)
 
     def failure(self) -> str | None:
         """Why the tasks will never call, once srun has ended."""
-        if self._process.poll() is None:
+        if not self.ends_within(0):
             return None
         self._ears.join(1.0)
         said = [line for line in self.errors().splitlines() if line.strip()]
         return f"srun could not start it: {said[-1] if said else 'it said nothing'}"
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code of srun, which ends after all its tasks."""
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        """Wait for the end of all tasks; how they ended is not known, so it is None."""
+        self.ends_within(timeout_s)
+        return None
+
+    def ends_within(self, timeout_s: float) -> bool:
+        """Whether srun, which ends after all its tasks, has ended or does so in time."""
+        if not self._ended:
+            poll = select.poll()
+            poll.register(self._life, select.POLLIN)
+            self._ended = bool(poll.poll(timeout_s * 1000))
+        return self._ended
 
     def errors(self) -> str:
         """The last 10 kB of what srun and the tasks said on standard error."""
@@ -133,20 +155,20 @@ class Step:
 
     def close(self) -> None:
         """Let the tasks know by their tether; what does not end then is killed by SLURM."""
-        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        give_up = time.monotonic() + END_S
-        for end in (lambda: None, self._process.terminate, self._process.kill):
-            end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(max(1.0, give_up - time.monotonic()))
+            self._tether.close()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.ends_within(END_S):
                 break
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._life, number)
         self._ears.join(1.0)
+        if self._life >= 0:
+            os.close(self._life)
+            self._life, self._ended = -1, True
 
     def _listen(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as stderr:
+        with self._stderr as stderr:
             while chunk := stderr.read(ERRORS_KEPT_BYTES):
                 self._errors += chunk
                 del self._errors[:-ERRORS_KEPT_BYTES]
