@@ -184,6 +184,18 @@ def requeue_exit_codes(*, timeout_s: float = TIMEOUT_S) -> frozenset[int]:
 # -- telling
 
 
+def submit(script: bytes, env: Mapping[str, str], *, timeout_s: float = 4 * TIMEOUT_S) -> str:
+    """Put a batch script into the queue and return its job's id. Raises SlurmError, SlurmAway.
+
+    The job gets all of ``env``, which no command line shows.
+    """
+    out = _run("sbatch", "--parsable", "--export=ALL", timeout_s=timeout_s, text=script, env=env)
+    found = re.match(r"\d+", out)
+    if found is None:
+        raise SlurmError(f"sbatch gave no job id but {out.strip()[:200]!r}")
+    return found[0]
+
+
 def requeue(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
     """Put a job back into the queue; its processes are ended. Raises SlurmError, SlurmAway.
 
@@ -352,23 +364,24 @@ def _checked(job_id: str) -> str:
     return job_id
 
 
-def _run(*words: str, timeout_s: float) -> str:
-    """Run one of SLURM's commands and return what it prints."""
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        # a user's own filters and formats would change what we read
-        if not name.startswith(("SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_"))
-        and name != "SLURM_TIME_FORMAT"
-    }
-    env["SLURM_BITSTR_LEN"] = "0"  # or long lists of array tasks end in "..."
+def _run(
+    *words: str, timeout_s: float, text: bytes = b"", env: Mapping[str, str] | None = None
+) -> str:
+    """Run one of SLURM's commands, which reads ``text``, and return what it prints.
+
+    ``env`` is for one whose environment matters; without it the output is not what a user has set.
+    """
+    if env is None:
+        own_formats = ("SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "SLURM_TIME_FORMAT")
+        env = {name: os.environ[name] for name in os.environ if not name.startswith(own_formats)}
+        env["SLURM_BITSTR_LEN"] = "0"  # or long lists of array tasks end in "..."
     # Inside a job whose end has begun SLURM signals all processes of it, this one, too.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _OUTLIVED)
     try:
         done = subprocess.run(
             words,
             env=env,
-            stdin=subprocess.DEVNULL,
+            input=text,
             capture_output=True,
             timeout=timeout_s,
             start_new_session=True,  # a Ctrl-C is for us
