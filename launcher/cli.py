@@ -17,6 +17,8 @@ examples:
   plaunch --procs 4 train.py --lr 0.1          four ranks on this machine
   plaunch --nodes 2 --gpus 8 train.py          two nodes of the cluster that is found, 8 GPUs each
   plaunch --hosts host1,host[2-4] train.py     SSH hosts, one rank a GPU
+  plaunch --cluster slurm --nodes 4 --gpus 8 --time 2:00:00 train.py
+                                               from a SLURM login node: queued, then followed
   plaunch nodes --hosts host[1-4]              what the nodes have
   plaunch doctor --hosts host[1-4]             what is wrong with them, and what to do
 
@@ -96,6 +98,41 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--quiet", action="store_true", help="only the ranks' output and errors")
 
 
+def add_slurm_options(parser: argparse.ArgumentParser) -> None:
+    """What a job that is submitted is asked for; the cluster file has defaults."""
+    queue = parser.add_argument_group("on SLURM, outside an allocation")
+    queue.add_argument(
+        "--time", metavar="TIME", help="the job's limit: 90 (minutes), 2:00:00, 1-12 (days-hours)"
+    )
+    queue.add_argument("--partition", metavar="NAME", help="where it is queued")
+    queue.add_argument("--account", metavar="NAME", help="who is charged")
+    queue.add_argument("--qos", metavar="NAME", help="its quality of service")
+    queue.add_argument(
+        "--requeue",
+        action="store_true",
+        help="when it is preempted, it is queued again and goes on",
+    )
+    queue.add_argument(
+        "--signal-lead",
+        type=count,
+        metavar="SECONDS",
+        help="how long before its end the ranks are told to save (with --requeue: 120)",
+    )
+    queue.add_argument(
+        "--array", metavar="SPEC", help="a job array: 0-7, 1,3,5 or 0-7%%2 (two at a time)"
+    )
+    queue.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTIONS",
+        help='further options for sbatch: --sbatch="--exclusive --constraint=a100"',
+    )
+    queue.add_argument(
+        "--detach", action="store_true", help="print the job id, and don't wait for the job"
+    )
+
+
 def run_parser() -> argparse.ArgumentParser:
     """The parser of a launch."""
     parser = Parser(
@@ -160,9 +197,12 @@ def run_parser() -> argparse.ArgumentParser:
     )
     keep.add_argument("--restart", action="store_true", help="begin anew in an old run folder")
     keep.add_argument("--result", metavar="FILE", help="also write the result (JSON) to this file")
+    add_slurm_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would run, and stop")
     add_output_options(parser)
     parser.add_argument("--standalone", action="store_true", help=argparse.SUPPRESS)
+    # in a batch script of ours: the pickled function of a launch()
+    parser.add_argument("--function", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("program", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("args", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -205,6 +245,8 @@ def launch(options: argparse.Namespace) -> int:
     if options.module or options.no_python:
         kind = "module" if options.module else "program"
     program = request.make_program(kind, options.program, options.args)
+    if options.function is not None:
+        program = request.read_function(options.function, options.program)
     wanted = request.Wanted(
         cluster=options.cluster,
         hosts=options.hosts,
@@ -218,8 +260,17 @@ def launch(options: argparse.Namespace) -> int:
         preload=tuple(options.preload),
         start=options.start,
         run_dir=options.run_dir,
-        restart=options.restart,
+        restart=options.restart and not request.is_requeued(os.environ),
         result_file=options.result,
+        time=options.time,
+        partition=options.partition,
+        account=options.account,
+        qos=options.qos,
+        requeue=options.requeue,
+        signal_lead_s=options.signal_lead,
+        array=options.array,
+        sbatch=tuple(options.sbatch),
+        detach=options.detach,
     )
     return run_and_tell(wanted, program, output, dry_run=options.dry_run)
 

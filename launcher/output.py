@@ -37,6 +37,13 @@ class Output:
         self._status = ""
         self._gone: set[TextIO] = set()
 
+    @property
+    def talk(self) -> str | None:
+        """How much is said, as an option: ``--quiet``, ``--verbose``, or None for the usual."""
+        if self._quiet:
+            return "--quiet"
+        return "--verbose" if self._verbose else None
+
     def name_ranks(self, nodes: Mapping[int, str]) -> None:
         """Tell which node each rank is on, for the prefixes; a world of one has none."""
         width = max((len(f"{node}:{rank}") for rank, node in nodes.items()), default=0)

@@ -12,6 +12,7 @@ from launcher.job import Job, Program, ProgramKind, StartMethod
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
+    from launcher.discovery import Found
     from launcher.output import Output
 
 
@@ -37,11 +38,55 @@ class Wanted:
     run_dir: str | None = None
     restart: bool = False
     result_file: str | None = None
+    # of a job that is submitted to SLURM
+    time: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    requeue: bool = False
+    signal_lead_s: int | None = None
+    array: str | None = None
+    sbatch: tuple[str, ...] = ()
+    detach: bool = False
+
+
+# Of the fields above those that only a submitted job can have, and how they are written.
+SUBMIT_OPTIONS = {
+    "time": "--time",
+    "partition": "--partition",
+    "account": "--account",
+    "qos": "--qos",
+    "requeue": "--requeue",
+    "signal_lead_s": "--signal-lead",
+    "array": "--array",
+    "sbatch": "--sbatch",
+    "detach": "--detach",
+}
 
 
 def make_program(kind: ProgramKind, target: str, args: Sequence[str]) -> Program:
     """The program to run."""
     return Program(kind, target, tuple(args))
+
+
+def read_function(file: str, name: str) -> Program:
+    """A function that ``launch()`` has pickled into a file of ours; it is not opened here.
+
+    Raises UsageError for a file that somebody else could have written.
+    """
+    try:
+        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise UsageError(f"{file}: a function is read from a file of our own of mode 0600")
+            return Program("function", name, (), stream.read())
+    except OSError as error:
+        raise UsageError(f"the function's file {file}: {error.strerror}") from error
+
+
+def is_requeued(environ: Mapping[str, str]) -> bool:
+    """Whether SLURM has started this job again: it must not begin anew then."""
+    return environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
 def num_procs(text: str | None) -> int | None:
@@ -113,23 +158,50 @@ def check_gpus(text: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def find_cluster(wanted: Wanted, output: Output) -> Cluster:
-    """The cluster that the request means. Raises UsageError."""
+def find(wanted: Wanted) -> Found:
+    """What the request means by its cluster. Raises UsageError."""
     from launcher import discovery
     from launcher.config_error import ConfigError
 
     most = wanted.nodes[1] if wanted.nodes else None
     try:
-        found = discovery.discover(wanted.cluster, wanted.hosts, most)
+        return discovery.discover(wanted.cluster, wanted.hosts, most)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+
+
+def is_submitted(wanted: Wanted, found: Found) -> bool:
+    """Whether the run goes into SLURM's queue. Raises UsageError for options of such runs only."""
+    if found.kind == "slurm" and found.allocation is None:
+        return True
+    given = [option for name, option in SUBMIT_OPTIONS.items() if getattr(wanted, name)]
+    if given:
+        why = f"and this run is on {found.kind}: add --cluster slurm, or leave it out"
+        if found.allocation is not None:
+            why = "and this run is inside an allocation already: leave it out"
+        raise UsageError(f"{', '.join(given)}: for a job that plaunch submits to SLURM, {why}")
+    return False
+
+
+def find_cluster(wanted: Wanted, output: Output) -> Cluster:
+    """The cluster that the request means. Raises UsageError."""
+    return make_cluster(find(wanted), output)
+
+
+def make_cluster(found: Found, output: Output) -> Cluster:
+    """The cluster that was found. Raises UsageError if its nodes can't be known here."""
     for note in found.notes:
         output.say(note)
     if found.kind == "ssh":
         from launcher.clusters.ssh import SshCluster
 
         return SshCluster(found.nodes, found.options)
-    if found.kind == "slurm" and found.allocation is not None:
+    if found.kind == "slurm":
+        if found.allocation is None:
+            raise UsageError(
+                "which nodes SLURM gives is known inside an allocation only: run this within "
+                "salloc or in a batch script"
+            )
         from launcher.clusters.slurm import SlurmCluster
 
         return SlurmCluster(found.allocation, found.nodes)

@@ -6,6 +6,8 @@ import contextlib
 import os
 import socket
 import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, signals_into
@@ -13,16 +15,37 @@ from launcher.job import Job, Program, Result
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines, verdict_lines
 from launcher.placement import PlacementError, wanted_nodes
-from launcher.request import UsageError, Wanted, check_script, find_cluster, make_job
+from launcher.request import (
+    UsageError,
+    Wanted,
+    check_script,
+    find,
+    is_submitted,
+    make_cluster,
+    make_job,
+)
 from launcher.rundir import RunDir, RunDirError
+
+if TYPE_CHECKING:
+    from launcher.discovery import Found
 
 NOT_AS_ASKED = 3
 
 
 def execute(wanted: Wanted, program: Program, output: Output) -> Result:
     """Run to the end. Raises UsageError, ClusterError, PlacementError, RunDirError."""
+    found = find(wanted)
+    if is_submitted(wanted, found):
+        from launcher import submit
+
+        return submit.execute(wanted, program, found, output)
+    return execute_here(wanted, program, found, output)
+
+
+def execute_here(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
+    """The same with this process as the controller."""
     started = time.monotonic()
-    cluster = find_cluster(wanted, output)
+    cluster = make_cluster(found, output)
     check_script(cluster, program)
     job = make_job(wanted, program)
     nodes = wanted_nodes(job, cluster.nodes())
@@ -39,10 +62,18 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
 
         result = controller.run(job, nodes, fleet, rundir, output, started)
         fleet.close()
+        comeback = None
+        if cluster.name == "slurm":
+            from launcher import requeue
+
+            result, comeback = requeue.settle(result, output)
         rundir.finish(result)
         complaint = rundir.complaint()
         if complaint is not None:
             output.error(complaint)
+        if comeback is not None:
+            code = requeue.come_back(comeback, fleet.inbox, output)
+            result = result if code is None else replace(result, exit_code=code)
     return result
 
 
@@ -50,11 +81,11 @@ def remember(job: Job, cluster: str) -> None:
     """Note the run where ``plaunch status`` looks for it, from whatever folder."""
     from launcher import index  # the agents are starting meanwhile
 
-    slurm = None
+    slurm, whole_job = None, False
     if cluster == "slurm":
         from launcher import slurmctl
 
-        slurm = slurmctl.own_id()
+        slurm, whole_job = slurmctl.own_id(), slurmctl.is_whole_job()
     entry = index.Entry(
         run_dir=job.run_dir,
         cluster=cluster,
@@ -64,6 +95,7 @@ def remember(job: Job, cluster: str) -> None:
         started=time.time(),
         slurm=slurm,
         program=job.program.target,
+        whole_job=whole_job,
     )
     index.record(entry)
 
@@ -71,11 +103,16 @@ def remember(job: Job, cluster: str) -> None:
 def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: bool) -> int:
     """Run, print how it ended, and return the exit code. Raises UsageError."""
     try:
+        found = find(wanted)
+        if is_submitted(wanted, found):
+            from launcher import submit
+
+            return submit.run_and_tell(wanted, program, found, output, dry_run=dry_run)
         if dry_run:
             from launcher.look import show_plan
 
             return show_plan(wanted, program, output)
-        result = execute(wanted, program, output)
+        result = execute_here(wanted, program, found, output)
     except RunDirError as error:
         raise UsageError(str(error)) from error
     except PlacementError as error:

@@ -30,19 +30,24 @@ DRAWING = {
     "launcher.cli": "launcher.request launcher.run launcher.look launcher.output",
     "launcher.api": "launcher.request launcher.run launcher.output",
     # words to calls
-    "launcher.run": "launcher.request launcher.look launcher.controller launcher.clusters.base "
+    "launcher.run": "launcher.request launcher.submit launcher.look launcher.controller "
+    "launcher.clusters.base "
     "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
     "launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.rundir",
+    "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
+    "launcher.index launcher.output launcher.request launcher.slurmctl",
     "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
-    "launcher.controller": "launcher.fleet launcher.follow launcher.link launcher.output "
+    "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.link "
+    "launcher.output "
     "launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
     "launcher.resources launcher.rundir launcher.verdict",
-    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.rundir "
-    "launcher.verdict",
+    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
+    "launcher.rundir launcher.verdict",
+    "launcher.requeue": "launcher.fleet launcher.output launcher.policy launcher.slurmctl",
     "launcher.resources": "launcher.fleet launcher.link launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
     "launcher.fleet": "launcher.link launcher.channel launcher.output",
@@ -56,6 +61,8 @@ DRAWING = {
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
+    "launcher.batch_script": "launcher.batch_options launcher.request",
+    "launcher.batch_options": "launcher.config launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
     "launcher.gpu_request": "launcher.nodelist",
     "launcher.placement": "",
@@ -68,7 +75,8 @@ DRAWING = {
     "launcher.slurmctl": "",
     # what goes out
     "launcher.output": "launcher.clusters.base",
-    "launcher.rundir": "",
+    "launcher.rundir": "launcher.history",
+    "launcher.history": "",
     "launcher.index": "",
     # what travels to the nodes
     "launcher.agent": "launcher.channel launcher.gpu_probe launcher.gpu_lease",
