@@ -35,6 +35,7 @@ class Entry:
     program: str = ""
     out: str | None = None  # SLURM's files of what the job prints
     err: str | None = None
+    whole_job: bool = False  # the job in SLURM does nothing but this run
 
     @property
     def key(self) -> str:
@@ -86,7 +87,7 @@ def find(word: str) -> list[Entry]:
     Of plaunch's own ids the first four characters will do. The id of a job array means its tasks.
     """
     known = entries()
-    for means in (_is_named, _is_task, _is_in, _begins):
+    for means in (_is_named, _is_in, _begins):
         found = [entry for entry in known if means(entry, word)]
         if found:
             return found
@@ -94,11 +95,11 @@ def find(word: str) -> list[Entry]:
 
 
 def _is_named(entry: Entry, word: str) -> bool:
-    return word in (entry.job_id, entry.slurm)
-
-
-def _is_task(entry: Entry, word: str) -> bool:
-    return entry.slurm is not None and entry.slurm.partition("_")[0] == word
+    return bool(word) and word in (
+        entry.job_id,
+        entry.slurm,
+        (entry.slurm or "").partition("_")[0],
+    )
 
 
 def _is_in(entry: Entry, word: str) -> bool:
@@ -113,7 +114,7 @@ def _filled(entry: Entry, former: Entry) -> Entry:
     empty = {
         field.name: getattr(former, field.name)
         for field in fields(Entry)
-        if getattr(entry, field.name) in (None, "", 0.0)
+        if getattr(entry, field.name) in (None, "", 0.0, False)
     }
     return replace(entry, **empty)
 
@@ -139,6 +140,7 @@ def _sane(entry: Entry) -> bool:
         and isinstance(entry.program, str)
         and isinstance(entry.started, (int, float))
         and (entry.pid is None or isinstance(entry.pid, int))
+        and isinstance(entry.whole_job, bool)
     )
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 TIMEOUT_S = 30.0  # a client whose controller is away gives up by itself after MessageTimeout
 JOB_ID = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?")
@@ -107,6 +108,15 @@ def own_id(env: Mapping[str, str] = os.environ) -> str | None:
     if array and task:
         return f"{array}_{task}"
     return env.get("SLURM_JOB_ID") or env.get("SLURM_JOBID") or None
+
+
+def is_whole_job(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is the job's batch script: the job does nothing beside it."""
+    try:
+        parent = Path("/proc", str(os.getppid()), "comm").read_text().strip()
+    except OSError:
+        return False
+    return parent == "slurmstepd" and "SLURM_JOB_ID" in env and "SLURM_STEP_ID" not in env
 
 
 # -- asking
