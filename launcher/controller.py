@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from launcher import policy, preflight, rendezvous, verdict
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted
 from launcher.follow import PREEMPTED, Followed, Follower
+from launcher.history import preemptions
 from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
 from launcher.preflight import Facts
@@ -52,7 +54,7 @@ def run(
         plan = prepare(job, nodes, fleet, output)
         return _attempts(job, plan, fleet, rundir, output, started)
     except Interrupted as interruption:
-        return cancelled_early(job, interruption.number, started)
+        return cancelled_early(job, interruption.number, rundir, started)
 
 
 def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Plan:
@@ -104,19 +106,18 @@ def _attempts(
     output.name_ranks(
         {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
     )
-    history: list[policy.Attempt] = []
+    history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
     while True:
-        attempt = len(history) + 1
-        start(job, plan, fleet, attempt, output)
+        attempt = len(rundir.history) + 1
+        start(job, plan, fleet, attempt, len(history), output)
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1:
             feed_stdin(fleet, plan.places[0].node.name)
         follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline)
         state = follower.follow()
-        result = conclude(job, plan, state, started)
+        result = remember(conclude(job, plan, state, started), state, rundir)
         if result.verdict is None:
             return result
-        rundir.event("failed", attempt=attempt, kind=result.verdict.kind, rank=result.verdict.rank)
         history.append(policy.Attempt(result.verdict, state.checkpoint))
         decision = policy.after_failure(history, job.max_restarts)
         if state.timed_out or not decision.restart or not revive(job, plan, fleet, output):
@@ -127,9 +128,13 @@ def _attempts(
         output.error(decision.reason)
 
 
-def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, output: Output) -> None:
-    """Open the attempt's store and tell every agent to start its ranks."""
-    meeting, interfaces = meet(job, plan, fleet, attempt)
+def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, output: Output) -> None:
+    """Open the attempt's store and tell every agent to start its ranks.
+
+    The ranks see the restarts of this launcher, as under torchrun, where --max-restarts limits
+    them; attempts are counted over the life of the run's folder.
+    """
+    meeting, interfaces = meet(job, plan, fleet, restarts + 1)
     output.detail(f"rendezvous at {meeting.address}:{meeting.port}")
     for place in plan.places:
         cores = plan.facts[place.node.name].cores
@@ -259,11 +264,25 @@ def _result(
     )
 
 
-def cancelled_early(job: Job, number: int, started: float) -> Result:
+def remember(result: Result, state: Followed, rundir: RunDir) -> Result:
+    """Write down how the attempt ended; the result, with the attempts of all launchers in it."""
+    found = result.verdict
+    steps = [record.step for record in state.records.values() if record.step is not None]
+    details: dict[str, Any] = {"attempt": state.attempt, "step": max(steps, default=None)}
+    if found is not None:
+        details |= {"kind": found.kind, "rank": found.rank, "node": found.node}
+    rundir.event(result.state, **details)
+    past = rundir.history
+    return replace(result, attempts=len(past), preemptions=preemptions(past), history=past[:-1])
+
+
+def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Result:
     """The result when a signal came before there were ranks."""
     seconds = round(time.monotonic() - started, 3)
+    past = rundir.history
     return Result(
-        job.id, "cancelled", 128 + number, 0, 0, 0, seconds, (), (), None, job.run_dir
+        job.id, "cancelled", 128 + number, len(past), preemptions(past), 0, seconds, (), (), None,
+        job.run_dir, past,
     )  # fmt: skip
 
 

@@ -118,8 +118,27 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class PastAttempt:
+    """How an earlier attempt of a run ended; "unknown" where the launcher itself was killed.
+
+    ``kind``, ``rank`` and ``node`` are those of its verdict, ``step`` the last step known of it.
+    """
+
+    attempt: int
+    state: State | Literal["unknown"] = "unknown"
+    kind: VerdictKind | None = None
+    rank: int | None = None
+    node: str | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
 class Result:
-    """The end of a run: what ``result.json`` holds."""
+    """The end of a run: what ``result.json`` holds.
+
+    ``attempts`` and ``preemptions`` count over the life of the run's folder; ``history`` has one
+    entry for each attempt before the last.
+    """
 
     job_id: str
     state: State
@@ -132,6 +151,7 @@ class Result:
     ranks: tuple[RankResult, ...]
     verdict: Verdict | None
     run_dir: str
+    history: tuple[PastAttempt, ...] = ()
 
     @property
     def values(self) -> list[Any]:

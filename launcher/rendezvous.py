@@ -39,7 +39,10 @@ VIRTUAL_INTERFACES = "^lo,docker,virbr,veth,br-,cni,flannel,cali,tailscale"
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the ranks of one attempt meet: the store's address, as all nodes reach it."""
+    """Where the ranks of one attempt meet: the store's address, as all nodes reach it.
+
+    ``attempt`` counts from this launcher's start: 1, and one more for each restart.
+    """
 
     address: str
     port: int

@@ -19,7 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from launcher.job import Job, Result
+from launcher.history import drop_cut_line, former_attempts, read_events
+from launcher.job import Job, PastAttempt, Result
 
 
 class RunDirError(Exception):
@@ -67,6 +68,7 @@ class RunDir:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.path = Path(job.run_dir)
+        self._told: list[dict[str, Any]] = []  # all events since the run was begun
         self._logs: dict[int, IO[bytes]] = {}
         self._events: IO[str] | None = None
         self._lock: int | None = None
@@ -95,7 +97,10 @@ class RunDir:
             self._forget_former()
         for stale in self._result_files():
             stale.unlink(missing_ok=True)
-        self._events = (self.path / "events.jsonl").open("a")
+        events = self.path / "events.jsonl"
+        drop_cut_line(events)
+        self._told = read_events(events)
+        self._events = events.open("a")
         write_whole(self.path / "job.json", describe(self.job), durable=False)
 
     def _result_files(self) -> list[Path]:
@@ -144,11 +149,17 @@ class RunDir:
 
     def event(self, name: str, **fields: Any) -> None:
         """Add one event (JSON data; never a secret or an environment value)."""
+        record = {"time": round(time.time(), 3), "event": name, **fields}
+        self._told.append(record)
         with self._guard():
             if self._events is not None:
-                record = {"time": round(time.time(), 3), "event": name, **fields}
                 self._events.write(json.dumps(clean(record)) + "\n")
                 self._events.flush()
+
+    @property
+    def history(self) -> tuple[PastAttempt, ...]:
+        """All attempts since the run was begun, those of earlier launchers first."""
+        return former_attempts(self._told)
 
     def log(self, rank: int, text: str) -> None:
         """Add text to a rank's file."""
@@ -213,6 +224,7 @@ def describe(job: Job) -> dict[str, Any]:
         "env": sorted(job.env),
         "started": time.time(),
         "pid": os.getpid(),
+        "host": os.uname().nodename,
     }
 
 

@@ -44,7 +44,7 @@ def test_result_file_is_as_the_contract_has_it(plaunch: Launcher) -> None:
     result = done.result
     assert result is not None
     assert set(result) >= RESULT_KEYS
-    assert set(result) - RESULT_KEYS <= {"run_dir"}
+    assert set(result) - RESULT_KEYS <= {"run_dir", "history"}
     assert json.loads((plaunch.folder / "copy.json").read_text()) == result
     assert (result["state"], result["exit_code"], result["world_size"]) == ("succeeded", 0, 4)
     assert (result["attempts"], result["preemptions"], result["verdict"]) == (1, 0, None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.job import Failure, Job, Program, RankResult, Result, Verdict
+from launcher.history import former_attempts, preemptions
+from launcher.job import Failure, Job, PastAttempt, Program, RankResult, Result, Verdict
 from launcher.rundir import RunDir, RunDirError, clean, default_path, write_whole
 
 
@@ -140,3 +142,62 @@ def test_clean_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path = Path(default_path("/x/../a b;$(c).py", "id7"))
     assert path.parent == tmp_path / "plaunch_runs"
     assert path.name.endswith("-a-b-c-.py-id7")
+
+
+# ---------------------------------------------------------------------- earlier attempts
+
+
+def attempted(folder: Path, *ends: str | None, **changes: Any) -> RunDir:
+    """A launcher that begins an attempt for each of ``ends``, and writes down how it ended."""
+    rundir = RunDir(a_job(folder, **changes))
+    rundir.open()
+    for end in ends:
+        rundir.event("attempt", attempt=len(rundir.history) + 1, world_size=2)
+        rundir.event("exit", rank=0, node="n", status=1)
+        if end == "failed":
+            rundir.event("failed", kind="oom", rank=1, node="n", step=7)
+        elif end is not None:
+            rundir.event(end, step=3)
+    rundir.close()
+    return rundir
+
+
+def test_what_became_of_each_attempt() -> None:
+    """Pure: kind, rank, node and step of a failure; "unknown" where nobody wrote down the end."""
+    start = {"event": "attempt", "attempt": 1}
+    failed = {"event": "failed", "kind": "exception", "rank": 1, "node": "h2", "step": 9}
+    events = [start, {"event": "exit"}, failed, start, start, {"event": "preempted", "step": 20}]
+    past = former_attempts([{"event": "preempted"}, *events, {"event": 3}, {}])
+    assert past == (
+        PastAttempt(1, "failed", "exception", 1, "h2", 9),
+        PastAttempt(2, "unknown"),
+        PastAttempt(3, "preempted", step=20),
+    )
+    assert preemptions(past) == 1
+    assert former_attempts([]) == ()
+
+
+def test_a_run_that_goes_on_knows_its_earlier_attempts(tmp_path: Path) -> None:
+    """They are read back from events.jsonl by each launcher, and counted on; --restart forgets."""
+    attempted(tmp_path, "failed", "preempted")
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"event": "succe')  # killed while it wrote
+    states = [past.state for past in attempted(tmp_path, None).history]
+    assert states == ["failed", "preempted", "unknown"]
+    states = [past.state for past in attempted(tmp_path, "cancelled").history]
+    assert states == ["failed", "preempted", "unknown", "cancelled"]
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    numbers = [event["attempt"] for event in map(json.loads, lines) if event["event"] == "attempt"]
+    assert numbers == [1, 2, 3, 4]
+    assert attempted(tmp_path, restart=True).history == ()
+
+
+def test_the_result_file_tells_of_earlier_attempts(tmp_path: Path) -> None:
+    """One entry each under `history`, as JSON."""
+    rundir = attempted(tmp_path, "preempted")
+    rundir.finish(replace(a_result(), attempts=2, preemptions=1, history=rundir.history))
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["attempts"], result["preemptions"]) == (2, 1)
+    assert result["history"] == [
+        {"attempt": 1, "state": "preempted", "kind": None, "rank": None, "node": None, "step": 3}
+    ]
