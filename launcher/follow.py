@@ -13,11 +13,12 @@ from launcher.fleet import Fleet
 from launcher.job import Failure, Job, Placement
 from launcher.link import SILENCE_S, Lost
 from launcher.output import Output
+from launcher.policy import PREEMPTED
 from launcher.rundir import RunDir, clean
 
-PREEMPTED = 75  # the exit code by which a rank says: run me again
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
+STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
 ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
 
 
@@ -80,6 +81,7 @@ class Follower:
             "stopped": self._on_stopped,
         }
         self._last_signal = 0.0
+        self._tell_step_at = 0.0
 
     def follow(self) -> Followed:
         """Work until every node has said that nothing of the attempt is left, or is lost."""
@@ -196,11 +198,16 @@ class Follower:
             self.state.reported_by[rank] = by
 
     def _on_progress(self, _: str, message: dict[str, Any]) -> None:
-        rank = message["rank"]
-        if isinstance(message.get("step"), int):
-            self._note(rank, step=message["step"])
-        if isinstance(message.get("checkpoint"), str):
-            self.state.checkpoint = message["checkpoint"]
+        rank, step, checkpoint = message["rank"], message.get("step"), message.get("checkpoint")
+        now = time.monotonic()
+        if isinstance(step, int):
+            self._note(rank, step=step)
+        if isinstance(checkpoint, str) and checkpoint != self.state.checkpoint:
+            self.state.checkpoint = checkpoint
+            self.rundir.event("checkpoint", path=checkpoint, step=step)
+        elif isinstance(step, int) and now >= self._tell_step_at:
+            self._tell_step_at = now + STEP_EVERY_S
+            self.rundir.event("step", step=step)
 
     def _on_failure(self, _: str, message: dict[str, Any]) -> None:
         told = message["failure"]

@@ -1,11 +1,13 @@
-"""What to do after an attempt has failed: pure decisions."""
+"""What to do after an attempt has failed, or a scheduler wants it to end: pure decisions."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from launcher.job import Verdict
+from launcher.job import Result, State, Verdict
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,79 @@ def same_failure(one: Verdict, other: Verdict) -> bool:
     if one.exception is None or other.exception is None:
         return False
     return one.exception == other.exception
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """What the scheduler says of our job at the end of a run.
+
+    ``running``: it does not end the job (yet). ``requeued``: it has put the job back into the queue
+    already. ``preempting``: it will take the nodes away. ``timed_out``: the time limit has ended
+    the job. ``requeueable``: the job may be put back.
+    """
+
+    running: bool = True
+    requeued: bool = False
+    preempting: bool = False
+    timed_out: bool = False
+    requeueable: bool = True
+
+
+@dataclass(frozen=True)
+class Comeback:
+    """What the run's end is called, and how the job comes back, if it is to.
+
+    ``come_back`` "already": the scheduler sees to it; "ask": it is to be asked; "no": never.
+    """
+
+    state: State
+    exit_code: int
+    come_back: Literal["already", "ask", "no"] = "no"
+    reason: str = ""
+
+
+PREEMPTING = "SLURM preempts the job"
+PREEMPTED = 75  # the exit code by which a rank says: run me again
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # what a job is asked to be warned with
+NOTICES = (signal.SIGTERM, *WARNINGS)
+
+
+def is_notice(result: Result) -> bool:
+    """Whether a run ended in a way that the scheduler may have to do with."""
+    if result.state == "cancelled":
+        return result.exit_code - 128 in NOTICES
+    return result.state == "preempted" or lost_a_node(result)
+
+
+def after_notice(result: Result, job: Scheduled) -> Comeback:
+    """Whether a run that a scheduler wanted to end comes back, by what became of its job.
+
+    The signals of a cancellation look like those of a requeue, so the job's state decides: one that
+    the user cancelled stays cancelled. A job that is only warned comes back if its ranks have saved
+    (or never began), since else it would be warned again without end.
+    """
+    unchanged = Comeback(result.state, result.exit_code)
+    saved = result.state == "preempted" or not result.ranks
+    if job.requeued:
+        reason = "SLURM has put the job back in the queue"
+        return Comeback("preempted", PREEMPTED, "already", reason)
+    if lost_a_node(result):
+        if job.running and job.requeueable:
+            return Comeback("preempted", PREEMPTED, "ask", "the job has lost a node")
+        return unchanged
+    if job.running and (job.preempting or saved):
+        reason = PREEMPTING if job.preempting else "SLURM is about to end the job"
+        return Comeback("preempted", PREEMPTED, "ask", reason)
+    if job.running:
+        reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
+        return replace(unchanged, reason=reason)
+    if job.timed_out:
+        reason = "the job's time limit ended it; submitted again, it goes on where it was saved"
+        return replace(unchanged, reason=reason)
+    code = result.exit_code if result.state == "cancelled" else 128 + signal.SIGTERM
+    return Comeback("cancelled", code, "no", "the job was cancelled")
+
+
+def lost_a_node(result: Result) -> bool:
+    """Whether that is what the run failed of."""
+    return result.verdict is not None and result.verdict.kind == "lost_node"

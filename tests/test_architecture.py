@@ -33,7 +33,7 @@ DRAWING = {
     "launcher.run": "launcher.request launcher.submit launcher.look launcher.controller "
     "launcher.clusters.base "
     "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
-    "launcher.rundir launcher.slurmctl",
+    "launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.rundir",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
