@@ -225,6 +225,7 @@ def describe(job: Job) -> dict[str, Any]:
         "started": time.time(),
         "pid": os.getpid(),
         "host": os.uname().nodename,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the task itself, in an array
     }
 
 
