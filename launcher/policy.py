@@ -120,6 +120,11 @@ def after_notice(result: Result, job: Scheduled) -> Comeback:
     if job.running:
         reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
         return replace(unchanged, reason=reason)
+    if job.preempting:
+        reason = (
+            "SLURM has preempted the job for good; submitted again, it goes on where it was saved"
+        )
+        return Comeback("preempted", PREEMPTED, "no", reason)
     if job.timed_out:
         reason = "the job's time limit ended it; submitted again, it goes on where it was saved"
         return replace(unchanged, reason=reason)

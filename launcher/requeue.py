@@ -81,7 +81,7 @@ def scheduled(job: slurmctl.SlurmJob, environ: Mapping[str, str]) -> policy.Sche
     """What matters of a job's state (pure)."""
     before = environ.get("SLURM_RESTART_COUNT", "0")
     return policy.Scheduled(
-        running=job.state == "RUNNING",
+        running=job.state in ("RUNNING", "SIGNALING", "SUSPENDED", "STOPPED", "RESIZING"),
         requeued=job.waiting or job.restarts > (int(before) if before.isdigit() else 0),
         preempting=job.preempt_time is not None,
         timed_out=job.state in TIME_LIMIT or job.reason == "TimeLimit",
