@@ -147,6 +147,10 @@ def run_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_cluster_options(parser)
+    ray = parser.add_argument_group("on Ray")
+    ray.add_argument(
+        "--wait", type=seconds, metavar="SECONDS", help="for the resources to be free (60)"
+    )
     what = parser.add_argument_group("what")
     what.add_argument(
         "--gpus",
@@ -271,6 +275,7 @@ def launch(options: argparse.Namespace) -> int:
         array=options.array,
         sbatch=tuple(options.sbatch),
         detach=options.detach,
+        wait_s=options.wait,
     )
     return run_and_tell(wanted, program, output, dry_run=options.dry_run)
 

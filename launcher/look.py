@@ -6,6 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher import controller, preflight, rendezvous
@@ -42,7 +43,7 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
     program = Program("module", "this")  # any program: only the nodes matter
     with tempfile.TemporaryDirectory(prefix="plaunch-") as folder:
         job = make_job(Wanted(nodes=wanted.nodes, start="cold", run_dir=folder), program)
-        with agents(job, wanted, output) as (cluster, fleet):
+        with agents(job, replace(wanted, visit=True), output) as (cluster, fleet):
             nodes = cluster.nodes()
             try:
                 fleet.open(nodes)

@@ -48,6 +48,9 @@ class Wanted:
     array: str | None = None
     sbatch: tuple[str, ...] = ()
     detach: bool = False
+    # on Ray: how long to wait for resources; and only to look at the nodes, without claiming them
+    wait_s: float | None = None
+    visit: bool = False
 
 
 # Of the fields above those that only a submitted job can have, and how they are written.
@@ -185,10 +188,10 @@ def is_submitted(wanted: Wanted, found: Found) -> bool:
 
 def find_cluster(wanted: Wanted, output: Output) -> Cluster:
     """The cluster that the request means. Raises UsageError."""
-    return make_cluster(find(wanted), output)
+    return make_cluster(wanted, find(wanted), output)
 
 
-def make_cluster(found: Found, output: Output) -> Cluster:
+def make_cluster(wanted: Wanted, found: Found, output: Output) -> Cluster:
     """The cluster that was found. Raises UsageError if its nodes can't be known here."""
     for note in found.notes:
         output.say(note)
@@ -205,6 +208,14 @@ def make_cluster(found: Found, output: Output) -> Cluster:
         from launcher.clusters.slurm import SlurmCluster
 
         return SlurmCluster(found.allocation, found.nodes)
+    if found.kind == "ray":
+        from launcher.config_error import ConfigError
+        from launcher.ray_request import ray_cluster
+
+        try:
+            return ray_cluster(wanted, found, output.say)
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
     from launcher.clusters.local import LocalCluster
 
     return LocalCluster(nodes=found.nodes)

@@ -45,7 +45,7 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
 def execute_here(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
     """The same with this process as the controller."""
     started = time.monotonic()
-    cluster = make_cluster(found, output)
+    cluster = make_cluster(wanted, found, output)
     check_script(cluster, program)
     job = make_job(wanted, program)
     nodes = wanted_nodes(job, cluster.nodes())

@@ -35,7 +35,8 @@ DRAWING = {
     "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
     "launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
-    "launcher.gpu_request launcher.output launcher.rundir",
+    "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
+    "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
     "launcher.index launcher.output launcher.request launcher.slurmctl",
     "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
