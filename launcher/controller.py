@@ -14,7 +14,7 @@ from typing import Any
 from launcher import policy, preflight, rendezvous, verdict
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted
-from launcher.follow import PREEMPTED, Followed, Follower
+from launcher.follow import Followed, Follower
 from launcher.history import preemptions
 from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
@@ -215,14 +215,18 @@ def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
         message = f"the run took longer than its --timeout of {job.timeout_s:g} s"
         found = Verdict("hang", None, first.node, TIMED_OUT, message=message, attempt=state.attempt)
     elif state.asked_to_end is None:
-        if not state.lost and all(code == PREEMPTED for code in state.exit_codes):
-            return _result(job, plan, state, "preempted", PREEMPTED, None, started)
+        if not state.lost and all(code == policy.PREEMPTED for code in state.exit_codes):
+            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
         found = verdict.judge(list(state.records.values()), state.lost, state.attempt)
     else:
         number = state.asked_to_end
-        preempted = number != signal.SIGINT and all(code == PREEMPTED for code in state.exit_codes)
+        preempted = number != signal.SIGINT and all(
+            code == policy.PREEMPTED for code in state.exit_codes
+        )
         if preempted:
-            return _result(job, plan, state, "preempted", PREEMPTED, None, started)
+            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
+        if number in policy.WARNINGS and all(code == 0 for code in state.exit_codes):
+            return _result(job, plan, state, "succeeded", 0, None, started)  # just in time
         return _result(job, plan, state, "cancelled", 128 + number, None, started)
     outcome: State = "succeeded" if found is None else "failed"
     code = 0 if found is None else found.exit_code
