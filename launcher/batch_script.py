@@ -60,7 +60,7 @@ def job_name(program: Program) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", last).strip("-.")[:40] or "run"
 
 
-def run_dir(request: Request, job: str, task: str | None = None) -> str:
+def run_dir(request: Request, job: str, task: int | None = None) -> str:
     """The run's folder, seen from the work folder, of a job (and of a task, in an array)."""
     own = request.run.run_dir
     if own is not None:

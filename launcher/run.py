@@ -36,9 +36,9 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
     """Run to the end. Raises UsageError, ClusterError, PlacementError, RunDirError."""
     found = find(wanted)
     if is_submitted(wanted, found):
-        from launcher import submit
+        from launcher import queued
 
-        return submit.execute(wanted, program, found, output)
+        return queued.execute(wanted, program, found, output)
     return execute_here(wanted, program, found, output)
 
 
@@ -105,9 +105,9 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
     try:
         found = find(wanted)
         if is_submitted(wanted, found):
-            from launcher import submit
+            from launcher import queued
 
-            return submit.run_and_tell(wanted, program, found, output, dry_run=dry_run)
+            return queued.run_and_tell(wanted, program, found, output, dry_run=dry_run)
         if dry_run:
             from launcher.look import show_plan
 

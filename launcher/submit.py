@@ -1,13 +1,14 @@
-"""From a SLURM login node: check a run, put it into the queue, wait for it, bring its result."""
+"""A run into SLURM's queue: from the request to the script, its checks, and the job's number."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ from launcher import batch_script, index, slurmctl
 from launcher.batch_options import merge
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.config import SlurmOptions
-from launcher.job import Program, Result
-from launcher.output import Output
+from launcher.follow_job import Traces
+from launcher.job import Program
 from launcher.request import UsageError, Wanted, make_job
 
 if TYPE_CHECKING:
@@ -29,45 +30,28 @@ _OTHER_NAMES = {"time": "SBATCH_TIMELIMIT", "array": "SBATCH_ARRAY_INX"}
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job in the queue, and where its traces will be. ``array`` is the tasks' numbers."""
+    """A job in the queue; ``folder`` is its work folder. An array has ``tasks``."""
 
     id: str
     request: batch_script.Request
     folder: str
-    array: str | None = None
+    tasks: Sequence[int] = ()
 
-    def run_dir(self, task: str | None = None) -> Path:
-        """The run's folder (of a task, in an array)."""
-        return Path(self.folder, batch_script.run_dir(self.request, self.id, task))
-
-    def files(self, task: str | None = None) -> tuple[Path, Path]:
-        """SLURM's files of what is printed, and of errors and our own words."""
+    def traces(self, task: int | None = None) -> Traces:
+        """Where the job (or a task of the array) leaves what it prints and its result."""
+        run_dir = batch_script.run_dir(self.request, self.id, task)
         number = self.id if task is None else f"{self.id}_{task}"
-        return Path(self.folder, f"slurm-{number}.out"), Path(self.folder, f"slurm-{number}.err")
+        return Traces(
+            Path(self.folder, run_dir),
+            Path(self.folder, f"slurm-{number}.out"),
+            Path(self.folder, f"slurm-{number}.err"),
+        )
 
-
-def run_and_tell(
-    wanted: Wanted, program: Program, found: Found, output: Output, *, dry_run: bool
-) -> int:
-    """Submit, wait (if that is wanted), and return the exit code. Raises UsageError, ClusterError.
-
-    What the run itself says, its verdict too, has come from the job.
-    """
-    request = make_request(wanted, program, found, output.talk)
-    script = batch_script.render(request)
-    if dry_run:
-        output.stdout(script)
-        return 0
-    job = submit(request, script, found, output)
-    if wanted.detach:
-        output.stdout(f"{job.id}\n")
-        return 0
-    raise NotImplementedError
-
-
-def execute(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
-    """The same for ``launch()``. Raises UsageError, ClusterError."""
-    raise NotImplementedError
+    @property
+    def result_file(self) -> str | None:
+        """The copy of the result that ``--result`` asks for."""
+        file = self.request.run.result_file
+        return None if file is None else os.path.join(self.folder, file)
 
 
 def make_request(
@@ -96,10 +80,29 @@ def make_request(
     )
 
 
+def submit(request: batch_script.Request, found: Found) -> Submitted:
+    """Put the job into the queue. Raises UsageError, or ClusterError with SLURM's own words."""
+    assert found.each is not None
+    script = batch_script.render(request).encode("utf-8", "surrogateescape")
+    folder = os.path.abspath(request.workdir or ".")
+    check(request, folder)
+    tasks = sorted(slurmctl.numbers(request.options.array or ""))
+    env = environment(request, {**found.each.env, **request.run.env}, os.environ)
+    try:
+        job = Submitted(slurmctl.submit(script, env), request, folder, tasks)
+    except slurmctl.SlurmAway as error:
+        advice = "nothing is queued; try again when it answers"
+        raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
+    except slurmctl.SlurmError as error:
+        raise ClusterError([NodeError("SLURM", _plain(error), "nothing is queued")]) from error
+    remember(job)
+    return job
+
+
 def check(request: batch_script.Request, folder: str) -> None:
     """Refuse what would only fail after hours in the queue. Raises UsageError, ClusterError."""
     if not os.path.isdir(folder):
-        raise UsageError(f"no folder {folder}: the job is to run there (`workdir:`)")
+        raise UsageError(f"no folder {folder} here, where the job is to run: see `workdir:`")
     target, kind = request.program.target, request.program.kind
     if kind == "script" or (kind == "program" and "/" in target):
         path = os.path.join(folder, target)
@@ -108,36 +111,14 @@ def check(request: batch_script.Request, folder: str) -> None:
                 f"script not found: {target} (in {folder}); check the path, or use -m for "
                 "a module and --no-python for another program"
             )
-        if not os.access(path, os.R_OK if kind == "script" else os.X_OK) or os.path.isdir(path):
-            raise UsageError(f"can't run {target} (in {folder}): it is not ours to read and run")
+        if os.path.isdir(path) or not os.access(path, os.R_OK if kind == "script" else os.X_OK):
+            what = "read" if kind == "script" else "run"
+            raise UsageError(f"{target} (in {folder}) is there, but it can't be {what}")
     if os.path.isabs(request.python) and not os.access(request.python, os.X_OK):
-        raise UsageError(f"no interpreter {request.python}: set `python:` in the cluster file")
+        raise UsageError(f"no interpreter {request.python} here: see `python:` of the cluster file")
     if shutil.which("sbatch") is None:
-        raise ClusterError([_problem("there is no sbatch here", "use a login node of SLURM's")])
-
-
-def submit(request: batch_script.Request, script: str, found: Found, output: Output) -> Submitted:
-    """Put the job into the queue. Raises UsageError, ClusterError with SLURM's own words."""
-    assert found.each is not None
-    folder = os.path.abspath(request.workdir or ".")
-    check(request, folder)
-    if request.run.result_file is not None:
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, request.run.result_file))  # it is of another run
-    env = environment(request, {**found.each.env, **request.run.env}, os.environ)
-    text = script.encode("utf-8", "surrogateescape")
-    try:
-        number = slurmctl.submit(text, env)
-    except slurmctl.SlurmAway as error:
-        advice = "nothing is queued; try again when it is back"
-        raise ClusterError([_problem(str(error), advice)]) from error
-    except slurmctl.SlurmError as error:
-        raise ClusterError([_problem(str(error), "nothing is queued")]) from error
-    job = Submitted(number, request, folder, request.options.array)
-    remember(job)
-    what = "array" if job.array else "job"
-    output.say(f"{what} {job.id} is queued: {request.program.target}")
-    return job
+        advice = "run this on one of SLURM's login nodes"
+        raise ClusterError([NodeError("SLURM", "there is no sbatch on this machine", advice)])
 
 
 def environment(
@@ -146,7 +127,7 @@ def environment(
     """What sbatch gets: our own variables and the run's, without any that overrule the script."""
     found = {**ours, **env}
     for line in batch_script.directives(request):
-        name = line.removeprefix("--").partition("=")[0].partition(" ")[0]
+        name = re.split(r"[= ]", line.removeprefix("--"), maxsplit=1)[0]
         found.pop("SBATCH_" + name.upper().replace("-", "_"), None)
         found.pop(_OTHER_NAMES.get(name, ""), None)
     found.pop("SBATCH_EXPORT", None)  # the run's own variables travel in it
@@ -154,17 +135,20 @@ def environment(
 
 
 def remember(job: Submitted) -> None:
-    """Note the job where ``plaunch status`` looks for it, from whatever folder."""
-    out, err = job.files()
+    """Note the job where ``plaunch status`` looks for it, and forget an older result."""
+    if job.result_file is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(job.result_file)
+    traces = job.traces()
     entry = index.Entry(
-        run_dir=str(job.run_dir()),
+        run_dir=str(traces.run_dir),
         cluster="slurm",
         host=socket.gethostname(),
         started=time.time(),
         slurm=job.id,
         program=job.request.program.target,
-        out=None if job.array else str(out),
-        err=None if job.array else str(err),
+        out=None if job.tasks else str(traces.out),
+        err=None if job.tasks else str(traces.err),
     )
     index.record(entry)
 
@@ -173,5 +157,6 @@ def _absolute(path: str | None) -> str | None:
     return None if path is None else os.path.abspath(path)
 
 
-def _problem(problem: str, advice: str) -> NodeError:
-    return NodeError("SLURM", problem, advice)
+def _plain(error: Exception) -> str:
+    """SLURM's own words without what every one of them begins with."""
+    return re.sub(r"sbatch: (error: )?(Batch job submission failed: )?", "", str(error))

@@ -27,25 +27,46 @@ DRAWING = {
     # doors
     "launcher": "launcher.api launcher.report",
     "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.request launcher.run launcher.look launcher.output",
+    "launcher.cli": "launcher.request launcher.run launcher.look launcher.output "
+    "launcher.job_words",
     "launcher.api": "launcher.request launcher.run launcher.output",
     # words to calls
-    "launcher.run": "launcher.request launcher.submit launcher.look launcher.controller "
+    "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
     "launcher.clusters.base "
     "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
     "launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
+    # jobs, from outside
+    "launcher.job_words": "launcher.status launcher.job_logs launcher.cancel launcher.output "
+    "launcher.request launcher.slurmctl",
+    "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
+    "launcher.run_facts",
+    "launcher.job_logs": "launcher.index launcher.job_status launcher.output launcher.request "
+    "launcher.run_facts launcher.tail",
+    "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
+    "launcher.slurmctl",
+    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.request "
+    "launcher.run_facts launcher.rundir launcher.slurm_words launcher.slurmctl",
+    "launcher.run_facts": "launcher.history launcher.rundir",
+    # through a queue
+    "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
+    "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.index launcher.output launcher.request launcher.slurmctl",
-    "launcher.look": "launcher.request launcher.controller launcher.fleet launcher.link "
+    "launcher.follow_job launcher.index launcher.request launcher.slurmctl",
+    "launcher.follow_job": "launcher.job_end launcher.output launcher.rundir "
+    "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
+    "launcher.watch": "launcher.output launcher.slurmctl",
+    "launcher.tail": "",
+    "launcher.look": "launcher.request launcher.plan launcher.fleet launcher.link "
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
-    "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.link "
-    "launcher.output "
-    "launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
-    "launcher.resources launcher.rundir launcher.verdict",
+    "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
+    "launcher.output launcher.policy launcher.preflight launcher.rendezvous launcher.rundir "
+    "launcher.verdict",
+    "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
+    "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
     "launcher.rundir launcher.verdict",
     "launcher.requeue": "launcher.fleet launcher.output launcher.policy launcher.slurmctl",
@@ -62,6 +83,8 @@ DRAWING = {
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
+    "launcher.job_end": "launcher.slurmctl",
+    "launcher.slurm_words": "",
     "launcher.batch_script": "launcher.batch_options launcher.request",
     "launcher.batch_options": "launcher.config launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
@@ -95,6 +118,7 @@ DRAWING = {
     "engine.callbacks.base engine.loggers engine.seed",
     "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders "
     "engine.lifecycle "
+    "engine.preemption engine.signals "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
     "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
@@ -108,10 +132,12 @@ DRAWING = {
     "engine.strategies",
     # the algorithm
     "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
-    "engine.optimizers engine.reports engine.state",
-    "engine.run": "engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
+    "engine.optimizers engine.reports engine.seed engine.signals engine.state",
+    "engine.run": "engine.workers engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
     "engine.precision engine.state engine.strategies",
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
+    "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
+    "engine.run engine.rundir engine.signals",
     # user code's side
     "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision",
     "engine.datamodule": "engine.data engine.hparams",
@@ -134,6 +160,9 @@ DRAWING = {
     "engine.precision": "",
     "engine.reports": "engine.hparams",
     "engine.rundir": "",
+    "engine.agreement": "",
+    "engine.signals": "",
+    "engine.workers": "engine.signals",
     "engine.seed": "",
     "engine.late_dynamo": "",
     "engine.state": "",

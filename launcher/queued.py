@@ -1,0 +1,139 @@
+"""A run through SLURM's queue, from a login node: submitted, followed, its result brought back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher import batch_script, follow_job, job_end, rundir
+from launcher.clusters.base import ClusterError
+from launcher.job import Program, Result
+from launcher.output import Output
+from launcher.request import UsageError, Wanted
+from launcher.submit import Submitted, make_request, submit
+from launcher.watch import LeftRunning
+
+if TYPE_CHECKING:
+    from launcher.discovery import Found
+
+NOT_AS_ASKED = 3
+
+
+def run_and_tell(
+    wanted: Wanted, program: Program, found: Found, output: Output, *, dry_run: bool
+) -> int:
+    """Submit, wait (if that is wanted), and return the exit code. Raises UsageError.
+
+    What the run itself says, its verdict too, comes from the job.
+    """
+    request = make_request(wanted, program, found, output.talk)
+    if dry_run:
+        output.stdout(batch_script.render(request))
+        return 0
+    try:
+        job = submit(request, found)
+    except ClusterError as error:
+        output.error("; ".join(f"{one.problem} ({one.advice})" for one in error.problems))
+        return NOT_AS_ASKED
+    _say_queued(job, output)
+    if wanted.detach:
+        output.stdout(f"{job.id}\n")
+        return 0
+    try:
+        return _end_of_array(job, output) if job.tasks else _end_of_job(job, output)
+    except LeftRunning as left:
+        output.error(str(left))
+        return left.exit_code
+
+
+def execute(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
+    """Submit and wait, for ``launch()``. Raises UsageError, ClusterError, LeftRunning."""
+    if wanted.detach or wanted.array is not None:
+        raise UsageError(
+            "launch() waits for one result: detach and array are for the plaunch command"
+        )
+    request = make_request(wanted, program, found, output.talk)
+    with _function_in_file(request) as whole:
+        job = submit(whole, found)
+        _say_queued(job, output)
+        result = follow_job.follow(job.id, job.traces(), output)
+        _finish(job, result, output)
+    return result
+
+
+def _say_queued(job: Submitted, output: Output) -> None:
+    program = job.request.program.target
+    output.say(f"{'array' if job.tasks else 'job'} {job.id} is in the queue: {program}")
+
+
+def _end_of_job(job: Submitted, output: Output) -> int:
+    result = follow_job.follow(job.id, job.traces(), output)
+    if not result.ranks and result.state != "succeeded":
+        # The run itself had no time to say anything of its end.
+        why = result.verdict.message if result.verdict else f"job {job.id} was {result.state}"
+        output.error(why)
+    _finish(job, result, output)
+    return result.exit_code
+
+
+def _finish(job: Submitted, result: Result, output: Output) -> None:
+    """The run wrote ``--result`` itself, unless it had no time to."""
+    if job.result_file is not None and not os.path.exists(job.result_file):
+        _write(job.result_file, rundir.result_as_data(result), output)
+
+
+def _end_of_array(job: Submitted, output: Output) -> int:
+    """Wait for all tasks; the worst end is the array's."""
+    traces = {number: job.traces(number) for number in job.tasks}
+    results = follow_job.follow_array(job.id, traces, output)
+    states = [result.state for result in results.values()]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    output.say(f"array {job.id} is over: {counts}")
+    worst = job_end.worst(results.values())
+    if job.result_file is not None:
+        tasks = {str(number): rundir.result_as_data(one) for number, one in results.items()}
+        data = {"job_id": job.id, "state": worst.state, "exit_code": worst.exit_code}
+        _write(job.result_file, {**data, "tasks": tasks}, output)
+    return worst.exit_code
+
+
+def _write(file: str, data: Mapping[str, Any], output: Output) -> None:
+    try:
+        rundir.write_whole(file, data)
+    except OSError as error:
+        output.error(f"can't write the result to {file}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _function_in_file(request: batch_script.Request) -> Iterator[batch_script.Request]:
+    """A function for the job: pickled into its run folder, where only we can read it.
+
+    It stays there as long as the job may come back for it. So the folder is known before the job's
+    number is.
+    """
+    program, run = request.program, request.run
+    if program.kind != "function":
+        yield request
+        return
+    folder = request.workdir or "."
+    own = run.run_dir or f"plaunch_runs/{batch_script.job_name(program)}-{os.urandom(4).hex()}"
+    file = Path(folder, own, f"function-{os.urandom(4).hex()}.pickle")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(program.pickled)
+    except OSError as error:
+        raise UsageError(f"can't write the function to {file}: {error.strerror}") from error
+    inside = os.path.join(own, file.name)
+    try:
+        yield replace(request, run=replace(run, run_dir=own), function_file=inside)
+    except LeftRunning:
+        raise  # the job still needs it
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    file.unlink(missing_ok=True)
