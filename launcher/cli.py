@@ -21,13 +21,15 @@ examples:
                                                from a SLURM login node: queued, then followed
   plaunch nodes --hosts host[1-4]              what the nodes have
   plaunch doctor --hosts host[1-4]             what is wrong with them, and what to do
+  plaunch status                               how your jobs are
 
 exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 preempted, run again;
   2 usage; 3 the cluster is not as asked; 124 --timeout was reached; 130 Ctrl-C; 143 SIGTERM
 """
 
 
-LATER = ("status", "logs", "cancel", "preempt", "stacks")
+LATER = ("preempt", "stacks")
+JOB_WORDS = ("status", "logs", "cancel")
 
 
 class Parser(argparse.ArgumentParser):
@@ -140,7 +142,7 @@ def run_parser() -> argparse.ArgumentParser:
         usage="plaunch [options] script.py [script args]\n"
         "       plaunch [options] -m module [args]\n"
         "       plaunch [options] --no-python program [args]\n"
-        "       plaunch nodes|doctor [options]",
+        "       plaunch nodes|doctor|status|logs|cancel [options]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -218,10 +220,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("nodes", "doctor"):
         return look(words[0], words[1:])
+    if words and words[0] in JOB_WORDS and not os.path.isfile(words[0]):
+        from launcher import job_words
+
+        return job_words.main(words[0], words[1:], Parser)
     parser = run_parser()
     options = parser.parse_args(words)
-    if options.program in LATER and not os.path.exists(options.program):
-        parser.error(f"'plaunch {options.program}' is not in this version")
+    if options.program in (*LATER, *JOB_WORDS) and is_no_program(options):
+        if options.program in LATER:
+            parser.error(f"'plaunch {options.program}' is not in this version")
+        parser.error(f"{options.program!r} comes before options: plaunch {options.program} ...")
     if options.version:
         from importlib.metadata import version
 
@@ -236,6 +244,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"plaunch: {error}", file=sys.stderr)
         return 2
+
+
+def is_no_program(options: argparse.Namespace) -> bool:
+    """Whether the word can't be a program of the user's: no module, and no file here."""
+    return not (options.module or options.no_python or os.path.isfile(options.program))
 
 
 def launch(options: argparse.Namespace) -> int:

@@ -221,6 +221,7 @@ def describe(job: Job) -> dict[str, Any]:
         "gpus": job.gpus,
         "procs": job.procs,
         "max_restarts": job.max_restarts,
+        "grace_s": job.grace_s,
         "env": sorted(job.env),
         "started": time.time(),
         "pid": os.getpid(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,12 @@ class SlurmError(Exception):
 
 class SlurmAway(SlurmError):
     """SLURM's controller (or its database) can't be reached now."""
+
+
+def trouble(error: SlurmError) -> str:
+    """What went wrong, in a sentence."""
+    what = "SLURM can't be reached" if isinstance(error, SlurmAway) else "SLURM doesn't do it"
+    return f"{what}: {error}"
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,11 @@ def is_whole_job(env: Mapping[str, str] = os.environ) -> bool:
     except OSError:
         return False
     return parent == "slurmstepd" and "SLURM_JOB_ID" in env and "SLURM_STEP_ID" not in env
+
+
+def is_here() -> bool:
+    """Whether SLURM's commands are installed on this machine."""
+    return shutil.which("scontrol") is not None
 
 
 # -- asking

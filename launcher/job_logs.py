@@ -1,0 +1,232 @@
+"""``plaunch logs``: what the ranks of a job have printed, and go on to print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from launcher import job_status, run_facts
+from launcher.index import Entry
+from launcher.job_status import JobStatus
+from launcher.output import Output, ranks_in_words
+from launcher.request import UsageError
+from launcher.tail import Tail
+
+TICK_S = 0.1
+LOOK_S = 1.0  # between two looks at the run folder
+ASK_S = 5.0  # between two questions to SLURM
+NOT_AS_ASKED = 3
+FINAL = ("succeeded", "failed", "cancelled")  # a preempted one may come back
+
+
+def logs(
+    word: str,
+    output: Output,
+    *,
+    rank: int | None,
+    follow: bool,
+    tail: int | None,
+    as_json: bool,
+) -> int:
+    """Print a job's logs; with ``follow`` until it is over. Raises UsageError, SlurmError."""
+    entry = one_entry(word)
+    reader = Reader(Path(entry.run_dir), rank, tail, as_json=as_json)
+    try:
+        if follow:
+            return _follow(entry, reader, output)
+        reader.print_new()
+        reader.finish()
+        if reader.empty:
+            return _instead(entry, reader, output)
+        return 0
+    except BrokenPipeError:  # ``plaunch logs ... | head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def one_entry(word: str) -> Entry:
+    """The only run that a word means. Raises UsageError, SlurmError."""
+    found = job_status.with_tasks(job_status.find(word))
+    if len(found) > 1:  # a submission that has become tasks, or a run, has no logs of its own
+        found = [entry for entry in found if os.path.isdir(entry.run_dir)] or found[:1]
+    if len(found) == 1:
+        return found[0]
+    names = [name for entry in found if (name := _name(entry, word))]
+    raise UsageError(f"{word} means {len(found)} runs: say which: {', '.join(names[:8])}")
+
+
+def _name(entry: Entry, word: str) -> str | None:
+    return entry.slurm if entry.slurm not in (None, word) else entry.job_id
+
+
+class Reader:
+    """Prints what is new in the logs of some ranks."""
+
+    def __init__(self, run_dir: Path, rank: int | None, tail: int | None, *, as_json: bool) -> None:
+        self.folder = run_dir / "logs"
+        self.rank, self._tail_lines, self._json = rank, tail, as_json
+        self._tails: dict[int, Tail] = {}
+        self._open: dict[int, bytes] = {}  # lines that have no end yet
+        self._one: bool | None = None
+        self.empty = True
+
+    @property
+    def ranks(self) -> list[int]:
+        """All ranks that have a log."""
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return []
+        found = [re.fullmatch(r"rank(\d+)\.log", name) for name in names]
+        return sorted(int(match[1]) for match in found if match)
+
+    def print_new(self) -> bool:
+        """Print what was written since the last time; whether there was anything."""
+        news = False
+        for rank in self.ranks if self.rank is None else [self.rank]:
+            if rank not in self._tails:
+                path = self.folder / f"rank{rank}.log"
+                start = 0 if self._tail_lines is None else start_of_last(path, self._tail_lines)
+                self._tails[rank] = Tail(path, start)
+            while data := self._tails[rank].read():
+                news = True
+                self._print(rank, data)
+        if news:
+            self.empty = False
+            sys.stdout.buffer.flush()
+        return news
+
+    def finish(self) -> None:
+        """Print last lines that have no end."""
+        for rank, rest in self._open.items():
+            if rest:
+                self._line(rank, rest)
+        self._open.clear()
+        sys.stdout.buffer.flush()
+
+    @property
+    def _is_one(self) -> bool:
+        """Whether there is one rank only to be shown."""
+        if self._one is None:
+            self._one = self.rank is not None or run_facts.look(self.folder.parent).world_size == 1
+        return self._one
+
+    def _print(self, rank: int, data: bytes) -> None:
+        if self._is_one and not self._json:
+            sys.stdout.buffer.write(data)  # progress bars and prompts as they are
+            return
+        *lines, self._open[rank] = (self._open.get(rank, b"") + data).split(b"\n")
+        for line in lines:
+            self._line(rank, line)
+
+    def _line(self, rank: int, line: bytes) -> None:
+        if self._json:
+            text = line.decode("utf-8", "replace")
+            line = json.dumps({"rank": rank, "line": text}).encode()
+        else:
+            line = b"[rank %d] %s" % (rank, line)
+        sys.stdout.buffer.write(line + b"\n")
+
+
+def start_of_last(path: Path, count: int) -> int:
+    """Where the last ``count`` lines of a file begin."""
+    try:
+        with path.open("rb") as file:
+            position = end = file.seek(0, os.SEEK_END)
+            found = 0
+            while position > 0:
+                size = min(1 << 16, position)
+                position -= size
+                file.seek(position)
+                block = file.read(size)
+                for index in range(len(block) - 1, -1, -1):
+                    if block[index] == 10 and position + index != end - 1:
+                        found += 1
+                        if found == count:
+                            return position + index + 1
+            return end if count == 0 else 0
+    except OSError:
+        return 0
+
+
+def _instead(entry: Entry, reader: Reader, output: Output) -> int:
+    """No rank has printed anything: say why, and show what SLURM has kept."""
+    if reader.rank is not None and reader.ranks and reader.rank not in reader.ranks:
+        raise UsageError(
+            f"rank {reader.rank} has no log: there are those of ranks "
+            f"{ranks_in_words(reader.ranks)}"
+        )
+    jobs, problem = job_status.look([entry], details=True)
+    for job in jobs:
+        _slurm_files(job)
+        output.say(f"{job.name}: {job.said}; no rank has printed anything")
+    if problem is not None:
+        output.error(problem)
+        return NOT_AS_ASKED
+    return 0
+
+
+def _slurm_files(job: JobStatus) -> None:
+    """What the job itself has printed: why it did not get as far as its ranks."""
+    slurm = job.slurm
+    out = job.entry.out or (slurm.out if slurm else None)
+    err = job.entry.err or (slurm.err if slurm else None)
+    for path, stream in ((out, sys.stdout), (err if err != out else None, sys.stderr)):
+        if path:
+            file = Tail(Path(path))
+            while data := file.read():
+                stream.buffer.write(data)
+            stream.flush()
+
+
+def _follow(entry: Entry, reader: Reader, output: Output) -> int:
+    """Print until the job is over, and tell how it ended."""
+    for seen in _looks(entry, reader.print_new, output):
+        job = seen
+    while reader.print_new():
+        pass
+    reader.finish()
+    if reader.empty:
+        _slurm_files(job)
+    output.say(f"{job.name}: {job.said}")
+    return 0
+
+
+def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[JobStatus]:
+    """The job's state again and again until it is over; ``work`` is done all the time."""
+    said = ""
+    while True:
+        jobs, problem = job_status.look([entry])
+        job = jobs[0]
+        yield job
+        if job.over and (problem is None or _is_final(entry, job)):
+            return
+        words = problem and f"{problem}; going on by the run folder"
+        words = words or (job.said if not job.over and job.state != "running" else "")
+        if words and words != said:
+            output.say(f"{job.name}: {words}")
+        said = words or said
+        again = time.monotonic() + (LOOK_S if entry.slurm is None else ASK_S)
+        look_at = time.monotonic() + LOOK_S
+        while time.monotonic() < again:
+            if not work():
+                time.sleep(TICK_S)
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_S
+                if _has_ended(entry):
+                    break
+
+
+def _is_final(entry: Entry, job: JobStatus) -> bool:
+    """Whether the run's own result is the end, whatever SLURM would say."""
+    return job.state in FINAL or entry.slurm is None
+
+
+def _has_ended(entry: Entry) -> bool:
+    """Whether the run has written its last result, so that SLURM is worth a question at once."""
+    return entry.slurm is not None and run_facts.look(entry.run_dir).state in FINAL

@@ -1,0 +1,263 @@
+"""How the user's jobs are: from the index, their run folders, and SLURM."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launcher import index, run_facts, slurmctl
+from launcher.history import ENDS
+from launcher.index import Entry
+from launcher.job_end import how_it_ended, judge
+from launcher.request import UsageError
+from launcher.run_facts import RunFacts
+from launcher.rundir import read
+from launcher.slurm_words import why_it_waits
+from launcher.slurmctl import SlurmError, SlurmJob
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job: what was noted of it, what its folder tells, what SLURM says, and what follows."""
+
+    entry: Entry
+    facts: RunFacts
+    slurm: SlurmJob | None
+    state: str
+    reason: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be expected of it."""
+        return self.state in (*ENDS, "died", "ended")
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ours = self.entry.job_id or self.facts.job.get("job_id")
+        theirs = f"SLURM job {self.entry.slurm}"
+        if self.entry.slurm is None:
+            return f"job {ours}"
+        return theirs if ours is None else f"job {ours} ({theirs})"
+
+    @property
+    def said(self) -> str:
+        """The state with its reason."""
+        return f"{self.state} ({self.reason})" if self.reason else self.state
+
+
+# -- which jobs are meant
+
+
+def find(word: str) -> list[Entry]:
+    """The runs that a word means. Raises UsageError if there are none, SlurmError."""
+    found = index.find(word)
+    if not found and os.path.isdir(word):
+        found = _from_folder(os.path.abspath(word))
+    if not found and slurmctl.JOB_ID.fullmatch(word):
+        found = _from_slurm(word)
+    if found:
+        return found
+    from difflib import get_close_matches
+
+    known = [name for entry in index.entries() for name in (entry.job_id, entry.slurm) if name]
+    near = get_close_matches(word, known, n=3)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    raise UsageError(
+        f"no job {word!r} is known here: {hint}give a job's id as `plaunch status` lists it, or "
+        "its run folder"
+    )
+
+
+def _from_folder(path: str) -> list[Entry]:
+    job = read(Path(path, "job.json"))
+    if job is None:
+        raise UsageError(f"{path} is no run's folder: there is no job.json in it")
+    program = str(job.get("program", "")).partition(" ")[2]
+    pid, started = job.get("pid"), job.get("started")
+    return [
+        Entry(
+            run_dir=path,
+            cluster="",
+            job_id=str(job.get("job_id")),
+            host=str(job.get("host") or ""),
+            pid=pid if isinstance(pid, int) else None,
+            started=started if isinstance(started, float) else 0.0,
+            program=program,
+        )
+    ]
+
+
+def _from_slurm(number: str) -> list[Entry]:
+    """A job that was submitted elsewhere: its folder has the job's number at the end."""
+    if not slurmctl.is_here():
+        return []
+    job = slurmctl.show(number)
+    if job is None:
+        return []
+    folders = glob.glob(os.path.join(glob.escape(job.workdir), "plaunch_runs", f"*-{number}"))
+    entry = Entry(
+        run_dir=folders[0] if folders else os.path.join(job.workdir, "plaunch_runs"),
+        cluster="slurm",
+        slurm=number,
+        program=job.name,
+        out=job.out or None,
+        err=job.err or None,
+    )
+    if not folders:
+        return [entry]
+    (found,) = _from_folder(folders[0])
+    return [replace(found, cluster="slurm", slurm=number, out=entry.out, err=entry.err)]
+
+
+def with_tasks(entries: Sequence[Entry]) -> list[Entry]:
+    """The same, and the tasks of job arrays that have begun somewhere without our index."""
+    known = {entry.slurm for entry in entries}
+    found = list(entries)
+    for entry in entries:
+        if entry.slurm is None or "_" in entry.slurm or entry.job_id is not None:
+            continue
+        root = glob.escape(entry.run_dir)
+        for path in sorted(glob.glob(f"{root}_*/job.json") + glob.glob(f"{root}/*/job.json")):
+            folder = os.path.dirname(path)
+            number = f"{entry.slurm}_{folder.removeprefix(entry.run_dir)[1:]}"
+            if slurmctl.JOB_ID.fullmatch(number) and number not in known:
+                (task,) = _from_folder(folder)
+                found.append(replace(task, cluster="slurm", slurm=number, whole_job=True))
+    return found
+
+
+# -- how they are
+
+
+def look(entries: Sequence[Entry], *, details: bool = False) -> tuple[list[JobStatus], str | None]:
+    """The state of each, and what kept SLURM from answering.
+
+    SLURM is asked once for all of them (and its accounting once for those that it has forgotten),
+    and not at all if nothing that it knows could matter.
+    """
+    facts = {entry: run_facts.look(entry.run_dir, entry.host or None) for entry in entries}
+    asked = [entry for entry in entries if entry.slurm is not None and _may_change(facts[entry])]
+    problem: str | None = None
+    jobs: list[SlurmJob] = []
+    if asked or (details and any(entry.slurm for entry in entries)):
+        try:
+            jobs = _ask(entries if details else asked)
+        except SlurmError as error:
+            problem = slurmctl.trouble(error)
+    found = []
+    for entry in entries:
+        mine = [job for job in jobs if entry.slurm and _is_of(job, entry.slurm)]
+        state, reason = decide(entry, facts[entry], mine, problem)
+        found.append(JobStatus(entry, facts[entry], mine[0] if mine else None, state, reason))
+    return _without_doubles(found), problem
+
+
+def _may_change(facts: RunFacts) -> bool:
+    """A preempted run comes back; one that ended otherwise doesn't."""
+    return facts.result is None or facts.state == "preempted"
+
+
+def _ask(entries: Sequence[Entry]) -> list[SlurmJob]:
+    numbers = list(dict.fromkeys(entry.slurm for entry in entries if entry.slurm is not None))
+    jobs = slurmctl.show_tasks(numbers[0]) if len(numbers) == 1 else slurmctl.show_all()
+    forgotten = [n for n in numbers if not any(_is_of(job, n) for job in jobs)]
+    if forgotten:
+        jobs = [*jobs, *slurmctl.remembered(forgotten)]
+    return jobs
+
+
+def _is_of(job: SlurmJob, number: str) -> bool:
+    """Whether SLURM's job is the one of this number, or one of its tasks."""
+    if "_" in number:
+        return job.is_called(number)
+    return job.id == number or (job.array or "").partition("_")[0] == number
+
+
+def decide(
+    entry: Entry, facts: RunFacts, jobs: Sequence[SlurmJob], away: str | None
+) -> tuple[str, str]:
+    """A job's state, and why: pure. ``jobs`` is what SLURM says (several for an array)."""
+    if entry.slurm is None:
+        return _by_folder(facts)
+    if not jobs:
+        return _without_slurm(facts, away)
+    if len(jobs) > 1 or (jobs[0].array and "[" in jobs[0].array and "_" not in entry.slurm):
+        return _of_array(jobs)
+    job = jobs[0]
+    if job.waiting:
+        return "queued", why_it_waits(job.reason) or job.state.lower()
+    if job.over:
+        return _after_slurm(facts, job)
+    if facts.state in ENDS or (facts.state == "died" and not entry.whole_job):
+        return _by_folder(facts)
+    if job.state not in ("RUNNING", "COMPLETING"):
+        return job.state.lower(), ""
+    return ("starting" if facts.state == "missing" else "running"), ""
+
+
+def _by_folder(facts: RunFacts) -> tuple[str, str]:
+    """What follows from the folder alone."""
+    if facts.state == "missing":
+        return "unknown", "its run folder is gone"
+    if facts.state == "died":
+        if facts.problem:
+            return "died", f"nothing was started: {facts.problem}"
+        return "died", "it has no result, and nobody leads it any more"
+    if facts.state == "unknown":
+        host = facts.job.get("host") or "another host"
+        sign = "" if facts.last_sign is None else f"last event {run_facts.ago(facts.last_sign)} ago"
+        return "unknown", f"led from {host}, {sign or 'no event so far'}"
+    return facts.state, ""
+
+
+def _without_slurm(facts: RunFacts, away: str | None) -> tuple[str, str]:
+    """What can be said while SLURM doesn't answer, or after it has forgotten the job."""
+    if facts.state in (*ENDS, "running"):
+        return facts.state, ""
+    if away is None:
+        if facts.state == "missing":
+            return "unknown", "SLURM doesn't know it any more, and it has no run folder"
+        return "died", "SLURM doesn't know it any more, and it has no result"
+    if facts.state == "missing":
+        return "unknown", "SLURM can't be asked, and it has no run folder"
+    return "unknown", _by_folder(facts)[1]
+
+
+def _after_slurm(facts: RunFacts, job: SlurmJob) -> tuple[str, str]:
+    """The job has left the queue for good."""
+    if facts.state in ENDS and not (facts.state == "preempted" and job.state == "CANCELLED"):
+        return facts.state, ""
+    if job.state == "COMPLETED" and facts.state != "missing":
+        return "died", "the job in SLURM has ended with success, but the run has no result"
+    state, _, _ = judge(job)
+    return state, "" if state == "cancelled" else how_it_ended(job)
+
+
+def _of_array(jobs: Iterable[SlurmJob]) -> tuple[str, str]:
+    """How many tasks wait, run, and have ended."""
+    counts = {"queued": 0, "running": 0, "ended": 0}
+    for job in jobs:
+        tasks = (job.array or "").partition("_")[2].strip("[]")
+        number = max(1, len(slurmctl.numbers(tasks)))
+        counts["queued" if job.waiting else "ended" if job.over else "running"] += number
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    live = [what for what in ("running", "queued") if counts[what]]
+    return live[0] if live else "ended", f"array: {said}"
+
+
+def _without_doubles(found: Sequence[JobStatus]) -> list[JobStatus]:
+    """What is left of a submission is not shown beside the run, or the tasks, that it became."""
+    begun = {job.entry.slurm or "" for job in found if job.facts.state != "missing"}
+    arrays = {number.partition("_")[0] for number in begun if "_" in number}
+
+    def shown(job: JobStatus) -> bool:
+        if job.facts.state != "missing" or job.entry.slurm is None:
+            return True
+        is_shell = job.state == "unknown" and job.entry.slurm in arrays
+        return job.entry.slurm not in begun and not is_shell
+
+    return [job for job in found if shown(job)]

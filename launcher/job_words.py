@@ -1,0 +1,92 @@
+"""``plaunch status``, ``logs`` and ``cancel``: their words to calls."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+WORDS = ("status", "logs", "cancel")
+NOT_AS_ASKED = 3
+INTERRUPTED = 130
+
+ABOUT = {
+    "status": "Show how jobs are: all recent ones, or these in detail.",
+    "logs": "Show what the ranks of a job have printed.",
+    "cancel": "End jobs, and wait until they are gone.",
+}
+EPILOG = """\
+JOB is plaunch's job id, a SLURM job id (12, or 10_1 for a task of an array), or a run's folder.
+exit codes: 0; 2 no such job; 3 SLURM or the job's host would have to answer, and can't
+"""
+
+
+def main(word: str, argv: Sequence[str], parser_class: type[argparse.ArgumentParser]) -> int:
+    """Do what the word says; returns the exit code."""
+    options = parser(word, parser_class).parse_args(list(argv))
+    from launcher.output import Output
+    from launcher.request import UsageError
+    from launcher.slurmctl import SlurmError, trouble
+
+    output = Output()
+    try:
+        return _call(word, options)(output)
+    except UsageError as error:
+        output.error(str(error))
+        return 2
+    except SlurmError as error:
+        output.error(trouble(error))
+        return NOT_AS_ASKED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def parser(word: str, parser_class: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """The parser of one word."""
+    found = parser_class(
+        prog=f"plaunch {word}",
+        description=ABOUT[word],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if word == "logs":
+        found.add_argument("job", metavar="JOB")
+        found.add_argument("--rank", type=_number, metavar="N", help="only this rank, untagged")
+        found.add_argument("-f", "--follow", action="store_true", help="until the job is over")
+        found.add_argument("--tail", type=_number, metavar="N", help="only each one's last N lines")
+    else:
+        found.add_argument("jobs", metavar="JOB", nargs="*" if word == "status" else "+")
+    if word == "status":
+        found.add_argument("--all", action="store_true", help="old ones, too")
+    found.add_argument("--json", action="store_true", help="as JSON, for programs")
+    return found
+
+
+def _call(word: str, options: argparse.Namespace) -> Callable[..., int]:
+    """What to call with an Output."""
+    if word == "status":
+        from launcher.status import status
+
+        return lambda output: status(
+            options.jobs, output, everything=options.all, as_json=options.json
+        )
+    if word == "cancel":
+        from launcher.cancel import cancel
+
+        return lambda output: cancel(options.jobs, output, as_json=options.json)
+    from launcher.job_logs import logs
+
+    return lambda output: logs(
+        options.job,
+        output,
+        rank=options.rank,
+        follow=options.follow,
+        tail=options.tail,
+        as_json=options.json,
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
