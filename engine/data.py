@@ -174,7 +174,8 @@ def _with_order(loader: Any, name: str, order: Any) -> Any:
 def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
     """Set a loader to the beginning of an epoch, or to batch `start` of it.
 
-    Returns whether the loader begins at `start` by itself; if not, the caller skips batches.
+    Returns whether the order is ours, so that the loader begins at `start` by itself; if not, the
+    caller skips batches.
     """
     if isinstance(loader, (list, tuple)):
         return all([begin_epoch(item, seed, epoch, rank, start) for item in loader])
@@ -194,7 +195,7 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
     dataset = getattr(loader, "dataset", None)
     if callable(getattr(dataset, "set_epoch", None)):
         dataset.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above
-    return can_start or start == 0
+    return can_start
 
 
 # ---------------------------------------------------------------------- how many batches

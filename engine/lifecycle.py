@@ -38,7 +38,7 @@ def after_failure(run: Run, error: BaseException) -> None:
         run.hooks.callbacks_only("on_keyboard_interrupt")
 
 
-def tear_down(run: Run, verb: str, failed: bool) -> None:
+def tear_down(run: Run, verb: str, status: str) -> None:
     """Give the module back as it was, call everybody's `teardown`, close loggers."""
     run.strategy.unwrap()
     run.logged.close_training()
@@ -47,7 +47,7 @@ def tear_down(run: Run, verb: str, failed: bool) -> None:
         fitted(run.datamodule.teardown, 1)(verb)
     if run.is_global_zero:
         for logger in run.loggers:
-            logger.finalize("failed" if failed else "success")
+            logger.finalize(status)
 
 
 def make_deterministic(hardware: HardwareSettings) -> None:

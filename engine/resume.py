@@ -44,9 +44,12 @@ def _put_training(
     def save(callback: Any) -> Any:
         return callback.on_save_checkpoint(trainer, run.module, content)
 
-    collection = run.logged.collection
-    content["loops"]["logged"] = collection.state_dict() if collection else []
-    content["loops"]["random"] = distributed.gather_to_zero(random_state())
+    collection, loops = run.logged.collection, content["loops"]
+    sums = collection.state_dict() if collection else []
+    gathered = distributed.gather_to_zero((sums, random_state(), run.state.epoch_random))
+    by_rank = zip(*(gathered or []), strict=True)
+    loops.update(zip(("logged", "random", "epoch_random"), map(list, by_rank), strict=False))
+    loops["metrics"] = {name: v.cpu() for name, v in run.logged.callback_metrics().items()}
     content["callbacks"] = files.callback_states(list(callbacks), save)
     content["optimizer_states"] = [o.state_dict() for o in run.optimization.optimizers]
     content["lr_schedulers"] = [c.scheduler.state_dict() for c in run.optimization.schedulers]
@@ -102,7 +105,10 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
     if "step" in own:
         run.state.progress.load_state_dict(own)
         in_epoch = run.state.progress.batch > 0
-        run.state.restored_metrics = loops.get("logged") if in_epoch else None
+        run.state.restored_metrics = _of_this_rank(run, loops.get("logged")) if in_epoch else None
+        run.state.epoch_random = _of_this_rank(run, loops.get("epoch_random"))
+        metrics = loops.get("metrics", {})
+        run.logged.epoch_callback.update({k: v.to(run.device) for k, v in metrics.items()})
     else:  # a file of Lightning's: it was written at the end of an epoch
         run.state.progress.epoch = content["epoch"] + 1
         run.state.progress.step = content["global_step"]
@@ -110,10 +116,15 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
 
 def load_random(run: Run, content: dict[str, Any]) -> None:
     """Put the random state of this rank back, last of all: making things draws from it."""
-    states = content.get("loops", {}).get("random")
-    rank = run.strategy.world.rank
-    if states and len(states) == run.strategy.world.world_size:
-        set_random_state(states[rank])
+    state = _of_this_rank(run, content.get("loops", {}).get("random"))
+    if state:
+        set_random_state(state)
+
+
+def _of_this_rank(run: Run, gathered: list[Any] | None) -> Any:
+    """This rank's part of what was gathered; None if there were more ranks or fewer then."""
+    world = run.strategy.world
+    return gathered[world.rank] if gathered and len(gathered) == world.world_size else None
 
 
 def read_for(run: Run, path: str, weights_only: bool = True) -> dict[str, Any]:

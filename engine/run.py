@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from engine import workers
 from engine.data import move, needs_move
 from engine.hooks import Hooks, is_overridden
 from engine.logged import Logged, to_floats
@@ -102,7 +103,7 @@ def _has_own(datamodule: Any, name: str) -> bool:
 @contextmanager
 def batches_of(loader: Any) -> Iterator[Iterator[Any]]:
     """An iterator over a loader; its worker processes end with it, whatever happens."""
-    iterator = iter(loader)
+    iterator = workers.begin(loader)
     shut = getattr(iterator, "_shutdown_workers", None)
     try:
         yield iterator

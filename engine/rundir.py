@@ -81,6 +81,15 @@ class Index:
         if self.checkpoints:
             self.write()
 
+    def remove_others(self, path: str, prefix: str) -> None:
+        """Delete recorded files whose names begin so, but that at `path`: it takes their place."""
+        for checkpoint in self.checkpoints:
+            is_other = checkpoint["path"] != self._shown(path)
+            if is_other and self._found(checkpoint).name.startswith(prefix):
+                self._found(checkpoint).unlink(missing_ok=True)
+        self.checkpoints = [c for c in self.checkpoints if self._found(c).is_file()]
+        self.write()
+
     def newest(self) -> str | None:
         """The checkpoint to go on from; None for a fit that has written none.
 

@@ -47,6 +47,7 @@ class State:
     is_last_batch: bool = False
     already_complete: bool = False  # an earlier process has done all of this fit
     restored_metrics: Any = None  # sums of an epoch that an earlier process began
+    epoch_random: Any = None  # random state at the epoch's start, if the order follows from it
     num_training_batches: int | float = 0
     num_val_batches: list[int | float] = field(default_factory=list)
     num_sanity_val_batches: list[int | float] = field(default_factory=list)

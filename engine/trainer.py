@@ -14,7 +14,7 @@ from engine.datamodule import LightningDataModule
 from engine.defaults import make_callbacks, make_loggers, with_module_callbacks
 from engine.devices import place
 from engine.distributed import join_group, rank_zero_info, read_world
-from engine.errors import MisconfigurationException
+from engine.errors import MisconfigurationException, Preempted
 from engine.hooks import Hooks
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
@@ -34,10 +34,12 @@ from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
 from engine.options import description, parse, signature
 from engine.precision import make_precision
+from engine.preemption import Watch, is_wanted, remove_outdated
 from engine.reports import line
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
+from engine.signals import listening
 from engine.state import State
 from engine.view import TrainerView
 from engine.weights import checkpoint_to_evaluate, given_checkpoint, newest_of_run
@@ -100,7 +102,7 @@ class Trainer(TrainerView):
                 f"{type(model).__name__} has no `training_step`: fit needs one"
             )
         self._begin_fit()
-        with self._running("fit", model, datamodule) as run:
+        with listening(is_wanted(self)), self._running("fit", model, datamodule) as run:
             path, self._state.already_complete = newest_of_run(self._index)
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
@@ -226,9 +228,12 @@ class Trainer(TrainerView):
         if content is not None:
             resume.load_random(run, content)
         if count and not self._state.already_complete:
-            fit(run, FitPlan(loader, count, to_device, forward, validation, sanity))
+            watch = Watch(self, run, self._ordinal or 0, self._index)
+            watch.before_training()
+            fit(run, FitPlan(loader, count, to_device, forward, validation, sanity, watch.look))
         if self._index is not None and self.is_global_zero:
             self._index.finish(progress.step)
+            remove_outdated(self._index)
         run.hooks.call("on_fit_end")
 
     def _configured(self, run: Run) -> Run:
@@ -314,18 +319,18 @@ class Trainer(TrainerView):
         lifecycle.make_deterministic(self._settings.hardware)
         join_group(self.strategy.world, self.strategy.root_device)
         run = self._assemble(verb, module, datamodule)
-        state, failed = self._state, False
+        state, status = self._state, "success"
         try:
             lifecycle.set_up(run, verb)
             yield run
             state.status = "finished"
         except BaseException as error:
-            failed = True
+            status = "finished" if isinstance(error, Preempted) else "failed"
             state.status = "interrupted"
             lifecycle.after_failure(self._run or run, error)
             raise
         finally:
-            lifecycle.tear_down(self._run or run, verb, failed)
+            lifecycle.tear_down(self._run or run, verb, status)
             state.training = state.validating = state.testing = state.predicting = False
             state.sanity_checking = False
 

@@ -171,6 +171,7 @@ class ModelCheckpoint(Callback):
             self._saved_step = -1
         self._validated = self._waiting = False
         self._freshness.forget()
+        self._freshness.look(trainer.callback_metrics, -1)  # of an earlier process: not of now
         if self._timer:
             self._timer.start()
 

@@ -16,6 +16,8 @@ from engine.loops.optimize import TrainingStep
 from engine.optimizers import SchedulerConfig
 from engine.reports import line
 from engine.run import Run, batches_of, send_to_loggers
+from engine.seed import random_state, set_random_state
+from engine.signals import notice
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class FitPlan:
     forward: Callable[..., Any]
     validation: Plan | None
     sanity: Plan | None
+    look: Callable[[], None]  # at a boundary: does the process make room for others here?
 
 
 def fit(run: Run, plan: FitPlan) -> None:
@@ -38,6 +41,7 @@ def fit(run: Run, plan: FitPlan) -> None:
         for each batch: forward, backward; at the end of a window a step
             validate, when it is time
         epoch end, metrics of all ranks
+    after a step, or the end of an epoch: make room, if the process was told to
     """
     state, call = run.state, run.hooks.call
     if plan.sanity is not None and state.progress.step == 0:
@@ -50,6 +54,8 @@ def fit(run: Run, plan: FitPlan) -> None:
     epoch = TrainingEpoch(run, plan)
     while not is_done(run):
         epoch.run()
+        if notice.came is not None and not is_done(run):
+            plan.look()
     call("on_train_end")
     state.training = False
     run.logged.close_training()
@@ -114,7 +120,7 @@ class TrainingEpoch:
         starts_anew = progress.batch == 0
         self._step.window = window_of(run, progress.epoch)
         self._step.pending = False
-        starts_there = begin_epoch(
+        is_ours = begin_epoch(
             plan.loader,
             progress.data_seed,
             progress.epoch,
@@ -126,11 +132,11 @@ class TrainingEpoch:
             call("on_train_epoch_start")
         self._outputs = []
         if progress.batch < plan.count:
-            self._batches(progress.batch, skip=0 if starts_there else progress.batch)
+            self._batches(progress.batch, is_ours)
         self._end(collection)
 
-    def _batches(self, start: int, skip: int) -> None:
-        """The batches of an epoch, from `start` on; `skip` are read and left out."""
+    def _batches(self, start: int, is_ours: bool) -> None:
+        """The batches of an epoch, from `start` on; a loader in an order of ours begins there."""
         run, count, step = self._run_parts, self._plan.count, self._step
         state, progress, logged = run.state, run.state.progress, run.logged
         to_device = self._plan.to_device
@@ -139,8 +145,9 @@ class TrainingEpoch:
         has_start = self._batch_start is not None or self._old_batch_start is not None
         starts = self._starts if has_start else None
         schedules = self._schedules if run.optimization.schedulers else None
+        skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
-            for batch_idx, batch, is_last in numbered(iterator, start, skip, count):
+            for batch_idx, batch, is_last in numbered(iterator, start, skip, count, settle):
                 state.is_last_batch = is_last
                 if to_device is not None:
                     batch = to_device(batch, 0)
@@ -169,6 +176,20 @@ class TrainingEpoch:
                     break
         logged.batch = None
 
+    def _replay_draws(self, start: int) -> Callable[[], None] | None:
+        """Make a loader that draws its order from the random state draw the epoch's again.
+
+        Returns what puts the present state back, once the loader is at batch `start`.
+        """
+        state = self._run_parts.state
+        if start == 0:
+            state.epoch_random = random_state()
+        elif state.epoch_random is not None:
+            present = random_state()
+            set_random_state(state.epoch_random)
+            return lambda: set_random_state(present)
+        return None
+
     def _starts(self, batch: Any, batch_idx: int) -> Any:
         if self._old_batch_start is not None and self._old_batch_start() == -1:
             return -1
@@ -190,6 +211,8 @@ class TrainingEpoch:
             self._line.progress(progress.step, progress.epoch)
         if self._plan.validation is not None and self._validates_now(is_last):
             self.validate()
+        if notice.came is not None and stepped and not is_last and not self._stops_here():
+            self._plan.look()
 
     def _validates_now(self, is_last: bool) -> bool:
         """Whether it is time to validate: the end of an epoch, or of an interval in it."""
@@ -256,15 +279,22 @@ def window_of(run: Run, epoch: int) -> int:
 
 
 def numbered(
-    iterator: Iterator[Any], start: int, skip: int, count: int | float
+    iterator: Iterator[Any],
+    start: int,
+    skip: int,
+    count: int | float,
+    settle: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, Any, bool]]:
-    """Batches with their index and whether they are the epoch's last.
+    """Batches with their index and whether they are the epoch's last; `skip` are left out before.
 
     Where the number of batches is not known, one is read ahead to see whether it is the last.
+    `settle` is called when as many have been read as before the interruption.
     """
     for _ in range(skip):
         next(iterator, None)
     if count != float("inf"):
+        if settle is not None:
+            settle()
         last = int(count) - 1
         for batch_idx, batch in enumerate(iterator, start):
             yield batch_idx, batch, batch_idx == last
@@ -273,6 +303,8 @@ def numbered(
         return
     batch_idx, nothing = start, object()
     batch = next(iterator, nothing)
+    if settle is not None:
+        settle()
     while batch is not nothing:
         following = next(iterator, nothing)
         yield batch_idx, batch, following is nothing

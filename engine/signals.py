@@ -1,0 +1,106 @@
+"""Being told to make room: the signals of a preemption, and what they leave behind.
+
+A scheduler or launcher warns by a signal. Python runs a signal's function between any two lines of
+the program, so it only sets a mark; the training looks at that mark after each optimizer step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from engine.errors import Preempted
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Notice:
+    """Whether this process was told to make room: the name of the first signal, else None.
+
+    It stays for the life of the process: a program with several fits stops in the next one.
+    """
+
+    def __init__(self) -> None:
+        self.came: str | None = None
+
+
+notice = Notice()
+_listening = 0
+
+
+def is_listening() -> bool:
+    """Whether a signal would only be noted just now."""
+    return _listening > 0
+
+
+@contextmanager
+def listening(wanted: bool) -> Iterator[None]:
+    """Note the signals instead of being ended by them; afterwards all is as it was before.
+
+    After a preemption they are ignored instead: the process is on its way out, and the next signal
+    of a scheduler must not change how it ends.
+    """
+    global _listening
+    before: dict[int, Any] = {}
+    # Only the main thread may set what a signal does.
+    if wanted and not is_listening() and threading.current_thread() is threading.main_thread():
+        before = {number: found for number in SIGNALS if (found := _ours_to_take(number))}
+    after = before
+    for number, found in before.items():
+        signal.signal(number, _noting(found[0]))
+    _listening += bool(before)
+    try:
+        yield
+    except Preempted:
+        after = dict.fromkeys(before, (signal.SIG_IGN,))
+        raise
+    finally:
+        _listening -= bool(before)
+        for number, found in after.items():
+            signal.signal(number, found[0])
+
+
+def _ours_to_take(number: int) -> tuple[Any] | None:
+    """What a signal does now, in a tuple; None where it is better left alone.
+
+    That is a signal that the program ignores, and one whose function is not Python's, as
+    faulthandler's: it could not be put back.
+    """
+    found = signal.getsignal(number)
+    if found is None or found == signal.SIG_IGN:
+        return None
+    if found == signal.SIG_DFL and _is_caught(number):
+        return None
+    return (found,)
+
+
+def _is_caught(number: int) -> bool:
+    """Whether the kernel calls a function of this process for a signal."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            masks = [line.split()[1] for line in status if line.startswith("SigCgt:")]
+    except OSError:  # no Linux
+        return False
+    return bool(masks) and bool(int(masks[0], 16) >> (number - 1) & 1)
+
+
+def _noting(found: Any) -> Any:
+    """A signal's function: note it, then do what the program itself wants done."""
+    owner = os.getpid()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # A process that the program has forked: the signal is its own matter.
+            signal.signal(number, found)
+            os.kill(os.getpid(), number)
+            return
+        notice.came = notice.came or signal.Signals(number).name
+        if callable(found):
+            found(number, frame)
+
+    return note
