@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from launcher import policy, preflight, rendezvous, verdict
@@ -16,26 +16,12 @@ from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted
 from launcher.follow import Followed, Follower
 from launcher.history import preemptions
-from launcher.job import Job, Node, Placement, RankResult, Result, State, Verdict
+from launcher.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
-from launcher.preflight import Facts
-from launcher.resources import place_with_gpus
+from launcher.plan import Plan, prepare, revive
 from launcher.rundir import RunDir
 
 TIMED_OUT = 124
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where everything will run, before anything does."""
-
-    places: tuple[Placement, ...]
-    facts: dict[str, Facts]
-
-    @property
-    def world_size(self) -> int:
-        """The number of ranks."""
-        return sum(place.num_ranks for place in self.places)
 
 
 def run(
@@ -57,58 +43,17 @@ def run(
         return cancelled_early(job, interruption.number, rundir, started)
 
 
-def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Plan:
-    """Wait for the agents, look at all nodes at once, and place the ranks."""
-    output.detail(f"connecting to {', '.join(node.name for node in nodes)}")
-    fleet.opened()
-    facts = probe(nodes, fleet)
-    problems = [*fleet.problems, *preflight.problems(list(facts.values()), job.program)]
-    bad = {error.node for error in problems}
-    good = [node for node in nodes if node.name not in bad]
-    if problems and (job.min_nodes == job.max_nodes or len(good) < (job.min_nodes or len(nodes))):
-        raise ClusterError(problems)
-    for error in problems:
-        output.say(f"going on without {error}")
-        fleet.drop(error.node, error.problem)
-    told = not fleet.one_machine and os.path.exists(os.path.join(job.run_dir, "job.json"))
-    for line in preflight.warnings([facts[node.name] for node in good], shared=told):
-        output.say(line)
-    places, notes = place_with_gpus(
-        job,
-        good,
-        fleet,
-        drivers=any(facts[node.name].driver for node in good),
-        one_machine=fleet.one_machine,
-    )
-    for note in notes:
-        output.say(note)
-    return Plan(places, {node.name: facts[node.name] for node in good})
-
-
-def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:
-    """What every node says of itself, as far as it answered."""
-    names = [node.name for node in nodes if node.name in fleet.links]
-    answers = fleet.ask({name: {} for name in names}, ("probe", "found"))
-    now = time.time()
-    by_name = {node.name: node for node in nodes}
-    return {
-        name: preflight.gather(by_name[name], got["probe"], got["found"], now)
-        for name, got in answers.items()
-        if "probe" in got and "found" in got
-    }
-
-
 def _attempts(
     job: Job, plan: Plan, fleet: Fleet, rundir: RunDir, output: Output, started: float
 ) -> Result:
     """Attempt after attempt, until one succeeds or the policy says stop."""
     deadline = None if job.timeout_s is None else started + job.timeout_s
-    output.name_ranks(
-        {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
-    )
     history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
     while True:
         attempt = len(rundir.history) + 1
+        output.name_ranks(
+            {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
+        )
         start(job, plan, fleet, attempt, len(history), output)
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1:
@@ -120,12 +65,16 @@ def _attempts(
             return result
         history.append(policy.Attempt(result.verdict, state.checkpoint))
         decision = policy.after_failure(history, job.max_restarts)
-        if state.timed_out or not decision.restart or not revive(job, plan, fleet, output):
+        next_plan = None
+        if decision.restart and not state.timed_out:
+            next_plan = revive(job, plan, fleet, output)
+        if next_plan is None:
             if decision.reason and not state.timed_out:
                 output.error(decision.reason)
             return result
         output.block(verdict_lines(result.verdict))
         output.error(decision.reason)
+        plan = next_plan
 
 
 def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, output: Output) -> None:
@@ -192,19 +141,6 @@ def meet(
             return meeting, interfaces
         failures += bad
     raise ClusterError(failures or [NodeError(first, "it has no network address")])
-
-
-def revive(job: Job, plan: Plan, fleet: Fleet, output: Output) -> bool:
-    """Start agents again on nodes that were lost; whether all nodes are there."""
-    gone = [place.node for place in plan.places if place.node.name not in fleet.links]
-    if not gone:
-        return True
-    before = len(fleet.problems)
-    fleet.open(gone)
-    probe(gone, fleet)
-    for error in fleet.problems[before:]:
-        output.error(f"can't start again: {error}")
-    return len(fleet.problems) == before
 
 
 def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
@@ -293,7 +229,6 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
 def feed_stdin(fleet: Fleet, node: str) -> None:
     """Pass our standard input on to the only rank: prompts and ``breakpoint()`` work."""
     import base64
-    import os
 
     def feed(read: Callable[[], bytes]) -> None:
         over = False

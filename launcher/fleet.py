@@ -146,6 +146,20 @@ class Fleet:
             else:
                 self.problems.append(result)
 
+    def open_instead(self, lost: Sequence[Node], count: int) -> list[Node]:
+        """Start agents on nodes that can stand in for lost ones, ``count`` if there are as many.
+
+        Raises ClusterError if the cluster itself is gone.
+        """
+        before = self.inbox.signals
+        candidates = list(self._cluster.replace(lost, lambda: self.inbox.signals > before))
+        opened: list[Node] = []
+        while candidates and len(opened) < count:
+            tried, candidates = candidates[: count - len(opened)], candidates[count - len(opened) :]
+            self.open(tried)
+            opened += [node for node in tried if node.name in self.links]
+        return opened
+
     def drop(self, name: str, reason: str) -> None:
         """Let a node's agent go and remember why."""
         link = self.links.pop(name, None)

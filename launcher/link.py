@@ -72,6 +72,7 @@ class Inbox:
     def __init__(self) -> None:
         self._queue: SimpleQueue[Event | int] = SimpleQueue()
         self._room = threading.Semaphore(BACKLOG)
+        self.signals = 0  # how many have come
 
     def put(self, event: Event) -> None:
         """Add an event; waits while there are too many."""
@@ -80,6 +81,7 @@ class Inbox:
 
     def signal(self, number: int, _frame: object = None) -> None:
         """Add a signal's number: safe in a signal handler."""
+        self.signals += 1
         self._queue.put(number)
 
     def get(self, timeout_s: float) -> Event | int | None:

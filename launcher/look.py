@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher import controller, preflight, rendezvous
+from launcher import preflight, rendezvous
 from launcher.clusters.base import NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
 from launcher.link import Inbox, pynvml_source
 from launcher.output import Output, problem_lines, ranks_in_words, table
 from launcher.placement import wanted_nodes
+from launcher.plan import prepare, probe
 from launcher.preflight import Facts
 from launcher.request import Wanted, find_cluster, make_job
 
@@ -47,7 +48,7 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
             nodes = cluster.nodes()
             try:
                 fleet.open(nodes)
-                facts = controller.probe(nodes, fleet)
+                facts = probe(nodes, fleet)
                 order = {"type": "gpus", "sources": pynvml_source()}
                 gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
                 paths = reachability(list(facts.values()), fleet)
@@ -174,7 +175,7 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
         try:
             nodes = wanted_nodes(job, cluster.nodes())
             fleet.begin(nodes)
-            plan = controller.prepare(job, nodes, fleet, output)
+            plan = prepare(job, nodes, fleet, output)
         except Interrupted as interruption:
             return 128 + interruption.number
     meeting = rendezvous.Meeting(

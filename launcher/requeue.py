@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from launcher import policy, slurmctl
-from launcher.fleet import Inbox
 from launcher.job import Result
+from launcher.link import Inbox
 from launcher.output import Output
 
 ASK_AGAIN_S = 2.0

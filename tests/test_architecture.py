@@ -69,7 +69,7 @@ DRAWING = {
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
     "launcher.rundir launcher.verdict",
-    "launcher.requeue": "launcher.fleet launcher.output launcher.policy launcher.slurmctl",
+    "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurmctl",
     "launcher.resources": "launcher.fleet launcher.link launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
     "launcher.fleet": "launcher.link launcher.channel launcher.output",
@@ -133,7 +133,7 @@ DRAWING = {
     # the algorithm
     "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
     "engine.optimizers engine.reports engine.seed engine.signals engine.state",
-    "engine.run": "engine.workers engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
+    "engine.run": "engine.signals engine.workers engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
     "engine.precision engine.state engine.strategies",
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "

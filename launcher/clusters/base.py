@@ -5,7 +5,7 @@ The launcher asks nothing else of a cluster, so a backend is one file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from launcher.job import Node
@@ -88,6 +88,21 @@ class Cluster(Protocol):
         """
         ...
 
+    def replace(self, lost: Sequence[Node], stop: Callable[[], bool]) -> tuple[Node, ...]:
+        """Nodes that may stand in for those whose agents were lost, the likeliest first.
+
+        They may be more than the lost ones, and the lost ones themselves. May wait for nodes to
+        come free, unless ``stop()``. Raises ClusterError if the cluster itself is gone.
+        """
+        ...
+
     def close(self) -> None:
         """Give back what all connections shared (jump hosts, pools)."""
         ...
+
+
+def spare_first(
+    nodes: Sequence[Node], used: Collection[str], lost: Sequence[Node]
+) -> tuple[Node, ...]:
+    """Of a fixed set of nodes those that were never used, then the lost ones: they may be back."""
+    return (*(node for node in nodes if node.name not in used), *lost)

@@ -12,10 +12,10 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from launcher.clusters.base import NodeError
+from launcher.clusters.base import NodeError, spare_first
 from launcher.job import Node
 
 ERRORS_KEPT_BYTES = 10_000
@@ -148,6 +148,7 @@ class LocalCluster:
 
     def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:
         self._nodes = tuple(nodes) if nodes is not None else local_nodes(num_nodes)
+        self._used: set[str] = set()
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, in the order in which ranks are placed."""
@@ -155,6 +156,11 @@ class LocalCluster:
 
     def prepare(self, nodes: Sequence[Node]) -> None:
         """Nothing is shared between the connections of this machine."""
+        self._used.update(node.name for node in nodes)
+
+    def replace(self, lost: Sequence[Node], stop: Callable[[], bool]) -> tuple[Node, ...]:
+        """Nodes that were never used, then the lost ones."""
+        return spare_first(self._nodes, self._used, lost)
 
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> LocalStream:
         """Start ``argv`` in a session of its own and in the current folder.

@@ -12,11 +12,11 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from launcher import channel
 from launcher.allocation import Allocation
-from launcher.clusters.base import ClusterError, NodeError
+from launcher.clusters.base import ClusterError, NodeError, spare_first
 from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
 from launcher.job import Node
 from launcher.nodelist import fold
@@ -74,6 +74,10 @@ class SlurmCluster:
             raise ClusterError([NodeError(fold(names), problem, "is SLURM in PATH?")]) from error
         self._steps.append(step)
         self._step_of |= dict.fromkeys(names, step)
+
+    def replace(self, lost: Sequence[Node], stop: Callable[[], bool]) -> tuple[Node, ...]:
+        """Nodes of the allocation that were never used, then the lost ones."""
+        return spare_first(self._nodes, self._step_of, lost)
 
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> DialledStream:
         """Wait until the node's agent has called. Raises NodeError."""

@@ -11,13 +11,13 @@ import random
 import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import paramiko
 
 from launcher.clusters import ssh_errors
-from launcher.clusters.base import NodeError
+from launcher.clusters.base import NodeError, spare_first
 from launcher.clusters.ssh_config import SshConfig, read_config
 from launcher.clusters.ssh_errors import SshProblem, explain_exit
 from launcher.clusters.ssh_login import Dropped, log_in
@@ -65,6 +65,7 @@ class SshCluster:
 
     def __init__(self, nodes: tuple[Node, ...], options: SshOptions = SshOptions()) -> None:  # noqa: B008  (frozen)
         self._nodes, self._options = nodes, options
+        self._used: set[str] = set()
         self._config: SshConfig | None = None
         self._jumps: dict[tuple[str, ...], _Jump] = {}
         self._lock = threading.Lock()
@@ -76,6 +77,11 @@ class SshCluster:
 
     def prepare(self, nodes: Sequence[Node]) -> None:
         """Jump hosts are logged in to when the first node behind them is."""
+        self._used.update(node.name for node in nodes)
+
+    def replace(self, lost: Sequence[Node], stop: Callable[[], bool]) -> tuple[Node, ...]:
+        """Nodes that were never used, then the lost ones."""
+        return spare_first(self._nodes, self._used, lost)
 
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> SshStream:
         """Start ``argv`` on the node; ``env`` is ignored, as servers accept hardly any of it."""

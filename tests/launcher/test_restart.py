@@ -25,6 +25,7 @@ if attempt < last and rank == 1:
 if attempt < last: dist.barrier()
 report({"attempt": attempt, "port": os.environ["MASTER_PORT"],
         "most": os.environ["TORCHELASTIC_MAX_RESTARTS"], "run": os.environ["TORCHELASTIC_RUN_ID"]})
+dist.destroy_process_group()  # else torch may abort as the interpreter ends
 """
 
 

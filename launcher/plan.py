@@ -1,0 +1,134 @@
+"""Where everything runs: before the first attempt, and again when nodes were lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher import placement, preflight
+from launcher.clusters.base import ClusterError
+from launcher.fleet import Fleet
+from launcher.job import Job, Node, Placement
+from launcher.nodelist import fold, natural_key
+from launcher.output import Output
+from launcher.preflight import Facts
+from launcher.resources import place_with_gpus
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything will run, before anything does."""
+
+    places: tuple[Placement, ...]
+    facts: dict[str, Facts]
+
+    @property
+    def world_size(self) -> int:
+        """The number of ranks."""
+        return sum(place.num_ranks for place in self.places)
+
+
+def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Plan:
+    """Wait for the agents, look at all nodes at once, and place the ranks."""
+    output.detail(f"connecting to {', '.join(node.name for node in nodes)}")
+    fleet.opened()
+    facts = probe(nodes, fleet)
+    problems = [*fleet.problems, *preflight.problems(list(facts.values()), job.program)]
+    bad = {error.node for error in problems}
+    good = [node for node in nodes if node.name not in bad]
+    if problems and (job.min_nodes == job.max_nodes or len(good) < (job.min_nodes or len(nodes))):
+        raise ClusterError(problems)
+    for error in problems:
+        output.say(f"going on without {error}")
+        fleet.drop(error.node, error.problem)
+    told = not fleet.one_machine and os.path.exists(os.path.join(job.run_dir, "job.json"))
+    for line in preflight.warnings([facts[node.name] for node in good], shared=told):
+        output.say(line)
+    places, notes = place_with_gpus(
+        job,
+        good,
+        fleet,
+        drivers=any(facts[node.name].driver for node in good),
+        one_machine=fleet.one_machine,
+    )
+    for note in notes:
+        output.say(note)
+    return Plan(places, {node.name: facts[node.name] for node in good})
+
+
+def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:
+    """What every node says of itself, as far as it answered."""
+    names = [node.name for node in nodes if node.name in fleet.links]
+    answers = fleet.ask({name: {} for name in names}, ("probe", "found"))
+    now = time.time()
+    by_name = {node.name: node for node in nodes}
+    return {
+        name: preflight.gather(by_name[name], got["probe"], got["found"], now)
+        for name, got in answers.items()
+        if "probe" in got and "found" in got
+    }
+
+
+def revive(job: Job, plan: Plan, fleet: Fleet, output: Output) -> Plan | None:
+    """The plan of the next attempt: other nodes, or the same ones again, for those that were lost.
+
+    With ``--nodes MIN:MAX`` there may be fewer. None if there are not enough.
+    """
+    gone = [place.node for place in plan.places if place.node.name not in fleet.links]
+    if not gone:
+        return plan
+    before = len(fleet.problems)
+    try:
+        fresh = fleet.open_instead(gone, len(gone))
+        facts = probe(fresh, fleet)
+        problems = preflight.problems(list(facts.values()), job.program)
+    except ClusterError as error:
+        fresh, facts, problems = [], {}, list(error.problems)
+    for problem in problems:
+        fleet.drop(problem.node, problem.problem)
+    for problem in fleet.problems[before:]:
+        output.error(f"can't go on with {problem}")
+    fresh = [node for node in fresh if node.name in facts and node.name in fleet.links]
+    kept = [place for place in plan.places if place.node.name in fleet.links]
+    least = job.min_nodes or len(plan.places)
+    if len(kept) + len(fresh) < least:
+        output.error(f"{len(kept) + len(fresh)} of {least} nodes are left: too few to go on")
+        return None
+    return replan(job, plan, fresh, facts, fleet, output)
+
+
+def replan(
+    job: Job,
+    plan: Plan,
+    fresh: Sequence[Node],
+    facts: Mapping[str, Facts],
+    fleet: Fleet,
+    output: Output,
+) -> Plan:
+    """Place the ranks anew on the nodes that are left and the fresh ones.
+
+    A node that was there before has the GPUs that it had. Raises ClusterError.
+    """
+    gpus = {place.node.name: place.gpus for place in plan.places}
+    new = [node for node in fresh if node.name not in gpus]
+    if new:
+        drivers = any(facts[node.name].driver for node in new)
+        places, notes = place_with_gpus(
+            job, new, fleet, drivers=drivers, one_machine=fleet.one_machine
+        )
+        gpus |= {place.node.name: place.gpus for place in places}
+        for note in notes:
+            output.say(note)
+    known = {place.node.name: place.node for place in plan.places}
+    known |= {node.name: node for node in fresh}
+    nodes = sorted(
+        (node for node in known.values() if node.name in fleet.links),
+        key=lambda node: natural_key(node.name),
+    )
+    share_all = job.gpus is None and not any(gpus.values())
+    places = placement.place(nodes, gpus, job.procs, share_all=share_all)
+    if [p.node.name for p in places] != [p.node.name for p in plan.places]:
+        output.say(f"going on with {fold([node.name for node in nodes])}")
+    return Plan(places, {**plan.facts, **facts})
