@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+from engine import distributed
 from engine.agreement import Agreement
 from engine.callbacks.checkpoint_name import SUFFIX, free_path
 from engine.distributed import rank_zero_info
@@ -19,14 +20,25 @@ from engine.signals import notice
 PREFIX = "preempted-step="
 
 
-def is_wanted(trainer: Any) -> bool:
-    """Whether a fit saves when it is told to make room.
+def is_wanted(trainer: Any, verb: str) -> bool:
+    """Whether a run makes room when it is told to.
 
-    Under a launcher always, since that runs it again; else if it keeps checkpoints at all.
+    Under a launcher always, since that runs it again; else a fit that keeps checkpoints does.
     """
     if trainer.fast_dev_run:
         return False
-    return launched_dir() is not None or trainer.checkpoint_callback is not None
+    keeps = verb == "fit" and trainer.checkpoint_callback is not None
+    return launched_dir() is not None or keeps
+
+
+def was_left_alone(verb: str, error: BaseException) -> bool:
+    """Whether an evaluation broke because the others make room already, as this rank is told to.
+
+    It has nothing to save, so ranks leave it without agreeing first.
+    """
+    has_others = distributed.is_connected()
+    told = notice.came is not None and verb != "fit"
+    return told and has_others and isinstance(error, RuntimeError)
 
 
 def remove_outdated(index: Index) -> None:
@@ -45,7 +57,7 @@ class Watch:
         self._run = run
         self._ordinal = ordinal
         self._index = index
-        self._is_wanted = is_wanted(trainer)
+        self._is_wanted = is_wanted(trainer, "fit")
         # A later fit, or a later start of the program, must not find the words of this one.
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._agreement = Agreement(run.strategy.world, f"{start}/{ordinal}")

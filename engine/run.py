@@ -11,11 +11,13 @@ import torch
 
 from engine import workers
 from engine.data import move, needs_move
+from engine.errors import Preempted
 from engine.hooks import Hooks, is_overridden
 from engine.logged import Logged, to_floats
 from engine.optimizers import Optimization
 from engine.precision import Precision
 from engine.settings import Settings
+from engine.signals import notice
 from engine.state import State
 from engine.strategies.single import SingleDevice
 
@@ -98,6 +100,21 @@ def _has_own(datamodule: Any, name: str) -> bool:
     from engine.datamodule import LightningDataModule
 
     return is_overridden(name, datamodule, LightningDataModule)
+
+
+def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches of an evaluation; none any more once the process is told to make room.
+
+    Only a fit has something to save. It makes room between its steps, with its validation done.
+    """
+    return batches if run.state.stage == "fit" else _leaving(batches)
+
+
+def _leaving(batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if notice.came is not None:
+            raise Preempted
+        yield batch
 
 
 @contextmanager

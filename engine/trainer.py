@@ -34,7 +34,7 @@ from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
 from engine.options import description, parse, signature
 from engine.precision import make_precision
-from engine.preemption import Watch, is_wanted, remove_outdated
+from engine.preemption import Watch, is_wanted, remove_outdated, was_left_alone
 from engine.reports import line
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
@@ -102,7 +102,7 @@ class Trainer(TrainerView):
                 f"{type(model).__name__} has no `training_step`: fit needs one"
             )
         self._begin_fit()
-        with listening(is_wanted(self)), self._running("fit", model, datamodule) as run:
+        with self._running("fit", model, datamodule) as run:
             path, self._state.already_complete = newest_of_run(self._index)
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
@@ -316,6 +316,10 @@ class Trainer(TrainerView):
     @contextmanager
     def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
+        with listening(is_wanted(self, verb)):
+            yield from self._within(verb, module, datamodule)
+
+    def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         lifecycle.make_deterministic(self._settings.hardware)
         join_group(self.strategy.world, self.strategy.root_device)
         run = self._assemble(verb, module, datamodule)
@@ -328,6 +332,8 @@ class Trainer(TrainerView):
             status = "finished" if isinstance(error, Preempted) else "failed"
             state.status = "interrupted"
             lifecycle.after_failure(self._run or run, error)
+            if was_left_alone(verb, error):
+                raise Preempted from error
             raise
         finally:
             lifecycle.tear_down(self._run or run, verb, status)

@@ -133,8 +133,8 @@ DRAWING = {
     # the algorithm
     "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
     "engine.optimizers engine.reports engine.seed engine.signals engine.state",
-    "engine.run": "engine.signals engine.workers engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
-    "engine.precision engine.state engine.strategies",
+    "engine.run": "engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
+    "engine.precision engine.signals engine.state engine.strategies engine.workers",
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",

@@ -81,6 +81,7 @@ class EarlyStopping(Callback):
         self.stopping_reason: str | None = None
         self._check_on_train_epoch_end = check_on_train_epoch_end
         self._looked_at: Any = None
+        self._known: float | None = None  # the value that an earlier process has looked at
         self._validated = False
         self._rule = Patience(
             patience, min_delta, mode, check_finite, stopping_threshold, divergence_threshold
@@ -122,6 +123,7 @@ class EarlyStopping(Callback):
             "wait_count": self._rule.waited,
             "best_score": self._rule.best,
             "stopped_epoch": self.stopped_epoch,
+            "looked_at": None if self._looked_at is None else float(self._looked_at),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -129,10 +131,14 @@ class EarlyStopping(Callback):
         self._rule.waited = state_dict["wait_count"]
         self._rule.best = state_dict["best_score"]
         self.stopped_epoch = state_dict["stopped_epoch"]
+        self._known = state_dict.get("looked_at")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Nothing of this fit has been looked at."""
-        self._looked_at, self._validated = None, False
+        """Nothing of this fit has been looked at, but what an earlier process has."""
+        value = trainer.callback_metrics.get(self.monitor)
+        is_known = self._known is not None and value is not None and float(value) == self._known
+        self._looked_at = value if is_known else None
+        self._known, self._validated = None, False
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Check, where validation is the time for it."""

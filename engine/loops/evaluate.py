@@ -12,7 +12,7 @@ import torch
 from engine.entries import Collection
 from engine.hooks import accepted, takes
 from engine.loops.optimize import detached
-from engine.run import Run, batches_of, send_to_loggers
+from engine.run import Run, batches_of, send_to_loggers, until_told
 
 Results = list[dict[str, float]]
 
@@ -93,7 +93,7 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     if not count:
         return outputs
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
-        for batch_idx, batch in enumerate(iterator):
+        for batch_idx, batch in enumerate(until_told(run, iterator)):
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             logged.batch = batch

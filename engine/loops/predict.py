@@ -10,7 +10,7 @@ import torch
 from engine import distributed
 from engine.data import mapped
 from engine.loops.evaluate import Plan, eval_mode, eval_step, without_gradients
-from engine.run import Run, batches_of
+from engine.run import Run, batches_of, until_told
 
 
 def predict(run: Run, plan: Plan, keeps: bool = True) -> list[list[Any]]:
@@ -38,7 +38,7 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
     if not count:
         return outputs
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
-        for batch_idx, batch in enumerate(iterator):
+        for batch_idx, batch in enumerate(until_told(run, iterator)):
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             if batch_start is not None:
