@@ -205,7 +205,8 @@ def _by_folder(facts: RunFacts) -> tuple[str, str]:
         return "unknown", "its run folder is gone"
     if facts.state == "died":
         if facts.problem:
-            return "died", f"nothing was started: {facts.problem}"
+            what = "it could not be started again" if facts.attempts else "nothing was started"
+            return "died", f"{what}: {facts.problem}"
         return "died", "it has no result, and nobody leads it any more"
     if facts.state == "unknown":
         host = facts.job.get("host") or "another host"

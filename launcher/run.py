@@ -60,7 +60,11 @@ def execute_here(wanted: Wanted, program: Program, found: Found, output: Output)
         remember(job, cluster.name)
         from launcher import controller  # takes as long as an agent's start: both at once
 
-        result = controller.run(job, nodes, fleet, rundir, output, started)
+        try:
+            result = controller.run(job, nodes, fleet, rundir, output, started)
+        except (ClusterError, PlacementError) as error:
+            rundir.event("not_started", problem=str(error))
+            raise
         fleet.close()
         comeback = None
         if cluster.name == "slurm":

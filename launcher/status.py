@@ -29,8 +29,8 @@ def status(words: Sequence[str], output: Output, *, everything: bool, as_json: b
     entries = [entry for word in words for entry in job_status.find(word)]
     entries = list(dict.fromkeys(entries)) if words else index.entries()
     jobs, problem = job_status.look(job_status.with_tasks(entries), details=bool(words))
-    if not words and not everything:
-        jobs = _recent(jobs)
+    if not words:
+        jobs = (jobs if everything else _recent(jobs))[::-1]  # the newest last, as in a log
     if as_json:
         output.stdout(json.dumps([as_data(job) for job in jobs], indent=1) + "\n")
     elif not jobs:
@@ -46,9 +46,9 @@ def status(words: Sequence[str], output: Output, *, everything: bool, as_json: b
 
 
 def _recent(jobs: Sequence[JobStatus]) -> list[JobStatus]:
-    """All that are not over, and the last few that are; the newest last, as in a log."""
+    """All that are not over, and the last few that are."""
     over = [job for job in jobs if job.over][:SHOWN]
-    return [job for job in jobs if not job.over or job in over][::-1]
+    return [job for job in jobs if not job.over or job in over]
 
 
 def table_lines(jobs: Sequence[JobStatus]) -> list[str]:
