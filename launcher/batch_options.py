@@ -40,7 +40,7 @@ _NOT_HERE = {
     "--chdir": "set `workdir:` in the cluster file",
     "-D": "set `workdir:` in the cluster file",
 }
-_CHOOSES_GPUS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task", "-G", "--exclusive")
+_CHOOSES_GPUS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task", "-G")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class BatchOptions:
     def asks_for_gpus(self) -> bool:
         """Whether the user's own words for sbatch say which GPUs the nodes must have."""
         return any(_option(line[0]) in _CHOOSES_GPUS for line in self.extra)
+
+    @property
+    def whole_nodes(self) -> bool:
+        """Whether the nodes are asked for with all that they have."""
+        return any(line[0] == "--exclusive" for line in self.extra)
 
 
 def merge(wanted: Wanted, file: SlurmOptions) -> BatchOptions:

@@ -50,7 +50,7 @@ def render(request: Request) -> str:
     """The whole script. Raises UsageError for what can't stand in one."""
     lines = ["#!/bin/bash"]
     lines += [f"#SBATCH {directive}" for directive in directives(request)]
-    lines += [WHY, _command(request)]
+    lines += ["", WHY, _command(request)]
     return "\n".join(lines) + "\n"
 
 
@@ -120,6 +120,8 @@ def _num_gpus(text: str | None, options: BatchOptions) -> int | None:
     kind, _, count = text.partition(":")
     if kind == "free" and count.isdigit():
         return int(count)
+    if text in ("all", "free") and options.whole_nodes:
+        return None
     if text in ("all", "free"):
         raise UsageError(
             f"--gpus {text}: SLURM has to know how many: --gpus 8, or say it to sbatch yourself, "
