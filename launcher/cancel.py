@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def _cancel_run(entry: Entry) -> Cancelled:
     facts = run_facts.look(entry.run_dir, entry.host or None)
     pid, host = facts.job.get("pid") or entry.pid, str(facts.job.get("host") or entry.host)
     if facts.over or facts.state == "missing":
-        state, reason = job_status.decide(entry, facts, (), None)
+        state, reason = job_status.decide(replace(entry, slurm=None), facts, (), None)
         return _told(entry, state, f"nothing to cancel: it is over: {state} {reason}".rstrip())
     if host != os.uname().nodename or not isinstance(pid, int):
         return _elsewhere(entry, facts.state, pid, host)

@@ -32,16 +32,21 @@ class JobStatus:
     @property
     def over(self) -> bool:
         """Whether nothing more is to be expected of it."""
-        return self.state in (*ENDS, "died", "ended")
+        return self.state in (*ENDS, "died", "ended", "gone")
+
+    @property
+    def job_id(self) -> str | None:
+        """Plaunch's own id, which a submitted job has once it has begun."""
+        found = self.entry.job_id or self.facts.job.get("job_id")
+        return None if found is None else str(found)
 
     @property
     def name(self) -> str:
         """What people call it."""
-        ours = self.entry.job_id or self.facts.job.get("job_id")
         theirs = f"SLURM job {self.entry.slurm}"
         if self.entry.slurm is None:
-            return f"job {ours}"
-        return theirs if ours is None else f"job {ours} ({theirs})"
+            return f"job {self.job_id}"
+        return theirs if self.job_id is None else f"job {self.job_id} ({theirs})"
 
     @property
     def said(self) -> str:
@@ -54,7 +59,7 @@ class JobStatus:
 
 def find(word: str) -> list[Entry]:
     """The runs that a word means. Raises UsageError if there are none, SlurmError."""
-    found = index.find(word)
+    found = index.find(word) or _begun(word)
     if not found and os.path.isdir(word):
         found = _from_folder(os.path.abspath(word))
     if not found and slurmctl.JOB_ID.fullmatch(word):
@@ -70,6 +75,13 @@ def find(word: str) -> list[Entry]:
         f"no job {word!r} is known here: {hint}give a job's id as `plaunch status` lists it, or "
         "its run folder"
     )
+
+
+def _begun(word: str) -> list[Entry]:
+    """A submitted job that began where our index can't be seen: its folder has its id."""
+    waiting = [entry for entry in index.entries() if entry.job_id is None] if word else []
+    folders = {entry: read(Path(entry.run_dir, "job.json")) for entry in waiting}
+    return [entry for entry, job in folders.items() if job and job.get("job_id") == word]
 
 
 def _from_folder(path: str) -> list[Entry]:
@@ -116,12 +128,14 @@ def _from_slurm(number: str) -> list[Entry]:
 def with_tasks(entries: Sequence[Entry]) -> list[Entry]:
     """The same, and the tasks of job arrays that have begun somewhere without our index."""
     known = {entry.slurm for entry in entries}
-    found = list(entries)
+    found: list[Entry] = []
     for entry in entries:
+        found.append(entry)
         if entry.slurm is None or "_" in entry.slurm or entry.job_id is not None:
             continue
         root = glob.escape(entry.run_dir)
-        for path in sorted(glob.glob(f"{root}_*/job.json") + glob.glob(f"{root}/*/job.json")):
+        paths = glob.glob(f"{root}_*/job.json") + glob.glob(f"{root}/*/job.json")
+        for path in sorted(paths, key=lambda path: (len(path), path)):
             folder = os.path.dirname(path)
             number = f"{entry.slurm}_{folder.removeprefix(entry.run_dir)[1:]}"
             if slurmctl.JOB_ID.fullmatch(number) and number not in known:
@@ -202,7 +216,7 @@ def decide(
 def _by_folder(facts: RunFacts) -> tuple[str, str]:
     """What follows from the folder alone."""
     if facts.state == "missing":
-        return "unknown", "its run folder is gone"
+        return "gone", "its run folder was removed"
     if facts.state == "died":
         if facts.problem:
             what = "it could not be started again" if facts.attempts else "nothing was started"
@@ -221,7 +235,7 @@ def _without_slurm(facts: RunFacts, away: str | None) -> tuple[str, str]:
         return facts.state, ""
     if away is None:
         if facts.state == "missing":
-            return "unknown", "SLURM doesn't know it any more, and it has no run folder"
+            return "gone", "SLURM doesn't know it any more, and it has no run folder"
         return "died", "SLURM doesn't know it any more, and it has no result"
     if facts.state == "missing":
         return "unknown", "SLURM can't be asked, and it has no run folder"
@@ -258,7 +272,7 @@ def _without_doubles(found: Sequence[JobStatus]) -> list[JobStatus]:
     def shown(job: JobStatus) -> bool:
         if job.facts.state != "missing" or job.entry.slurm is None:
             return True
-        is_shell = job.state == "unknown" and job.entry.slurm in arrays
+        is_shell = job.state in ("unknown", "gone") and job.entry.slurm in arrays
         return job.entry.slurm not in begun and not is_shell
 
     return [job for job in found if shown(job)]

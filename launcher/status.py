@@ -18,6 +18,7 @@ from launcher.output import Output, table, verdict_lines
 from launcher.run_facts import ago, duration
 
 SHOWN = 20  # jobs that are over, in the table without --all
+STALE_S = 7 * 86400.0
 NOT_AS_ASKED = 3
 
 
@@ -27,10 +28,10 @@ def status(words: Sequence[str], output: Output, *, everything: bool, as_json: b
     The exit code is 0, or 3 if SLURM would not answer.
     """
     entries = [entry for word in words for entry in job_status.find(word)]
-    entries = list(dict.fromkeys(entries)) if words else index.entries()
+    entries = list(dict.fromkeys(entries)) if words else index.entries()[::-1]
     jobs, problem = job_status.look(job_status.with_tasks(entries), details=bool(words))
-    if not words:
-        jobs = (jobs if everything else _recent(jobs))[::-1]  # the newest last, as in a log
+    if not words and not everything:
+        jobs = _recent(jobs)
     if as_json:
         output.stdout(json.dumps([as_data(job) for job in jobs], indent=1) + "\n")
     elif not jobs:
@@ -46,9 +47,16 @@ def status(words: Sequence[str], output: Output, *, everything: bool, as_json: b
 
 
 def _recent(jobs: Sequence[JobStatus]) -> list[JobStatus]:
-    """All that are not over, and the last few that are."""
-    over = [job for job in jobs if job.over][:SHOWN]
-    return [job for job in jobs if not job.over or job in over]
+    """All that are not over, and the last few that are; as in a log, the newest come last."""
+    live = [job for job in jobs if not job.over and not _is_stale(job)]
+    rest = [job for job in jobs if job not in live][-SHOWN:]
+    return [job for job in jobs if job in live or job in rest]
+
+
+def _is_stale(job: JobStatus) -> bool:
+    """Whether a job that may run on another host has been silent for long."""
+    sign = job.facts.last_sign or job.entry.started
+    return job.state == "unknown" and sign < time.time() - STALE_S
 
 
 def table_lines(jobs: Sequence[JobStatus]) -> list[str]:
@@ -61,7 +69,7 @@ def table_lines(jobs: Sequence[JobStatus]) -> list[str]:
         began = began_at(job)
         rows.append(
             (
-                entry.job_id or "-",
+                job.job_id or "-",
                 entry.slurm or "",
                 entry.cluster or "?",
                 os.path.basename(entry.program)[:24] or "?",
@@ -130,7 +138,7 @@ def _details(job: JobStatus) -> list[tuple[str, str]]:
         ("SLURM", _slurm_words(job)),
         ("exit code", str(code) if code is not None and job.over else ""),
         ("attempts", _attempts(job)),
-        *[("", past_words(past)) for past in facts.history[:-1]],
+        *[("", past_words(past)) for past in _earlier(job)],
         ("step", "" if facts.step is None else str(facts.step)),
         ("checkpoint", facts.checkpoint or ""),
         ("last event", f"{ago(facts.last_sign)} ago" if facts.last_sign and not job.over else ""),
@@ -155,12 +163,20 @@ def _attempts(job: JobStatus) -> str:
     return f"{facts.attempts}{more}"
 
 
+def _earlier(job: JobStatus) -> tuple[PastAttempt, ...]:
+    """The attempts before the one that runs, or was the last."""
+    history = job.facts.history
+    return history[:-1] if job.over or job.state == "running" else history
+
+
 def _slurm_words(job: JobStatus) -> str:
     slurm = job.slurm
     if slurm is None:
         return ""
     words = [slurm.state, slurm.reason, f"partition {slurm.partition}" if slurm.partition else ""]
-    words += [f"time {slurm.run_time} of {slurm.time_limit}" if slurm.run_time else ""]
+    words += [
+        f"time {slurm.run_time}, limit {slurm.time_limit or 'none'}" if slurm.run_time else ""
+    ]
     words += [f"requeued {slurm.restarts} times" if slurm.restarts else ""]
     return ", ".join(word for word in words if word)
 
@@ -183,7 +199,7 @@ def as_data(job: JobStatus) -> dict[str, Any]:
     entry, facts = job.entry, job.facts
     result = facts.result or {}
     return {
-        "job_id": entry.job_id or facts.job.get("job_id"),
+        "job_id": job.job_id,
         "slurm": entry.slurm,
         "cluster": entry.cluster or None,
         "program": entry.program,
@@ -204,7 +220,7 @@ def as_data(job: JobStatus) -> dict[str, Any]:
         "run_dir": entry.run_dir,
         "out": entry.out,
         "err": entry.err,
-        "history": [asdict(past) for past in facts.history],
+        "history": [asdict(past) for past in _earlier(job)],
         "verdict": result.get("verdict"),
         "slurm_job": None if job.slurm is None else asdict(job.slurm),
     }

@@ -184,7 +184,7 @@ def test_a_folder_that_is_gone(plaunch: Launcher, words: Words) -> None:
     assert done.run_dir is not None
     done.run_dir.rename(done.run_dir.with_name("moved"))
     (job,) = told(words)
-    assert (job["state"], job["reason"]) == ("unknown", "its run folder is gone")
+    assert (job["state"], job["reason"]) == ("gone", "its run folder was removed")
     (job,) = told(words, str(done.run_dir.with_name("moved")))
     assert (job["state"], job["program"]) == ("succeeded", "true")
 
@@ -415,7 +415,7 @@ def ended(state: str, **more: Any) -> SlurmJob:
         ("succeeded", None, "succeeded"),
         ("running", None, "running"),
         ("unknown", None, "died (SLURM doesn't know it any more, and it has no result)"),
-        ("missing", None, "unknown (SLURM doesn't know it any more, and it has no run folder)"),
+        ("missing", None, "gone (SLURM doesn't know it any more, and it has no run folder)"),
     ],
 )
 def test_states_of_a_job_in_slurm(folder: str, job: SlurmJob | None, expected: str) -> None:
