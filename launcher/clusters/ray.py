@@ -215,11 +215,10 @@ class Clerk:
     def close(self) -> None:
         """Give everything back; the process ends. May be called twice."""
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(b'{"do": "release"}\n')
-            self._process.stdin.flush()
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        if self._process.stdin.closed:
+            return
+        with contextlib.suppress(OSError), self._process.stdin as orders:
+            orders.write(b'{"do": "release"}\n')
         try:
             self._process.wait(RELEASE_S)
         except subprocess.TimeoutExpired:

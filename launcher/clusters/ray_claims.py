@@ -5,6 +5,7 @@ Lives in the clerk's process (ray_clerk.py), the only one of ours that imports R
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
+from ray._private.services import canonicalize_bootstrap_address
 from ray._private.state import available_resources_per_node
 from ray.util.placement_group import (
     placement_group,
@@ -30,10 +32,14 @@ from launcher.clusters import ray_bundles, ray_holder
 from launcher.clusters.ray_bundles import Ask, Bundle, RayNode
 from launcher.nodelist import natural_key
 
+CONNECT_S = 5.0  # to the head
+LONG_JOIN_S = 8.0  # a second is usual
 LOOK_AGAIN_S = 0.5  # for room on nodes
 SAY_AFTER_S = 2.0  # that we are waiting
 ACTOR_S = 60.0  # for Ray to start a process on a node
 PING_S = 3.0  # for an actor to answer; one on a lost node never does
+
+Tell = Callable[[Mapping[str, Any]], None]
 
 cloudpickle.register_pickle_by_value(ray_holder)
 
@@ -63,7 +69,7 @@ class Claims:
     later, when it has noticed as well: then a bundle is claimed in vain until the run's end.
     """
 
-    def __init__(self, tell: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._held: dict[str, Held] = {}
         self._groups: list[Any] = []
@@ -71,7 +77,7 @@ class Claims:
 
     def acquire(self, address: str, ask: Mapping[str, Any], wait_s: float) -> dict[str, Any]:
         """Join the cluster and hold as many nodes as asked for, after ``wait_s`` at most."""
-        _join(address)
+        _join(address, self._tell)
         found, problems = _started(self._claim(Ask(**ask), wait_s))
         if problems:
             raise Problem(problems)
@@ -79,7 +85,7 @@ class Claims:
 
     def visit(self, address: str) -> dict[str, Any]:
         """Join the cluster and hold all of its nodes, without claiming anything on them."""
-        _join(address)
+        _join(address, self._tell)
         nothing = Bundle(0, 0)
         found, problems = _started(
             [Held(node, nothing, _actor(nothing, _on(node))) for node in self._nodes()]
@@ -215,17 +221,31 @@ class Claims:
         self._tell({"ended": [name, number], "code": code, "errors": errors})
 
 
-def _join(address: str) -> None:
+def _join(address: str, tell: Tell) -> None:
     """Connect to the cluster. Raises Problem."""
+    note = {"note": f"Ray still looks for its node of {address} on this machine (for a minute)"}
+    patience = threading.Timer(LONG_JOIN_S, tell, [note])
+    patience.daemon = True
+    patience.start()
+    where = f"at {address}"
     try:
+        if address == "auto":
+            where = "on this machine"
+            address = canonicalize_bootstrap_address(address)
+            where = f"at {address}"
+        host, _, port = address.rpartition(":")
+        # Ray itself would try for a minute, and then end this process.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
-        where = "here" if address == "auto" else f"at {address}"
         advice = "run plaunch on a machine of the cluster, or as: ray job submit -- plaunch ..."
-        problem = f"no Ray cluster can be joined {where}: {_one_line(error)}"
-        raise Problem([["ray", problem, advice]]) from error
+        known = isinstance(error, ConnectionError) and where == "on this machine"
+        reason = "" if known else f": {_one_line(error)}"
+        raise Problem([["ray", f"no Ray cluster is running {where}{reason}", advice]]) from error
+    finally:
+        patience.cancel()
 
 
 def _short(ask: Ask, nodes: Sequence[RayNode], wait_s: float) -> Problem:

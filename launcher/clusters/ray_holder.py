@@ -19,7 +19,17 @@ ERRORS_KEPT_BYTES = 10_000
 END_S = 10.0  # for a former agent to end, once its pipe is closed
 
 # Ray names an actor's accelerators only in its process, not in the environment it started with.
-GIVEN_BY_RAY = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+
+# What tells a process that it is a Ray worker, which the ranks are not.
+OF_WORKERS = (
+    "RAY_CLIENT_MODE",
+    "RAY_JOB_ID",
+    "RAY_LD_PRELOAD_ON_WORKERS",
+    "RAY_RAYLET_PID",
+    "SPT_NOENV",
+)
 
 
 class Holder:
@@ -84,7 +94,7 @@ class Holder:
         """
         with open("/proc/self/environ", "rb") as file:
             entries = (os.fsdecode(entry).partition("=") for entry in file.read().split(b"\0"))
-            env = {name: value for name, equals, value in entries if equals}
+            env = {name: value for name, _, value in entries if name not in ("", *OF_WORKERS)}
         if self._own_devices:
-            env |= {name: os.environ[name] for name in GIVEN_BY_RAY if name in os.environ}
+            env |= {name: os.environ[name] for name in DEVICES if name in os.environ}
         return env

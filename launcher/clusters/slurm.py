@@ -66,7 +66,7 @@ class SlurmCluster:
                 raise ClusterError([NodeError(names[0], problem)]) from error
         counts = {self._allocation.cpus_of(name) for name in names}
         cpus = counts.pop() if len(counts) == 1 else None
-        argv = step_argv(nodes[0].python, names, cpus)
+        argv = step_argv(nodes[0].python, names, cpus, self._allocation.gpus)
         try:
             step = Step(argv, self._reception.invitation("$SLURMD_NODENAME"))
         except OSError as error:
@@ -178,8 +178,13 @@ class Step:
                 del self._errors[:-ERRORS_KEPT_BYTES]
 
 
-def step_argv(python: str, names: Sequence[str], cpus: int | None) -> list[str]:
-    """The srun command line of a step with one agent on each of the nodes."""
+def step_argv(
+    python: str, names: Sequence[str], cpus: int | None, gpus: int | None = None
+) -> list[str]:
+    """The srun command line of a step with one agent on each of the nodes.
+
+    ``cpus`` and ``gpus`` are what it asks for on each; None: nothing, which gives it all.
+    """
     return [
         "srun",
         f"--nodes={len(names)}",
@@ -188,6 +193,7 @@ def step_argv(python: str, names: Sequence[str], cpus: int | None) -> list[str]:
         f"--nodelist={','.join(names)}",
         "--overlap",  # beside other steps: the user's own, and those of a second plaunch
         *([f"--cpus-per-task={cpus}"] if cpus is not None else []),
+        *([f"--gpus-per-node={gpus}"] if gpus is not None else []),
         "--cpu-bind=none",
         "--mem=0",  # all that the job has there
         "--export=ALL",

@@ -108,7 +108,11 @@ class Ray:
 
     def jobs(self, host: int) -> list[HostProcess]:
         """What runs on a host but Ray's own daemons: actors, and all that they started."""
-        return [one for one in self.testbed.processes(host) if not _is_daemon(one)]
+        there = self.testbed.processes(host)
+        daemons = {one.pid for one in there if _is_daemon(one)}
+        # The daemons' own children, too; the raylet's are workers, and looked at themselves.
+        daemons |= {one.pid for one in there if one.parent in daemons and not _is_worker(one)}
+        return [one for one in there if one.pid not in daemons]
 
     def _start(self, host: int, words: Sequence[str]) -> "subprocess.Popen[str]":
         argv = ["ray", "start", *words, *self._resources]
@@ -158,6 +162,10 @@ def _is_daemon(process: HostProcess) -> bool:
     # The first words only: the raylet's own command line holds those of its workers.
     words = process.cmdline[:4] if not _program(process).endswith("/raylet") else ("/raylet",)
     return any(daemon in word for word in words for daemon in _DAEMONS)
+
+
+def _is_worker(process: HostProcess) -> bool:
+    return _program(process).startswith("ray::")
 
 
 def _kill(process: HostProcess) -> None:
