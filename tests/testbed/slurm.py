@@ -20,48 +20,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from tests.testbed import slurm_conf
+from tests.testbed import slurm_conf, slurm_daemons
 from tests.testbed.testbed import HostProcess, Testbed, wait_until
-
-_NEEDED = {
-    "slurmctld": "slurmctld",
-    "slurmd": "slurmd",
-    "sbatch": "slurm-client",
-    "munged": "munge",
-}
-_NEEDED_FOR_ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
-_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
-_SOCKET = "/run/mysqld/mysqld.sock"
-
-_START_MUNGE = """\
-rm -rf /etc/slurm && ln -s /shared/slurm/etc /etc/slurm
-install -m 0400 -o munge -g munge /shared/slurm/munge.key /etc/munge/munge.key
-install -d -m 0755 -o munge -g munge /run/munge /var/lib/munge /var/log/munge
-runuser -u munge -- munged
-"""
-_START_CONTROLLER = "slurmctld\n"
-_START_NODE = """\
-for k in 0 1 2 3 4 5 6 7; do test -e /dev/nvidia$k || mknod -m 666 /dev/nvidia$k c 195 $k; done
-mkdir -p /var/spool/slurmd
-slurmd
-"""
-_START_DATABASE = f"""\
-data=/shared/slurm/mysql
-install -d -m 0755 -o mysql -g mysql {Path(_SOCKET).parent}
-if ! test -e $data; then
-    mariadb-install-db --no-defaults --user=mysql --datadir=$data \\
-        --auth-root-authentication-method=normal --skip-test-db --skip-name-resolve
-fi
-setsid mariadbd --no-defaults --user=mysql --datadir=$data --socket={_SOCKET} --skip-networking \\
-    --innodb-buffer-pool-size=32M --pid-file=/run/mysqld/mysqld.pid &
-until mariadb --no-defaults --socket={_SOCKET} --user=root --execute="
-    CREATE DATABASE IF NOT EXISTS slurm_acct_db;
-    CREATE USER IF NOT EXISTS slurm@localhost IDENTIFIED BY 'slurm';
-    GRANT ALL ON slurm_acct_db.* TO slurm@localhost;"
-do sleep 0.05; done
-slurmdbd
-until sacctmgr --noheader --parsable2 show cluster >/dev/null; do sleep 0.05; done
-"""
 
 
 class Slurm:
@@ -81,14 +41,15 @@ class Slurm:
         self.nodes = [f"host{number}" for number in range(1, testbed.num_hosts + 1)]
         self._config = dict(config or {})
         self._grace_s = grace_s
+        self._first = (dict(self._config), grace_s)
 
     @staticmethod
     @functools.cache
     def missing(*, accounting: bool = False) -> str | None:
         """Why this machine can't have Slurm, or None if it can."""
-        needed = _NEEDED | (_NEEDED_FOR_ACCOUNTING if accounting else {})
-        for program, package in needed.items():
-            if shutil.which(program, path=_PATH) is None:
+        extra = slurm_daemons.NEEDED_FOR_ACCOUNTING if accounting else {}
+        for program, package in (slurm_daemons.NEEDED | extra).items():
+            if shutil.which(program, path=slurm_daemons.PATH) is None:
                 return f"needs {program} (Debian package {package})"
         return Testbed.missing()
 
@@ -110,7 +71,7 @@ class Slurm:
         """Start Slurm on all hosts and wait until every node is idle."""
         self._write_files()
         self._start_what_is_missing()
-        self.wait_until_idle()
+        self._wait_until_idle()
 
     def down(self) -> None:
         """End all jobs and daemons at once. What the testbed's end does as well."""
@@ -124,30 +85,33 @@ class Slurm:
         """As after `up`: all hosts and daemons run, all jobs are cancelled and gone."""
         self.testbed.restore()
         self._start_what_is_missing()
-        self._client("squeue -h -r -o %A | xargs -r scancel", check=False)
-        self.wait_until_idle()
+        if (self._config, self._grace_s) != self._first:
+            self._config, self._grace_s = dict(self._first[0]), self._first[1]
+            self.configure({})
+        self._wait_until_idle("squeue -h -r -t PD,R,S -o %A | xargs -r scancel -Q")
 
-    def wait_until_idle(self, timeout_s: float = 60) -> None:
+    def _wait_until_idle(self, before: str = ":") -> None:
         """Wait until no job is left and every node is idle; nodes that are down are resumed."""
-        script = """\
-until test -z "$(squeue -h -o %A)" && test "$(sinfo -h -N -o %T | sort -u)" = idle; do
+        script = f"""\
+until {before}
+      test -z "$(squeue -h -o %A)" && test "$(sinfo -h -N -o %T | sort -u)" = idle; do
     for node in $(sinfo -h -N -t down,drain,fail -o %N | sort -u); do
         scontrol update nodename=$node state=resume 2>/dev/null
     done
     sleep 0.1
 done"""
         try:
-            self._client(script, timeout_s=timeout_s)
+            self._client(script)
         except (subprocess.TimeoutExpired, RuntimeError):
             state = self._client("squeue; sinfo -N -o '%N %T %E'; true", check=False)
-            raise TimeoutError(f"Slurm isn't idle after {timeout_s:g} s:\n{state}") from None
+            raise TimeoutError(f"Slurm isn't idle:\n{state}") from None
 
     def configure(self, config: Mapping[str, str | None], *, grace_s: int | None = None) -> None:
-        """Change lines of slurm.conf while Slurm runs."""
+        """Change lines of slurm.conf while Slurm runs; `reset` takes it back."""
         self._config.update(config)
         self._grace_s = self._grace_s if grace_s is None else grace_s
         self._write_files()
-        self._client("scontrol reconfigure")
+        self._client("until scontrol reconfigure; do sleep 0.1; done")
 
     # -- jobs
 
@@ -202,6 +166,10 @@ done"""
             time.sleep(0.1)
         return job
 
+    def expire(self, job_id: str) -> None:
+        """Let a running job's time limit end now; Slurm looks at limits every 30 s."""
+        self._client(f"scontrol update jobid={job_id} endtime=now+1")
+
     # -- faults
 
     def stop_controller(self, *, kill: bool = False) -> None:
@@ -222,6 +190,12 @@ done"""
         """Start a node's slurmd again, and wait until the node can be used."""
         self._start_what_is_missing()
         self._wait_until_usable(host)
+
+    def crash(self, host: int | str) -> None:
+        """Switch a host off, and have Slurm know at once; alone it needs half a minute."""
+        self.testbed.crash(host)
+        name = host if isinstance(host, str) else f"host{host}"
+        self._client(f"scontrol update nodename={name} state=down reason=crashed")
 
     def boot(self, host: int | str) -> None:
         """Boot a crashed host with its daemons, and wait until its node can be used again."""
@@ -269,15 +243,9 @@ done""")
         scripts = {}
         for host in ["host0", *self.nodes]:
             running = {process.program for process in self.testbed.daemons(host)}
-            parts = [] if "munged" in running else [_START_MUNGE]
-            if host == "host1" and self.accounting and "slurmdbd" not in running:
-                parts.append(_START_DATABASE)
-            if host == "host1" and "slurmctld" not in running:
-                parts.append(_START_CONTROLLER)
-            if host != "host0" and "slurmd" not in running:
-                parts.append(_START_NODE)
-            if parts:
-                scripts[host] = "".join(parts)
+            script = slurm_daemons.start_script(host, running, accounting=self.accounting)
+            if script:
+                scripts[host] = script
         self._on({host: scripts.pop(host) for host in ("host1",) if host in scripts})
         self._on(scripts)
 
@@ -288,7 +256,9 @@ done""")
             log = f"/shared/slurm/log/{host}-start.log"
             argv = ["sh", "-c", f"exec </dev/null >>{log} 2>&1; set -ex\n{script}"]
             # The daemons must not inherit a login's environment: jobs would see it.
-            processes[host] = self.testbed.run(host, ["env", "-i", f"PATH={_PATH}", *argv])
+            processes[host] = self.testbed.run(
+                host, ["env", "-i", f"PATH={slurm_daemons.PATH}", *argv]
+            )
         try:
             for host, process in processes.items():
                 if process.wait(60) != 0:
