@@ -120,6 +120,10 @@ class RunDir:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"job {self.job.id}, process {os.getpid()}".encode(), 0)
 
+    def check(self) -> None:
+        """Refuse the folder of another run, before anything is done. Raises RunDirError."""
+        self._check_former()
+
     def _check_former(self) -> None:
         former = read(self.path / "job.json")
         if former is None or self.job.restart:

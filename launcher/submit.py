@@ -20,6 +20,7 @@ from launcher.config import SlurmOptions
 from launcher.follow_job import Traces
 from launcher.job import Program
 from launcher.request import UsageError, Wanted, make_job
+from launcher.rundir import RunDir
 
 if TYPE_CHECKING:
     from launcher.discovery import Found
@@ -81,7 +82,10 @@ def make_request(
 
 
 def submit(request: batch_script.Request, found: Found) -> Submitted:
-    """Put the job into the queue. Raises UsageError, or ClusterError with SLURM's own words."""
+    """Put the job into the queue.
+
+    Raises UsageError, RunDirError, and ClusterError with SLURM's own words.
+    """
     assert found.each is not None
     script = batch_script.render(request).encode("utf-8", "surrogateescape")
     folder = os.path.abspath(request.workdir or ".")
@@ -100,7 +104,10 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
 
 
 def check(request: batch_script.Request, folder: str) -> None:
-    """Refuse what would only fail after hours in the queue. Raises UsageError, ClusterError."""
+    """Refuse what would only fail after hours in the queue.
+
+    Raises UsageError, RunDirError, ClusterError.
+    """
     if not os.path.isdir(folder):
         raise UsageError(f"no folder {folder} here, where the job is to run: see `workdir:`")
     target, kind = request.program.target, request.program.kind
@@ -116,6 +123,8 @@ def check(request: batch_script.Request, folder: str) -> None:
             raise UsageError(f"{target} (in {folder}) is there, but it can't be {what}")
     if os.path.isabs(request.python) and not os.access(request.python, os.X_OK):
         raise UsageError(f"no interpreter {request.python} here: see `python:` of the cluster file")
+    if request.run.run_dir is not None and not request.options.array:
+        RunDir(make_job(request.run, request.program)).check()
     if shutil.which("sbatch") is None:
         advice = "run this on one of SLURM's login nodes"
         raise ClusterError([NodeError("SLURM", "there is no sbatch on this machine", advice)])

@@ -54,7 +54,7 @@ DRAWING = {
     "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
     "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.follow_job launcher.index launcher.request launcher.slurmctl",
+    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurmctl",
     "launcher.follow_job": "launcher.job_end launcher.output launcher.rundir "
     "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurmctl",
