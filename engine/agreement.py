@@ -39,10 +39,10 @@ class Agreement:
     `name` must be the same on all ranks, and another one for each fit and start of a program.
     """
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, store: Any = None) -> None:
         self._world = world
-        self._store: Any = None
         self._name = name
+        self._store = store  # None: that of the process group, once there is need of it
         self._round = 0
         self._target: int | None = None  # the proposed boundary that we wait at
         self._stop: int | None = None  # the boundary that was decided on
@@ -57,7 +57,7 @@ class Agreement:
             return True
         if self._told_at is None:
             self._told_at = time.monotonic()
-            self._store = _store_of_the_group(self._name)
+            self._store = _store_of_ours(self._store, self._name)
         if self._stop is None:
             if self._world.rank == 0:
                 self._lead(position)
@@ -136,9 +136,9 @@ class Agreement:
             )
 
 
-def _store_of_the_group(name: str) -> Any:
-    """The store that the process group was made with, all keys below a name of ours."""
+def _store_of_ours(store: Any, name: str) -> Any:
+    """The store, by default that of the process group, with all keys below a name of ours."""
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it
     from torch.distributed.distributed_c10d import _get_default_store
 
-    return PrefixStore(f"engine/preemption/{name}", _get_default_store())
+    return PrefixStore(f"engine/preemption/{name}", store or _get_default_store())

@@ -113,7 +113,12 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
         rank_zero_warn("there is a validation loader and no validation_step: no validation")
         return None
     plan = evaluation_plan(run, "validate", loaders, base)
-    return plan if sum(plan.counts) else None
+    return plan if sum(most_batches(run, plan)) else None
+
+
+def most_batches(run: Run, plan: Plan) -> list[int | float]:
+    """The batches of rank zero, which no rank has more of: all ranks must decide by the same."""
+    return run.strategy.broadcast(list(plan.counts))
 
 
 def sanity_plan(run: Run, plan: Plan | None) -> Plan | None:

@@ -20,6 +20,7 @@ from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
     found,
+    most_batches,
     sanity_plan,
     several,
     steps_of_fit,
@@ -221,7 +222,7 @@ class Trainer(TrainerView):
         validation = validation_plan(run, val, loader, LightningModule)
         self.train_dataloader = loader
         self.val_dataloaders = None if validation is None else list(validation.loaders)
-        self._state.num_val_batches = [] if validation is None else list(validation.counts)
+        self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
         sanity = sanity_plan(run, validation)
         self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
         to_device = to_device_function(run, LightningModule)

@@ -192,6 +192,32 @@ def test_two_ranks_evaluate_as_one_does(run_ranks):
     assert not set(first["evaluated"]) & set(second["evaluated"])
 
 
+FEW = (
+    COMMON
+    + """
+from engine.callbacks import EarlyStopping, ModelCheckpoint
+
+def at_which_steps(interval):
+    stops = EarlyStopping("val", patience=99)
+    best = ModelCheckpoint(f"few-{interval}", monitor="val", save_top_k=-1)
+    t = trainer(max_epochs=1, val_check_interval=interval, enable_checkpointing=True,
+                callbacks=[stops, best])
+    one = DataLoader(torch.utils.data.Subset(data, range(2)), batch_size=2)
+    t.fit(Net(), DataLoader(data, batch_size=6), one)
+    return {path[-13:]: float(score) for path, score in best.best_k_models.items()}
+
+done(once=at_which_steps(1.0), twice=at_which_steps(0.5))
+"""
+)
+
+
+def test_a_fit_with_fewer_validation_batches_than_ranks(run_ranks):
+    """One batch for two ranks: both take part in the validation, and decide alike by it."""
+    first, second = run_ranks(FEW, ranks=2)
+    assert first == second
+    assert [len(first[name]) for name in ("once", "twice")] == [1, 2]
+
+
 AGREEMENT = (
     COMMON
     + """
