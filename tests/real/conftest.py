@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed import HostProcess, Slurm, Testbed, wait_until
+from tests.testbed import HostProcess, Ray, Slurm, Testbed, wait_until
 
 NUM_HOSTS = 4
 
@@ -54,6 +54,32 @@ def slurm(_session_slurm: Slurm) -> Iterator[Slurm]:
     if left := _left_over(_session_slurm.testbed):
         _session_slurm.reset()
         pytest.fail(left)
+
+
+@pytest.fixture(scope="session")
+def _session_ray() -> Iterator[Ray]:
+    gpus = {"PLAUNCH_GPU_DRIVER": "/shared/gpus.json"}  # there if a test puts it there
+    with Testbed(NUM_HOSTS) as testbed, Ray(testbed, env=gpus) as ray:
+        yield ray
+
+
+@pytest.fixture
+def ray(_session_ray: Ray) -> Iterator[Ray]:
+    """Four nodes with Ray. Afterwards nothing but Ray's daemons may be left on them."""
+    yield _session_ray
+    hosts = range(NUM_HOSTS + 1)
+    try:
+        wait_until(lambda: not any(map(_session_ray.jobs, hosts)), "nothing of jobs is left", 5)
+        left = []
+    except TimeoutError:
+        left = [
+            f"host{host}: {p.pid} {p.cmdline}" for host in hosts for p in _session_ray.jobs(host)
+        ]
+        _session_ray.down()
+        _session_ray.up()
+    _session_ray.restore()
+    if left:
+        pytest.fail("processes were left behind:\n" + "\n".join(left))
 
 
 def _left_over(testbed: Testbed) -> str | None:

@@ -54,6 +54,7 @@ class Ray:
         self.hosts = range(1, testbed.num_hosts + 1)
         self._resources = [f"--num-gpus={num_gpus}", f"--num-cpus={num_cpus}"]
         self._env = dict(env or {})
+        self._damaged = False
 
     def __enter__(self) -> "Ray":
         self.up()
@@ -97,22 +98,45 @@ class Ray:
             self._empty(host)
 
     def start_worker(self, host: int) -> None:
-        """Start the node of a host again, after its raylet was killed or the host crashed."""
+        """Start the node of a host again, after its raylet was killed or the host booted."""
         self._empty(host)
         _finish(self._start_worker(host))
 
+    def restore(self) -> None:
+        """Be as after `up`: Ray takes a minute to forget a lost node, so it is started anew."""
+        self.testbed.restore()
+        if self._damaged:
+            self.down()
+            self.up()
+            self._damaged = False
+
+    def crash(self, host: int) -> None:
+        """Switch a host off."""
+        self._damaged = True
+        self.testbed.crash(host)
+
+    def cut(self, host: int) -> None:
+        """Cut a host's cable."""
+        self._damaged = True
+        self.testbed.cut(host)
+
     def kill_raylet(self, host: int) -> None:
         """kill -9 of the process that is the node to Ray."""
+        self._damaged = True
         raylet = next(p for p in self.testbed.processes(host) if _program(p).endswith("/raylet"))
         os.kill(raylet.pid, signal.SIGKILL)
 
     def jobs(self, host: int) -> list[HostProcess]:
-        """What runs on a host but Ray's own daemons: actors, and all that they started."""
+        """What runs on a host but Ray's own daemons: actors, and all that they started.
+
+        After a fault only the latter: Ray may have lost its hold on the actors of a lost node.
+        """
         there = self.testbed.processes(host)
         daemons = {one.pid for one in there if _is_daemon(one)}
         # The daemons' own children, too; the raylet's are workers, and looked at themselves.
         daemons |= {one.pid for one in there if one.parent in daemons and not _is_worker(one)}
-        return [one for one in there if one.pid not in daemons]
+        found = [one for one in there if one.pid not in daemons]
+        return [one for one in found if not (self._damaged and _is_worker(one))]
 
     def _start(self, host: int, words: Sequence[str]) -> "subprocess.Popen[str]":
         argv = ["ray", "start", *words, *self._resources]

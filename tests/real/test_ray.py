@@ -1,0 +1,136 @@
+"""On a Ray cluster: `plaunch` starts on its nodes what it starts elsewhere.
+
+Ray's driver has to be on a machine of the cluster, so plaunch is started on host1.
+"""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.runs import PROGRAMS, PROJECT, Run, kill
+from tests.testbed import Ray, wait_until
+
+pytestmark = pytest.mark.hosts
+
+WHERE = str(PROGRAMS / "where.py")
+TRAIN_ON = str(PROGRAMS / "train_on.py")
+COME_AND_GO = str(PROGRAMS / "come_and_go.py")
+FAKES = str(PROJECT / "tests/fakes")
+
+
+class RayRun(Run):
+    """``plaunch --cluster ray`` on host1; on the CPU, unless ``words`` say otherwise."""
+
+    def __init__(self, ray: Ray, *words: str, procs: int = 1, **options: Any) -> None:
+        if "--gpus" not in words:
+            words = ("--gpus", "0", *words)
+        options = {"hosts": "", "on": "host1", **options}
+        super().__init__(ray.testbed, "--cluster", "ray", *words, procs=procs, **options)
+
+    @property
+    def values(self) -> list[Any]:
+        """What each rank reported."""
+        return [rank["value"] for rank in self.result["ranks"]]
+
+
+@pytest.fixture
+def gpus(ray: Ray) -> Iterator[dict[str, str]]:
+    """Eight GPUs on each host, of a stand-in for NVIDIA's library; the variables for plaunch."""
+    file = ray.testbed.shared / "gpus.json"
+    file.write_text(json.dumps({"gpus": [{"uuid": f"GPU-{number}"} for number in range(8)]}))
+    yield {"PYTHONPATH": FAKES, "PLAUNCH_GPU_DRIVER": "/shared/gpus.json"}
+    file.unlink()
+
+
+def wait_until_empty(ray: Ray, hosts: tuple[int, ...], timeout_s: float) -> None:
+    wait_until(lambda: not any(map(ray.jobs, hosts)), f"{hosts} are empty", timeout_s)
+
+
+def claimed(ray: Ray) -> dict[str, float]:
+    """What of the cluster's GPUs and CPUs is claimed by anybody."""
+    program = """\
+import json, ray
+ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+there, free = ray.cluster_resources(), ray.available_resources()
+print(json.dumps({name: there[name] - free.get(name, 0) for name in ("CPU", "GPU")}))"""
+    done = ray.testbed.call("host1", ["python", "-c", program])
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+# -- what every cluster can do
+
+
+def test_four_nodes_with_two_ranks_each(ray: Ray) -> None:
+    """Ranks in the order of the hosts' names; arguments, environment and results travel whole."""
+    arguments = ["", "two words", "it's", 'a"b', "line\nbreak", "$(x)", "; x", "--nodes", "a,b"]
+    odd = "a,b c;$(x)'\"\n="
+    words = ["--nodes", "4", "--env", "ODD", WHERE, *arguments]
+    with RayRun(ray, *words, procs=2, env={"ODD": odd, "OTHER": "stays here"}) as run:
+        assert run.wait(120) == 0
+
+    assert [one["host"] for one in run.values] == [f"host{k}" for k in "11223344"]
+    assert [one["rank"] for one in run.values] == list("01234567")
+    assert {one["master"] for one in run.values} == {ray.testbed.address(1)}
+    assert {one["threads"] for one in run.values} == {"1"}
+    assert {one["gpus"] for one in run.values} == {""}
+    assert {one["cwd"] for one in run.values} == {"/shared"}
+    assert all(one["arguments"] == arguments and one["odd"] == odd for one in run.values)
+    assert [node["address"] for node in run.result["nodes"]] == [
+        ray.testbed.address(host) for host in (1, 2, 3, 4)
+    ]
+    assert claimed(ray) == {"CPU": 0, "GPU": 0}
+
+
+def test_a_failing_rank_is_named(ray: Ray) -> None:
+    """Its exception, its host and its exit code; Ray says nothing into our output."""
+    words = ["--nodes", "2", "--no-python", "python", "-c"]
+    program = "import os; assert os.environ['RANK'] != '1', 'no reason'"
+    with RayRun(ray, *words, program) as run:
+        assert run.wait(60) == 1
+
+    verdict = run.verdict
+    assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("exit", "host2", 1)
+    assert "AssertionError: no reason" in verdict["last_lines"]
+    assert not any("ray" in line.lower() and "--cluster ray" not in line for line in run.lines)
+
+
+def test_ctrl_c_cancels(ray: Ray) -> None:
+    """One Ctrl-C ends the ranks, gives everything back, and is exit code 130."""
+    with RayRun(ray, "--nodes", "2", TRAIN_ON) as run:
+        run.wait_for(r"rank \d is process", count=2)
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+
+    assert run.result["state"] == "cancelled"
+    wait_until_empty(ray, (1, 2, 3, 4), 5)
+    assert claimed(ray) == {"CPU": 0, "GPU": 0}
+
+
+# -- resources
+
+
+def test_a_run_has_its_gpus_for_itself(ray: Ray, gpus: dict[str, str]) -> None:
+    """Two runs at once on the same nodes: each has two GPUs of each node, and no other's."""
+    meet = str(PROGRAMS / "meet_other.py")
+    words = ["--nodes", "2", "--gpus", "2"]
+    with (
+        RayRun(ray, *words, meet, procs=2, env=gpus) as one,
+        RayRun(ray, *words, meet, procs=2, env=gpus) as two,
+    ):
+        assert one.wait(120) == 0
+        assert two.wait(120) == 0
+
+    placed = [
+        (node["name"], gpu)
+        for r in (one, two)
+        for n in r.result["nodes"]
+        for node in [n]
+        for gpu in n["gpus"]
+    ]
+    assert len(placed) == len(set(placed)) == 8
