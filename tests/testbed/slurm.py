@@ -89,6 +89,9 @@ class Slurm:
             self._config, self._grace_s = dict(self._first[0]), self._first[1]
             self.configure({})
         self._wait_until_idle("squeue -h -r -t PD,R,S -o %A | xargs -r scancel -Q")
+        for host in self.nodes:  # a killed controller may have lost jobs: nobody else ends those
+            for process in _below_slurmstepds(self.testbed.processes(host)):
+                _kill(process.pid)
 
     def _wait_until_idle(self, before: str = ":") -> None:
         """Wait until no job is left and every node is idle; nodes that are down are resumed."""
@@ -295,6 +298,14 @@ def parse(line: str) -> dict[str, str]:
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _below_slurmstepds(processes: list[HostProcess]) -> list[HostProcess]:
+    """The slurmstepds and what descends from them, but not what has left them."""
+    found = [process for process in processes if process.program == "slurmstepd"]
+    for process in found:  # grows while we look
+        found += [child for child in processes if child.parent == process.pid]
+    return found
 
 
 def _is_of_a_job(process: HostProcess) -> bool:
