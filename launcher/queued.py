@@ -74,7 +74,10 @@ def _end_of_job(job: Submitted, output: Output) -> int:
     result = follow_job.follow(job.id, job.traces(), output)
     if not result.ranks and result.state != "succeeded":
         # The run itself had no time to say anything of its end.
-        why = result.verdict.message if result.verdict else f"job {job.id} was {result.state}"
+        early = "" if result.attempts else " before it began"
+        why = (
+            result.verdict.message if result.verdict else f"job {job.id} was {result.state}{early}"
+        )
         output.error(why)
     _finish(job, result, output)
     return result.exit_code
