@@ -339,7 +339,8 @@ def test_the_accounting_remembers(with_accounting: Slurm) -> None:
     waiting, killed = login.submit("--sbatch=--hold"), login.submit()
     login.until_it_speaks(killed)
     login("cancel", waiting)
-    login.bed.call("host0", ["scancel", "--full", "--signal=KILL", killed]).check_returncode()
+    controller = str(login.status(killed)[0]["pid"])
+    login.bed.call("host1", ["kill", "-KILL", controller]).check_returncode()
 
     def forgotten() -> bool:
         listed = login.bed.call("host0", ["squeue", "--noheader", "--states=all"]).stdout
