@@ -95,7 +95,8 @@ def test_a_failing_rank_is_named(ray: Ray) -> None:
         assert run.wait(60) == 1
 
     verdict = run.verdict
-    assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("exit", "host2", 1)
+    second = run.result["nodes"][1]["name"]
+    assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("exit", second, 1)
     assert "AssertionError: no reason" in verdict["last_lines"]
     assert not any("ray" in line.lower() and "--cluster ray" not in line for line in run.lines)
 
@@ -128,9 +129,78 @@ def test_a_run_has_its_gpus_for_itself(ray: Ray, gpus: dict[str, str]) -> None:
 
     placed = [
         (node["name"], gpu)
-        for r in (one, two)
-        for n in r.result["nodes"]
-        for node in [n]
-        for gpu in n["gpus"]
+        for run in (one, two)
+        for node in run.result["nodes"]
+        for gpu in node["gpus"]
     ]
     assert len(placed) == len(set(placed)) == 8
+
+
+def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, gpus: dict[str, str]) -> None:
+    """All ranks of a node see all of them, by name; without a word all free ones are taken."""
+    holding = RayRun(ray, "--nodes", "4", "--gpus", "5", TRAIN_ON, env=gpus)
+    with holding, RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=gpus) as run:
+        assert run.wait(120) == 0
+
+    print(run.values)
+
+
+def test_resources_that_are_not_there(ray: Ray) -> None:
+    """After --wait it says what was asked for and what each node has, and exit code is 3."""
+    with RayRun(ray, "--nodes", "2", "--gpus", "9", "--wait", "3", WHERE) as run:
+        run.wait_for("asked for 2 nodes with 9 GPUs and 1 CPU each.*; waiting for it up to 3 s")
+        assert run.wait(30) == 3
+        run.wait_for("asked for 2 nodes with 9 GPUs and 1 CPU each, there is room on 0 of 4 after")
+        for host in (1, 2, 3, 4):
+            run.wait_for(rf"host{host} +has 8 GPUs \(all free\), 4 CPUs \(all free\)")
+    assert claimed(ray) == {"CPU": 0, "GPU": 0}
+
+
+def test_waiting_for_resources(ray: Ray) -> None:
+    """Another run has the processors: the second waits, and starts when the first has ended."""
+    with RayRun(ray, "--nodes", "4", COME_AND_GO, procs=3) as first:
+        first.wait_for("up: rank", count=12)
+        with RayRun(ray, "--nodes", "4", WHERE, procs=2) as second:
+            second.wait_for("there is room on 0 of 4; waiting for it up to 60 s")
+            (first.folder / "enough").touch()
+            assert first.wait(30) == 0
+            assert second.wait(90) == 0
+
+
+def test_ctrl_c_while_waiting(ray: Ray) -> None:
+    """There is nothing to cancel yet: the exit code is 130, and nothing stays claimed."""
+    with RayRun(ray, "--nodes", "9", WHERE) as run:
+        run.wait_for("waiting for it")
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait(10) == 130
+        assert not any("Traceback" in line for line in run.lines)
+    assert claimed(ray) == {"CPU": 0, "GPU": 0}
+
+
+# -- faults: found by our own channel in seconds; Ray itself needs a minute
+
+
+def lose(ray: Ray, how: str, host: int) -> None:
+    """Do something bad to a node."""
+    getattr(ray, how)(host)
+
+
+@pytest.mark.parametrize("how", ["kill_raylet", "crash", "cut"])
+def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
+    """Of four nodes three are used; one is lost, the fourth stands in, and the run finishes."""
+    words = ["--nodes", "3", "--max-restarts", "1", COME_AND_GO]
+    with RayRun(ray, *words) as run:
+        ups = run.wait_for(r"up: rank (\d) of 3 on host(\d)", count=3)
+        used = sorted(int(up[2]) for up in ups)
+        lost = used[-1]
+        lose(ray, how, lost)
+        run.wait_for(rf"host{lost} is lost", timeout_s=20)
+        run.wait_for(r"up: rank \d of 3", count=6, timeout_s=60)
+        (run.folder / "enough").touch()
+        assert run.wait(30) == 0
+
+    (spare,) = {1, 2, 3, 4} - set(used)
+    now = [f"host{host}" for host in sorted({*used, spare} - {lost})]
+    assert [one["host"] for one in run.values] == now
+    assert [node["name"] for node in run.result["nodes"]] == now
+    assert run.result["attempts"] == 2
