@@ -85,6 +85,12 @@ def test_torchruns_words_mean_the_same() -> None:
         ("no-such-script.py", "no-such-script.py"),
         ("nodes --foo", "--foo"),
         ("doctor --nodes x", "--nodes"),
+        ("status --foo", "--foo"),
+        ("cancel", "JOB"),
+        ("logs", "JOB"),
+        ("logs --rank x y", "'x' is not a number"),
+        ("--quiet status", "'status' comes before options"),
+        ("preempt x", "not in this version"),
     ],
 )
 def test_mistakes(
@@ -106,7 +112,17 @@ def test_mistakes(
     assert [path.name for path in tmp_path.iterdir()] == ["t.py"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nodes", "--help"], ["nothing.py"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["nodes", "--help"],
+        ["nothing.py"],
+        ["status"],
+        ["logs", "--help"],
+    ],
+)
 def test_nothing_heavy_is_imported(words: list[str]) -> None:
     """Help, version and mistakes come without torch, yaml, paramiko, rich, numpy or ray."""
     code = (
