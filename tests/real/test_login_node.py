@@ -276,7 +276,7 @@ def test_a_job_that_is_put_back_is_followed_on(slurm: Slurm) -> None:
         (run.folder / "go").touch()
         assert run.wait() == 0
 
-    assert run.err.count("back in the queue") == 1
+    assert run.err.count("was preempted or requeued") == 1
     assert run.out.endswith("the end of 0\n")
     assert run.result()["attempts"] == 2
 
