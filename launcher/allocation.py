@@ -14,11 +14,16 @@ _COUNT = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,6})\))?")
 
 @dataclass(frozen=True)
 class Allocation:
-    """A SLURM allocation: its nodes, and how many CPUs we have on each (None if not told)."""
+    """A SLURM allocation: its nodes, and how many CPUs we have on each (None if not told).
+
+    ``gpus`` is how many GPUs of each node a step has to ask for: None where it gets them all by
+    itself, as it does unless the job asked for GPUs by task.
+    """
 
     job_id: str
     nodes: tuple[str, ...]
     cpus: tuple[int, ...] | None = None
+    gpus: int | None = None
 
     def cpus_of(self, name: str) -> int | None:
         """The CPUs of the job on one of its nodes."""
@@ -45,7 +50,20 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
             "allocation (salloc, or an sbatch script), or unset SLURM_JOB_ID"
         )
     cpus = expand_counts(environ.get("SLURM_JOB_CPUS_PER_NODE", ""))
-    return Allocation(job_id, nodes, cpus if len(cpus) == len(nodes) else None)
+    known = cpus if len(cpus) == len(nodes) else None
+    return Allocation(job_id, nodes, known, gpus_of_tasks(environ))
+
+
+def gpus_of_tasks(environ: Mapping[str, str]) -> int | None:
+    """The GPUs that every node has, if the job asked for GPUs by task (``--gpus-per-task``)."""
+    by_task = environ.get("SLURM_GPUS_PER_TASK", "").rpartition(":")[2]
+    if not by_task.isdigit():
+        return None
+    here = environ.get("SLURM_GPUS_ON_NODE", "")
+    if here.isdigit():
+        return int(here)
+    tasks = expand_counts(environ.get("SLURM_TASKS_PER_NODE", ""))
+    return int(by_task) * min(tasks) if tasks else None
 
 
 def expand_counts(text: str) -> tuple[int, ...]:

@@ -11,6 +11,11 @@ from launcher.agent import probe
 if TYPE_CHECKING:
     from launcher.gpu_lease import Lease
 
+NO_SLURM_GPUS = (
+    "CUDA_VISIBLE_DEVICES is not set by SLURM: the job has no GPUs there; ask for them, as in "
+    "sbatch --gpus-per-node=8, or, if SLURM knows of none, set CUDA_VISIBLE_DEVICES"
+)
+
 
 class Errands:
     """Answers to questions; each returns the message to send."""
@@ -51,7 +56,15 @@ class Errands:
 
         self._sources.update(sources)  # the driver's library, sent only where it is needed
         own = self._leases.held if self._leases is not None else ()
-        return {"type": "gpus", **probe_node(self._env.get("CUDA_VISIBLE_DEVICES"), own)}
+        visible = self._env.get("CUDA_VISIBLE_DEVICES")
+        if (
+            visible is None
+            and "SLURM_JOB_ID" in self._env
+            and "SLURM_GPUS_ON_NODE" not in self._env
+        ):
+            # Not ours, although nothing may keep us from them.
+            return {"type": "gpus", "gpus": [], "visible": "", "error": NO_SLURM_GPUS}
+        return {"type": "gpus", **probe_node(visible, own)}
 
     def _lease(self, uuids: list[str]) -> dict[str, Any]:
         from launcher.gpu_lease import Lease

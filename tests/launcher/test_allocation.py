@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.allocation import Allocation, expand_counts, read_allocation
+from launcher.allocation import Allocation, expand_counts, gpus_of_tasks, read_allocation
 from launcher.config_error import ConfigError
 
 
@@ -53,3 +53,19 @@ def test_what_is_no_allocation_is_said(environ: dict[str, str], problem: str) ->
     """Also the commonest mistake: `srun plaunch`, which would start everything many times."""
     with pytest.raises(ConfigError, match=problem):
         read_allocation({"SLURM_JOB_ID": "1", **environ})
+
+
+@pytest.mark.parametrize(
+    ("environ", "gpus"),
+    [
+        ({"SLURM_GPUS_ON_NODE": "8"}, None),
+        ({"SLURM_GPUS_PER_TASK": "1", "SLURM_GPUS_ON_NODE": "4"}, 4),
+        ({"SLURM_GPUS_PER_TASK": "a100:2", "SLURM_TASKS_PER_NODE": "4(x2),3"}, 6),
+        ({"SLURM_GPUS_PER_TASK": "2"}, None),
+    ],
+)
+def test_gpus_asked_for_by_task_are_asked_for_by_node(
+    environ: dict[str, str], gpus: int | None
+) -> None:
+    """One agent a node is one task, and would get one task's GPUs only."""
+    assert gpus_of_tasks(environ) == gpus

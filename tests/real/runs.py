@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,23 +20,34 @@ PROGRAMS = PROJECT / "tests/real/programs"
 
 
 class Run:
-    """``plaunch --hosts host1,...`` started on the login host, with a shared run folder."""
+    """``plaunch --hosts host1,...`` started on the login host, with a shared run folder.
+
+    ``before`` are words before it, such as ``salloc``'s; ``on`` is another host to start it on.
+    """
 
     def __init__(
-        self, testbed: Testbed, *words: str, hosts: str = "host[1-4]", procs: int = 2
+        self,
+        testbed: Testbed,
+        *words: str,
+        hosts: str = "host[1-4]",
+        procs: int = 2,
+        before: Sequence[str] = (),
+        on: str = "host0",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.testbed, self.procs = testbed, procs
         name = f"run-{uuid.uuid4().hex[:8]}"
         self.folder = testbed.shared / name
         self.lines: list[str] = []
         self._more = threading.Condition()
-        argv = ["plaunch", "--run-dir", f"/shared/{name}", "--procs", str(procs)]
+        argv = [*before, "plaunch", "--run-dir", f"/shared/{name}", "--procs", str(procs)]
         if hosts:
             argv += ["--hosts", hosts]
         self.process = testbed.run(
-            "host0",
+            on,
             [*argv, *words],
             cwd="/shared",
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
