@@ -9,10 +9,9 @@ from tests.testbed import Slurm, Testbed, wait_until
 
 pytestmark = pytest.mark.hosts
 
-# Ends with 99 (RequeueExit of slurm.conf) when it is warned; SIGTERM it leaves alone.
+# Ends with 99 (RequeueExit of slurm.conf) when it is warned.
 WARNED = """#!/bin/sh
 trap 'echo warned; exit 99' USR2
-trap '' TERM
 echo started $SLURM_RESTART_COUNT
 while :; do sleep 0.1; done
 """
@@ -224,6 +223,7 @@ def test_the_controllers_host_may_crash(slurm: Slurm) -> None:
 
 def test_reset_ends_what_does_not_want_to_end(slurm: Slurm) -> None:
     """A job that ignores SIGTERM and jobs that wait are gone after `reset`, whatever was broken."""
+    slurm.configure({"KillWait": "1"})
     stubborn = slurm.submit("trap '' TERM; while :; do sleep 0.1; done", "--nodes=4", "--exclusive")
     slurm.wait_for(stubborn, "RUNNING")
     slurm.submit("true", "--nodes=4", "--exclusive")
@@ -255,6 +255,7 @@ def test_accounting_answers_sacct_beside_another_slurm(slurm: Slurm) -> None:
 
 def test_signals_reach_the_batch_script_when_it_is_cancelled(slurm: Slurm) -> None:
     """SIGTERM comes first; what doesn't end then is killed KillWait seconds later."""
+    slurm.configure({"KillWait": "1"})
     script = "trap 'echo got TERM' TERM; echo ready; while :; do sleep 0.1; done"
     job_id = slurm.submit(script, "--output=signals.out")
     output = slurm.testbed.shared / "signals.out"
