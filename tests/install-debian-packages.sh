@@ -30,7 +30,10 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt="apt-get -q -o DPkg::Lock::Timeout=120"
-# shellcheck disable=SC2086  # both are lists of words
-if ! { $apt update && $apt install -y --no-install-recommends $missing; } >&2; then
-    echo "not installed (apt-get failed):$missing" >&2
+install="$apt install -y --no-install-recommends"
+# shellcheck disable=SC2086  # all are lists of words
+if ! { $apt update && $install $missing; } >&2; then
+    for package in $missing; do # one that this machine can't have is no reason to lack the others
+        $install "$package" >&2 || echo "not installed (apt-get failed): $package" >&2
+    done
 fi
