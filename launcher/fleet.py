@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from launcher.channel import Message
-from launcher.clusters.base import Cluster, NodeError
+from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.job import Job, Node
 from launcher.link import Event, Inbox, Link, Lost, agent_config, agent_sources, pack
 from launcher.output import Output
@@ -98,6 +98,20 @@ class Fleet:
     def one_machine(self) -> bool:
         """Whether all nodes are parts of this machine."""
         return self._cluster.name == "local"
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes of the cluster, which may have to be waited for.
+
+        Raises ClusterError and Interrupted.
+        """
+        before = self.inbox.signals
+        try:
+            return self._cluster.nodes(lambda: self.inbox.signals > before)
+        except ClusterError:
+            number = self.inbox.get(0)
+            if isinstance(number, int):
+                raise Interrupted(number) from None
+            raise
 
     def begin(self, nodes: Sequence[Node]) -> None:
         """Start an agent on every node, in the background: :meth:`opened` waits for them."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from launcher import preflight, rendezvous
-from launcher.clusters.base import NodeError
+from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
 from launcher.link import Inbox, pynvml_source
@@ -24,14 +24,13 @@ NOT_AS_ASKED = 3
 
 
 @contextlib.contextmanager
-def agents(job: Job, wanted: Wanted, output: Output) -> Iterator[tuple[Any, Fleet]]:
+def agents(job: Job, wanted: Wanted, output: Output) -> Iterator[Fleet]:
     """The cluster with its agents for a while; nothing of the user's is started."""
     inbox = Inbox()
-    cluster = find_cluster(wanted, output)
-    fleet = Fleet(job, cluster, inbox, output)
+    fleet = Fleet(job, find_cluster(wanted, output), inbox, output)
     with signals_into(inbox):
         try:
-            yield cluster, fleet
+            yield fleet
         finally:
             fleet.close()
 
@@ -44,9 +43,9 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
     program = Program("module", "this")  # any program: only the nodes matter
     with tempfile.TemporaryDirectory(prefix="plaunch-") as folder:
         job = make_job(Wanted(nodes=wanted.nodes, start="cold", run_dir=folder), program)
-        with agents(job, replace(wanted, visit=True), output) as (cluster, fleet):
-            nodes = cluster.nodes()
+        with agents(job, replace(wanted, visit=True), output) as fleet:
             try:
+                nodes = fleet.nodes()
                 fleet.open(nodes)
                 facts = probe(nodes, fleet)
                 order = {"type": "gpus", "sources": pynvml_source()}
@@ -54,6 +53,9 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
                 paths = reachability(list(facts.values()), fleet)
             except Interrupted as interruption:
                 return 128 + interruption.number
+            except ClusterError as error:
+                output.block(problem_lines(error.problems, "the nodes can't be looked at"))
+                return NOT_AS_ASKED
             problems = [*fleet.problems, *preflight.problems(list(facts.values()), program), *paths]
     found = {name: got["gpus"] for name, got in gpus.items() if "gpus" in got}
     if as_json:
@@ -171,9 +173,9 @@ def as_data(
 def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
     """``--dry-run``: where every rank would run and what it would be told. Raises ClusterError."""
     job = make_job(wanted, program)
-    with agents(job, wanted, output) as (cluster, fleet):
+    with agents(job, wanted, output) as fleet:
         try:
-            nodes = wanted_nodes(job, cluster.nodes())
+            nodes = wanted_nodes(job, fleet.nodes())
             fleet.begin(nodes)
             plan = prepare(job, nodes, fleet, output)
         except Interrupted as interruption:

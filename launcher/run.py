@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.clusters.base import ClusterError
-from launcher.fleet import Fleet, signals_into
+from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program, Result
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines, verdict_lines
@@ -48,7 +48,6 @@ def execute_here(wanted: Wanted, program: Program, found: Found, output: Output)
     cluster = make_cluster(wanted, found, output)
     check_script(cluster, program)
     job = make_job(wanted, program)
-    nodes = wanted_nodes(job, cluster.nodes())
     rundir = RunDir(job)
     fleet = Fleet(job, cluster, Inbox(), output)
     with contextlib.ExitStack() as stack:
@@ -56,12 +55,8 @@ def execute_here(wanted: Wanted, program: Program, found: Found, output: Output)
         rundir.open()
         stack.callback(fleet.close)
         stack.enter_context(signals_into(fleet.inbox))
-        fleet.begin(nodes)
-        remember(job, cluster.name)
-        from launcher import controller  # takes as long as an agent's start: both at once
-
         try:
-            result = controller.run(job, nodes, fleet, rundir, output, started)
+            result = carry_out(job, cluster.name, fleet, rundir, output, started)
         except (ClusterError, PlacementError) as error:
             rundir.event("not_started", problem=str(error))
             raise
@@ -79,6 +74,24 @@ def execute_here(wanted: Wanted, program: Program, found: Found, output: Output)
             code = requeue.come_back(comeback, fleet.inbox, output)
             result = result if code is None else replace(result, exit_code=code)
     return result
+
+
+def carry_out(
+    job: Job, cluster: str, fleet: Fleet, rundir: RunDir, output: Output, started: float
+) -> Result:
+    """Start an agent on every node, and follow the run. Raises ClusterError, PlacementError."""
+    interrupted = None
+    try:
+        nodes = wanted_nodes(job, fleet.nodes())
+        fleet.begin(nodes)
+    except Interrupted as interruption:
+        interrupted = interruption
+    remember(job, cluster)
+    from launcher import controller  # takes as long as an agent's start: both at once
+
+    if interrupted is not None:
+        return controller.cancelled_early(job, interrupted.number, rundir, started)
+    return controller.run(job, nodes, fleet, rundir, output, started)
 
 
 def remember(job: Job, cluster: str) -> None:

@@ -62,13 +62,21 @@ class ProvenStream(Stream, Protocol):
         ...
 
 
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
 class Cluster(Protocol):
     """A kind of cluster. The constructor stores; only these methods act."""
 
     name: str
 
-    def nodes(self) -> tuple[Node, ...]:
-        """All nodes that the cluster has, in the order in which ranks are placed."""
+    def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
+        """All nodes that the cluster has, in the order in which ranks are placed.
+
+        May wait for nodes to come free, unless ``stop()``. Raises ClusterError.
+        """
         ...
 
     def prepare(self, nodes: Sequence[Node]) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from launcher.clusters.base import NodeError, spare_first
+from launcher.clusters.base import NodeError, never, spare_first
 from launcher.job import Node
 
 ERRORS_KEPT_BYTES = 10_000
@@ -150,7 +150,7 @@ class LocalCluster:
         self._nodes = tuple(nodes) if nodes is not None else local_nodes(num_nodes)
         self._used: set[str] = set()
 
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """All nodes, in the order in which ranks are placed."""
         return self._nodes
 

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from launcher import channel
-from launcher.clusters.base import ClusterError, NodeError
+from launcher.clusters.base import ClusterError, NodeError, never
 from launcher.clusters.dialback import DialledStream, Reception
 from launcher.clusters.ray_bundles import Ask
 from launcher.job import Node
@@ -63,16 +63,16 @@ class RayCluster:
         self._round = 0
         self._ends: dict[str, End] = {}
 
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """Claim the nodes, in the natural order of their names. Raises ClusterError."""
         if self._clerk is None:
             self._clerk = Clerk(self._say)
             if self._ask is None:
-                answer = self._clerk.order("visit", address=self._address)
+                answer = self._clerk.order("visit", stop, address=self._address)
             else:
                 ask = asdict(self._ask)
                 answer = self._clerk.order(
-                    "acquire", address=self._address, ask=ask, wait_s=self._wait_s
+                    "acquire", stop, address=self._address, ask=ask, wait_s=self._wait_s
                 )
             self._nodes = self._known(answer["nodes"])
             try:
@@ -104,9 +104,7 @@ class RayCluster:
             node.name, CALL_S, over=end.problem, wait=end.wait, errors=end.errors
         )
 
-    def replace(
-        self, lost: Sequence[Node], stop: Callable[[], bool] = lambda: False
-    ) -> tuple[Node, ...]:
+    def replace(self, lost: Sequence[Node], stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """Nodes for those whose agents were lost: the same ones where they answer, or others.
 
         Waits for others like at the start, unless ``stop()``; there may be fewer then. A node that
@@ -184,9 +182,7 @@ class Clerk:
         self._ears.start()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def order(
-        self, do: str, stop: Callable[[], bool] = lambda: False, **words: Any
-    ) -> dict[str, Any]:
+    def order(self, do: str, stop: Callable[[], bool] = never, **words: Any) -> dict[str, Any]:
         """Have something done and wait for the answer. Raises ClusterError.
 
         After ``stop()`` the clerk is ended, and with it all that the run has in the cluster.

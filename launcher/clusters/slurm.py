@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from launcher import channel
 from launcher.allocation import Allocation
-from launcher.clusters.base import ClusterError, NodeError, spare_first
+from launcher.clusters.base import ClusterError, NodeError, never, spare_first
 from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
 from launcher.job import Node
 from launcher.nodelist import fold
@@ -51,7 +51,7 @@ class SlurmCluster:
         self._steps: list[Step] = []
         self._step_of: dict[str, Step] = {}
 
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """All nodes of the allocation, in the natural order of their names."""
         return self._nodes
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import paramiko
 
 from launcher.clusters import ssh_errors
-from launcher.clusters.base import NodeError, spare_first
+from launcher.clusters.base import NodeError, never, spare_first
 from launcher.clusters.ssh_config import SshConfig, read_config
 from launcher.clusters.ssh_errors import SshProblem, explain_exit
 from launcher.clusters.ssh_login import Dropped, log_in
@@ -71,7 +71,7 @@ class SshCluster:
         self._lock = threading.Lock()
         self._handshakes = threading.BoundedSemaphore(_AT_ONCE)
 
-    def nodes(self) -> tuple[Node, ...]:
+    def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """All nodes, in the order in which they were given."""
         return self._nodes
 
