@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import job_status, run_facts
@@ -201,7 +202,7 @@ def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[J
     """The job's state again and again until it is over; ``work`` is done all the time."""
     said = ""
     while True:
-        jobs, problem = job_status.look([entry])
+        jobs, problem = _look(entry, work)
         job = jobs[0]
         yield job
         if job.over and (problem is None or _is_final(entry, job)):
@@ -220,6 +221,18 @@ def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[J
                 look_at = time.monotonic() + LOOK_S
                 if _has_ended(entry):
                     break
+
+
+def _look(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
+    """The job's state; SLURM may take long to answer, and ``work`` goes on meanwhile."""
+    if entry.slurm is None:
+        return job_status.look([entry])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(job_status.look, [entry])
+        while not answer.done():
+            if not work():
+                time.sleep(TICK_S)
+        return answer.result()
 
 
 def _is_final(entry: Entry, job: JobStatus) -> bool:

@@ -32,6 +32,8 @@ class JobStatus:
     @property
     def over(self) -> bool:
         """Whether nothing more is to be expected of it."""
+        if self.state == "preempted" and self.slurm is not None and not self.slurm.over:
+            return False  # it is on its way back into the queue
         return self.state in (*ENDS, "died", "ended", "gone")
 
     @property
@@ -65,7 +67,7 @@ def find(word: str) -> list[Entry]:
     if not found and slurmctl.JOB_ID.fullmatch(word):
         found = _from_slurm(word)
     if found:
-        return found
+        return sorted(found, key=_place)
     from difflib import get_close_matches
 
     known = [name for entry in index.entries() for name in (entry.job_id, entry.slurm) if name]
@@ -75,6 +77,12 @@ def find(word: str) -> list[Entry]:
         f"no job {word!r} is known here: {hint}give a job's id as `plaunch status` lists it, or "
         "its run folder"
     )
+
+
+def _place(entry: Entry) -> int:
+    """A whole array comes before its tasks, and these in their order."""
+    task = (entry.slurm or "").partition("_")[2]
+    return int(task) + 1 if task.isdigit() else 0
 
 
 def _begun(word: str) -> list[Entry]:
@@ -110,18 +118,24 @@ def _from_slurm(number: str) -> list[Entry]:
     job = slurmctl.show(number)
     if job is None:
         return []
-    folders = glob.glob(os.path.join(glob.escape(job.workdir), "plaunch_runs", f"*-{number}"))
+    if job.array and job.array.replace("_", "").isdigit() and "_" not in number:
+        array = job.array.partition("_")[0]
+        if number != array:
+            return find(job.array)  # the plain number of one of its tasks
+    root = os.path.join(glob.escape(job.workdir), "plaunch_runs")
+    tasks = glob.glob(os.path.join(root, f"*-{number}_*"))
+    folders = glob.glob(os.path.join(root, f"*-{number}")) + [t.rpartition("_")[0] for t in tasks]
     entry = Entry(
-        run_dir=folders[0] if folders else os.path.join(job.workdir, "plaunch_runs"),
+        run_dir=folders[0] if folders else os.path.join(job.workdir, f"plaunch_runs/-{number}"),
         cluster="slurm",
         slurm=number,
         program=job.name,
         out=job.out or None,
         err=job.err or None,
     )
-    if not folders:
+    if not os.path.isfile(os.path.join(entry.run_dir, "job.json")):
         return [entry]
-    (found,) = _from_folder(folders[0])
+    (found,) = _from_folder(entry.run_dir)
     return [replace(found, cluster="slurm", slurm=number, out=entry.out, err=entry.err)]
 
 

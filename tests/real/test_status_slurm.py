@@ -34,17 +34,19 @@ exec /usr/bin/{name} "$@"
 class Login:
     """The `plaunch` command on the login host, in a folder of the test's own that nodes see."""
 
-    def __init__(self, slurm: Slurm) -> None:
+    def __init__(self, slurm: Slurm, *, one_home: bool = False) -> None:
         self.slurm, self.bed = slurm, slurm.testbed
         self.name = f"/shared/status-{uuid.uuid4().hex[:8]}"
         self.folder = self.bed.shared / self.name.removeprefix("/shared/")
         self.folder.mkdir(mode=0o777)
         (self.folder / "program.sh").write_text(PROGRAM)
+        state = f"{self.name}/state" if one_home else f"/root/state-{self.name[-8:]}"
+        self.env = {"XDG_STATE_HOME": state}
 
     def __call__(
         self, *words: str, cwd: str | None = None, code: int = 0, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        env = {"XDG_STATE_HOME": f"/root/state-{self.name[-8:]}", **options.pop("env", {})}
+        env = {**self.env, **options.pop("env", {})}
         done = self.bed.call(
             "host0", ["plaunch", *words], cwd=cwd or self.name, env=env, timeout_s=120, **options
         )
@@ -89,6 +91,12 @@ def login(slurm: Slurm) -> Login:
     return Login(slurm)
 
 
+@pytest.fixture(params=[False, True], ids=["own home", "one home"])
+def any_login(slurm: Slurm, request: pytest.FixtureRequest) -> Login:
+    """Whether or not the nodes note their runs where the login host sees it."""
+    return Login(slurm, one_home=request.param)
+
+
 @pytest.fixture
 def full(slurm: Slurm) -> Callable[[], None]:
     """All nodes are taken by somebody's job; call it to end that."""
@@ -115,7 +123,7 @@ def test_from_the_queue_to_the_end(login: Login, full: Callable[[], None]) -> No
         "host0",
         ["plaunch", "logs", "--follow", job_id],
         cwd="/",
-        env={"XDG_STATE_HOME": f"/root/state-{login.name[-8:]}"},
+        env=login.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -164,13 +172,43 @@ def test_cancelled_while_it_waits_and_while_it_runs(login: Login, slurm: Slurm) 
     assert "nothing to cancel: it is over: cancelled" in again.stderr
 
 
-def test_by_plaunchs_own_id(login: Login) -> None:
+def test_by_plaunchs_own_id(any_login: Login) -> None:
     """The id that a job has once it runs means the job in SLURM as well."""
+    login = any_login
     job_id = login.submit()
     login.until_it_speaks(job_id)
     own = login.status(job_id)[0]["job_id"]
     assert login("cancel", own).stderr == f"plaunch: SLURM job {job_id}: cancelled\n"
     assert login.status(own)[0]["state"] == "cancelled"
+
+
+def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
+    """A job that goes back into the queue is not over: its logs are followed on."""
+    (login.folder / "program.sh").write_text("trap 'exit 75' TERM\n" + PROGRAM)
+    job_id = login.submit("--requeue")
+    login.until_it_speaks(job_id)
+    argv = ["plaunch", "logs", "--follow", job_id]
+    pipe = subprocess.PIPE
+    with login.bed.run("host0", argv, env=login.env, stdout=pipe, stderr=pipe, text=True) as reader:
+        try:
+            assert reader.stdout is not None
+            first = reader.stdout.readline()
+            login.bed.call("host0", ["scontrol", "requeue", job_id]).check_returncode()
+            job = login.until(job_id, "queued")
+            assert (job["attempts"], job["preemptions"], job["over"]) == (1, 1, False)
+            assert [past["state"] for past in job["history"]] == ["preempted"]
+            wait_until(lambda: login.status(job_id)[0]["attempts"] == 2, "it goes on", 60)
+            login.let_go()
+            out, err = reader.communicate(timeout=90)
+        finally:
+            reader.kill()
+    lines = [line for line in (first + out).splitlines() if line != "Terminated"]  # sh's own word
+    assert lines == ["rank 0 of 1 on host1", "rank 0 of 1 on host1", "went"]
+    assert "queued (it may not begin before a certain time (BeginTime))" in err
+    assert err.endswith(": succeeded\n")
+    text = login("status", job_id).stdout
+    assert "attempts   2, 1 ended by preemption\n" in text
+    assert "1: preempted" in text
 
 
 def test_without_a_result(login: Login) -> None:
@@ -214,8 +252,9 @@ def test_one_call_however_many_jobs(login: Login) -> None:
     assert not calls.exists()
 
 
-def test_an_array(login: Login) -> None:
+def test_an_array(any_login: Login) -> None:
     """Its tasks are jobs of their own; a task's end is not the others'."""
+    login = any_login
     array = login.submit("--array", "0-3%2")
     wait_until(lambda: len(login.status(array)) == 3, "two tasks have begun", 60)
     whole = login.status(array)[0]
@@ -224,8 +263,7 @@ def test_an_array(login: Login) -> None:
     login.until_it_speaks(f"{array}_1")
     answer = login("logs", array, code=2)
     assert f"say which: {array}_0, {array}_1" in answer.stderr
-    waiting = login.status(f"{array}_3")[0] if login.status(array) else {}
-    assert waiting["state"] == "queued"
+    assert login.status(f"{array}_3")[0]["state"] == "queued"
     done = login("cancel", f"{array}_1")
     assert done.stderr == f"plaunch: SLURM job {array}_1: cancelled\n"
     states = {job["slurm"]: job["state"] for job in login.status(array)}
@@ -272,6 +310,12 @@ def test_a_job_that_was_submitted_otherwise(login: Login, slurm: Slurm) -> None:
     assert job["run_dir"] == f"{login.name}/plaunch_runs/sh-{job_id}"
     login.let_go()
     login.until(job_id, "succeeded")
+    options = ("--cluster", "slurm", "--array", "0-1", "--dry-run")
+    script = login(*options, "--no-python", "sh", "program.sh", "go").stdout
+    array = slurm.submit(script, f"--chdir={login.name}")
+    wait_until(lambda: len(login.status(array)) == 3, "its tasks are found", 60)
+    number = next(job["JobId"] for job in slurm.jobs(array) if job["ArrayTaskId"] == "0")
+    assert login.status(number)[0]["run_dir"] == f"{login.name}/plaunch_runs/sh-{array}_0"
     login("status", "999999", code=2)
 
 
