@@ -40,7 +40,17 @@ _NOT_HERE = {
     "--chdir": "set `workdir:` in the cluster file",
     "-D": "set `workdir:` in the cluster file",
 }
-_CHOOSES_GPUS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task", "-G")
+_CHOOSES_GPUS = ("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task")
+_LONG = {
+    "-A": "--account",
+    "-c": "--cpus-per-task",
+    "-G": "--gpus",
+    "-J": "--job-name",
+    "-N": "--nodes",
+    "-p": "--partition",
+    "-q": "--qos",
+    "-t": "--time",
+}
 
 
 @dataclass(frozen=True)
@@ -60,14 +70,19 @@ class BatchOptions:
     extra: tuple[tuple[str, ...], ...] = ()
 
     @property
+    def own(self) -> set[str]:
+        """The options among them, by their long names: they stand instead of ours."""
+        return {_LONG.get(name, name) for name in (_option(line[0]) for line in self.extra)}
+
+    @property
     def asks_for_gpus(self) -> bool:
         """Whether the user's own words for sbatch say which GPUs the nodes must have."""
-        return any(_option(line[0]) in _CHOOSES_GPUS for line in self.extra)
+        return not self.own.isdisjoint(_CHOOSES_GPUS)
 
     @property
     def whole_nodes(self) -> bool:
         """Whether the nodes are asked for with all that they have."""
-        return any(line[0] == "--exclusive" for line in self.extra)
+        return "--exclusive" in self.own
 
 
 def merge(wanted: Wanted, file: SlurmOptions) -> BatchOptions:

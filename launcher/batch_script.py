@@ -102,6 +102,8 @@ def directives(request: Request) -> list[str]:
     }
     lines = []
     for name, value in values.items():
+        if f"--{name}" in options.own:
+            continue
         if value is True:
             lines.append(f"--{name}")
         elif value is not None and value is not False:

@@ -245,6 +245,19 @@ def test_gpus_that_slurm_cant_give(gpus: str, said: str) -> None:
         render(replace(PLAIN, run=Wanted(gpus=gpus)))
 
 
+def test_the_users_own_words_stand_instead_of_ours() -> None:
+    """No option is there twice, whether it is written short or long."""
+    extra = (("-N", "7"), ("--cpus-per-task=9",), ("--job-name", "mine"))
+    request = replace(PLAIN, run=Wanted(procs=2), options=BatchOptions(extra=extra))
+
+    lines = [line for line in render(request).splitlines() if line.startswith("#SBATCH")]
+
+    assert [line.split()[1] for line in lines] == [
+        "--ntasks-per-node=1", "--output=slurm-%j.out", "--error=slurm-%j.err",
+        "--open-mode=append", "-N", "--cpus-per-task=9", "--job-name",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "time", ["0", "90", "90:30", "2:00:00", "1-12", "1-12:30", "1-0:0:0", "UNLIMITED", "infinite"]
 )

@@ -84,3 +84,16 @@ def test_an_array(slurm: Slurm, submit: Submit, tmp_path: Path) -> None:
 
     assert [result["ranks"][0]["value"]["task"] for result in results] == list("01234567")
     assert {result["world_size"] for result in results} == {1}
+
+
+def test_ray_on_slurm(slurm: Slurm, submit: Submit, tmp_path: Path) -> None:
+    """A Ray cluster on the nodes of the job runs one rank a GPU of them, and ends with it."""
+    pytest.importorskip("ray")
+    job = submit("ray_on_slurm")
+    result = end(slurm, tmp_path.name, job)
+
+    said = (slurm.testbed.shared / tmp_path.name / f"slurm-{job}.out").read_text()
+    assert (len(result["nodes"]), result["world_size"]) == (2, 2)
+    for rank in range(16):
+        assert f"rank {rank} of 16 on 8\n" in said
+    assert list((slurm.testbed.shared / tmp_path.name).rglob("ray-token")) == []
