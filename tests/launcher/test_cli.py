@@ -79,6 +79,15 @@ def test_torchruns_words_mean_the_same() -> None:
         ("--gpus 1.5 t.py", "--gpus"),
         ("--quiet --verbose t.py", "--quiet"),
         ("--cluster nowhere t.py", "nowhere"),
+        ("--cluster local --time 90 t.py", "--time"),
+        ("--requeue --detach t.py", "--requeue, --detach"),
+        ("--cluster slurm --time 2h t.py", "--time 2h"),
+        ("--cluster slurm --array x t.py", "--array x"),
+        ("--cluster slurm --signal-lead 0 t.py", "--signal-lead"),
+        ("--cluster slurm --sbatch nice=7 t.py", "'nice=7'"),
+        ("--cluster slurm --hosts h1 t.py", "--hosts"),
+        ("--cluster slurm --gpus all t.py", "--gpus all"),
+        ("--cluster slurm gone.py", "gone.py"),
         ("--env 1=2 t.py", "'1'"),
         ("--procs", "--procs"),
         ("", "what shall run?"),
@@ -144,7 +153,8 @@ def test_help_and_version_of_the_command() -> None:
     for option in (
         "--cluster", "--hosts", "--nodes", "--gpus", "--procs", "--max-restarts", "--grace",
         "--timeout", "--env", "--preload", "--run-dir", "--restart", "--result", "--start",
-        "--dry-run", "--verbose", "--quiet", "-m", "--no-python",
+        "--dry-run", "--verbose", "--quiet", "-m", "--no-python", "--time", "--partition",
+        "--account", "--qos", "--requeue", "--signal-lead", "--array", "--sbatch", "--detach",
     ):  # fmt: skip
         assert f"{option}" in done.stdout, option
     done = subprocess.run([PLAUNCH, "--version"], capture_output=True, text=True, timeout=60)
