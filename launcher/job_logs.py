@@ -6,9 +6,9 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import job_status, run_facts
@@ -227,12 +227,14 @@ def _look(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str 
     """The job's state; SLURM may take long to answer, and ``work`` goes on meanwhile."""
     if entry.slurm is None:
         return job_status.look([entry])
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(job_status.look, [entry])
-        while not answer.done():
-            if not work():
-                time.sleep(TICK_S)
-        return answer.result()
+    answers: list[tuple[list[JobStatus], str | None]] = []
+    # no pool: leaving one would wait for SLURM, after a Ctrl-C as well
+    asking = threading.Thread(target=lambda: answers.append(job_status.look([entry])), daemon=True)
+    asking.start()
+    while asking.is_alive():
+        if not work():
+            asking.join(TICK_S)
+    return answers[0] if answers else job_status.look([entry])
 
 
 def _is_final(entry: Entry, job: JobStatus) -> bool:

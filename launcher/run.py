@@ -80,13 +80,13 @@ def carry_out(
     job: Job, cluster: str, fleet: Fleet, rundir: RunDir, output: Output, started: float
 ) -> Result:
     """Start an agent on every node, and follow the run. Raises ClusterError, PlacementError."""
+    remember(job, cluster)  # before the nodes are there: that may take its time
     interrupted = None
     try:
         nodes = wanted_nodes(job, fleet.nodes())
         fleet.begin(nodes)
     except Interrupted as interruption:
         interrupted = interruption
-    remember(job, cluster)
     from launcher import controller  # takes as long as an agent's start: both at once
 
     if interrupted is not None:
@@ -96,7 +96,7 @@ def carry_out(
 
 def remember(job: Job, cluster: str) -> None:
     """Note the run where ``plaunch status`` looks for it, from whatever folder."""
-    from launcher import index  # the agents are starting meanwhile
+    from launcher import index
 
     slurm, whole_job = None, False
     if cluster == "slurm":
