@@ -108,7 +108,7 @@ def shortage(ask: Ask, nodes: Sequence[RayNode]) -> str:
         )
         room = sum(bundle.fits(node) for node in nodes)
     else:
-        each = " with all of its GPUs free" if ask.gpus == "all" else " with a free GPU"
+        each = " with all GPUs free" if ask.gpus == "all" else " with a free GPU"
         owners = [node for node in nodes if node.gpus >= 1]
         whole = ask.gpus == "all"
         room = sum(node.free_gpus >= (node.gpus if whole else 1) for node in owners)

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 
 ERRORS_KEPT_BYTES = 10_000
-END_S = 10.0  # for a former agent to end, once its pipe is closed
+END_S = 10.0  # for an agent to end, once its pipe is closed
 
 # Ray names an actor's accelerators only in its process, not in the environment it started with.
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
@@ -51,7 +51,7 @@ class Holder:
         the agent notices. An agent that was started before is ended first.
         """
         with self._lock, tempfile.TemporaryFile() as errors:
-            self._end_former()
+            self.let_go()
             child = self._child = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.PIPE,
@@ -74,18 +74,19 @@ class Holder:
             file.seek(max(0, size - ERRORS_KEPT_BYTES))
             return code, file.read().decode(errors="replace")
 
-    def _end_former(self) -> None:
-        former = self._child
-        if former is None:
+    def let_go(self) -> None:
+        """End the agent: close its pipe, and wait."""
+        child = self._child
+        if child is None:
             return
-        assert former.stdin is not None
+        assert child.stdin is not None
         with contextlib.suppress(OSError):
-            former.stdin.close()
+            child.stdin.close()
         try:
-            former.wait(END_S)
+            child.wait(END_S)
         except subprocess.TimeoutExpired:
-            former.kill()  # the guard: its agent then ends everything
-            former.wait()
+            child.kill()  # the guard: its agent then ends everything
+            child.wait()
 
     def _environment(self) -> dict[str, str]:
         """The node's own, without what Ray adds for its Python workers, but for the GPUs.

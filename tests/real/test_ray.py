@@ -6,7 +6,6 @@ Ray's driver has to be on a machine of the cluster, so plaunch is started on hos
 import json
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +24,10 @@ FAKES = str(PROJECT / "tests/fakes")
 class RayRun(Run):
     """``plaunch --cluster ray`` on host1; on the CPU, unless ``words`` say otherwise."""
 
-    def __init__(self, ray: Ray, *words: str, procs: int = 1, **options: Any) -> None:
-        if "--gpus" not in words:
+    def __init__(
+        self, ray: Ray, *words: str, procs: int = 1, all_gpus: bool = False, **options: Any
+    ) -> None:
+        if "--gpus" not in words and not all_gpus:
             words = ("--gpus", "0", *words)
         options = {"hosts": "", "on": "host1", **options}
         super().__init__(ray.testbed, "--cluster", "ray", *words, procs=procs, **options)
@@ -137,12 +138,18 @@ def test_a_run_has_its_gpus_for_itself(ray: Ray, gpus: dict[str, str]) -> None:
 
 
 def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, gpus: dict[str, str]) -> None:
-    """All ranks of a node see all of them, by name; without a word all free ones are taken."""
-    holding = RayRun(ray, "--nodes", "4", "--gpus", "5", TRAIN_ON, env=gpus)
-    with holding, RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=gpus) as run:
-        assert run.wait(120) == 0
+    """All of a node's for each of its ranks: a number by name, without a word all free ones."""
+    with RayRun(ray, "--nodes", "4", "--gpus", "5", COME_AND_GO, env=gpus) as first:
+        first.wait_for("up: rank", count=4)
+        with RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=gpus) as second:
+            assert second.wait(60) == 0
+        with RayRun(ray, "--nodes", "1:9", WHERE, procs=3, all_gpus=True, env=gpus) as third:
+            assert third.wait(60) == 0
+        (first.folder / "enough").touch()
+        assert first.wait(30) == 0
 
-    print(run.values)
+    assert [one["gpus"] for one in second.values] == ["GPU-5,GPU-6"] * 4
+    assert [one["gpus"] for one in third.values] == ["5,6,7"] * 12  # as Ray says it
 
 
 def test_resources_that_are_not_there(ray: Ray) -> None:
@@ -204,3 +211,146 @@ def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
     assert [one["host"] for one in run.values] == now
     assert [node["name"] for node in run.result["nodes"]] == now
     assert run.result["attempts"] == 2
+
+
+def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> None:
+    """It waits for another node as long as --wait says."""
+    words = ["--nodes", "4", "--max-restarts", "1", "--wait", "3", COME_AND_GO]
+    with RayRun(ray, *words) as run:
+        run.wait_for("up: rank", count=4)
+        ray.crash(3)
+        assert run.wait(60) != 0
+        run.wait_for("3 of 4 nodes are left: too few to go on")
+
+    assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host3")
+    wait_until_empty(ray, (1, 2, 4), 5)
+
+
+def test_a_host_that_comes_back_takes_its_own_place(ray: Ray) -> None:
+    """No node is spare; the lost host boots, joins Ray as a new node, and the run goes on."""
+    words = ["--nodes", "4", "--max-restarts", "1", COME_AND_GO]
+    with RayRun(ray, *words) as run:
+        run.wait_for("up: rank", count=4)
+        ray.crash(4)
+        run.wait_for("host4 is lost")
+        ray.testbed.boot(4)
+        ray.start_worker(4)
+        run.wait_for("up: rank", count=8)
+        (run.folder / "enough").touch()
+        assert run.wait(30) == 0
+
+    assert [one["host"] for one in run.values] == [f"host{k}" for k in "1234"]
+
+
+def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
+    """The node itself is well, so its bundle is kept."""
+    with RayRun(ray, "--nodes", "2", "--max-restarts", "1", COME_AND_GO) as run:
+        hosts = [int(up[1]) for up in run.wait_for(r"up: rank \d of 2 on host(\d)", count=2)]
+        kill(run.agent(hosts[0]))
+        run.wait_for("up: rank", count=4)
+        (run.folder / "enough").touch()
+        assert run.wait(30) == 0
+
+    assert sorted(one["host"] for one in run.values) == [f"host{host}" for host in sorted(hosts)]
+
+
+def test_the_raylet_beside_the_launcher(ray: Ray) -> None:
+    """Ray ends its driver then, but not plaunch: it says which node is lost, and ends."""
+    with RayRun(ray, "--nodes", "4", COME_AND_GO) as run:
+        run.wait_for("up: rank", count=4)
+        ray.kill_raylet(1)
+        assert run.wait(30) != 0
+
+    assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host1")
+    wait_until_empty(ray, (1, 2, 3, 4), 10)
+
+
+def test_the_launcher_is_killed(ray: Ray) -> None:
+    """Kill -9 of plaunch: no process is left on any node, and nothing is claimed any more."""
+    with RayRun(ray, "--nodes", "4", TRAIN_ON) as run:
+        run.wait_for(r"rank \d is process", count=4)
+        run.process.kill()
+        run.process.wait(10)
+        wait_until_empty(ray, (1, 2, 3, 4), 10)
+
+    wait_until(lambda: claimed(ray) == {"CPU": 0, "GPU": 0}, "nothing is claimed", 15)
+
+
+# -- ways to start it
+
+
+@pytest.mark.parametrize("named", [["--cluster", "ray"], []])
+def test_as_a_ray_job(ray: Ray, named: list[str]) -> None:
+    """`ray job submit -- plaunch ...`, from a machine outside of the cluster: inside a Ray job the
+    cluster needs no name; the job's working folder is that of the ranks, on every node.
+    """
+    folder = ray.testbed.path("host0") / "root/project"
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text((PROGRAMS / "where.py").read_text())
+    submit = ["ray", "job", "submit", "--address", ray.dashboard, "--working-dir", "project"]
+    words = ["--nodes", "3", "--gpus", "0", "--procs", "2", "--result", "/shared/ray-job.json"]
+    command = [*submit, "--", "plaunch", *named, *words, "train.py", "two words"]
+
+    done = ray.testbed.call("host0", command, timeout_s=120)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((ray.testbed.shared / "ray-job.json").read_text())
+    values = [rank["value"] for rank in result["ranks"]]
+    assert len({one["host"] for one in values}) == 3
+    assert [one["rank"] for one in values] == list("012345")
+    assert {one["arguments"][0] for one in values} == {"two words"}
+    assert all("/working_dir_files/" in one["cwd"] for one in values)
+    assert {one["odd"] for one in values} == {None}
+
+
+def test_a_failed_ray_job_has_failed(ray: Ray) -> None:
+    """Ray sees the exit code."""
+    submit = ["ray", "job", "submit", "--address", ray.dashboard]
+    words = ["--gpus", "0", "--nodes", "2", "--no-python", "false"]
+
+    done = ray.testbed.call("host0", [*submit, "--", "plaunch", *words], timeout_s=120)
+
+    assert done.returncode == 1
+    assert "failed first: exit code 1" in done.stdout + done.stderr
+
+
+def test_nodes_need_no_installation_of_ours(ray: Ray) -> None:
+    """Only the machine with the launcher has it."""
+    ours, away = str(PROJECT / "launcher"), str(PROJECT / "launcher.away")
+    for host in (2, 3, 4):
+        assert ray.testbed.call(host, ["mv", ours, away]).returncode == 0
+    try:
+        with RayRun(ray, "--nodes", "4", "--no-python", "ls", ours) as run:
+            assert run.wait(60) == 2
+        run.wait_for(f"ls: cannot access '{ours}'", count=1)
+    finally:
+        for host in (2, 3, 4):
+            ray.testbed.call(host, ["mv", away, ours])
+
+
+def test_plaunch_nodes(ray: Ray, gpus: dict[str, str]) -> None:
+    """All nodes with all of their GPUs are shown, and nothing is claimed for that."""
+    with RayRun(ray, "--nodes", "4", "--gpus", "8", COME_AND_GO, env=gpus) as run:
+        run.wait_for("up: rank", count=4)
+        done = ray.testbed.call("host1", ["plaunch", "nodes", "--cluster", "ray"], env=gpus)
+        (run.folder / "enough").touch()
+        assert run.wait(30) == 0
+
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [
+        [f"host{host}", ray.testbed.address(host)] for host in (1, 2, 3, 4)
+    ]
+    assert all("free of 8" in line for line in done.stdout.splitlines()[1:])
+
+
+def test_where_no_ray_is(ray: Ray) -> None:
+    """On a machine outside of the cluster, or with an address where nobody answers: exit code 3."""
+    outside = ray.testbed.call("host0", ["plaunch", "--cluster", "ray", WHERE])
+    env = {"RAY_ADDRESS": f"{ray.testbed.address(2)}:6379"}
+    elsewhere = ray.testbed.call("host1", ["plaunch", WHERE], env=env)
+
+    assert outside.returncode == elsewhere.returncode == 3
+    assert "no Ray cluster is running on this machine" in outside.stderr
+    assert f"no Ray cluster is running at {env['RAY_ADDRESS']}" in elsewhere.stderr
+    assert "run plaunch on a machine of the cluster" in outside.stderr
