@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from launcher import job_end, rundir
 from launcher.job import Result
@@ -14,10 +15,12 @@ from launcher.output import Output
 from launcher.slurm_words import why_it_waits
 from launcher.slurmctl import SlurmError, SlurmJob, finished
 from launcher.tail import Tail
-from launcher.watch import Watch
+from launcher.watch import Heard, Watch
 
 # States after which SLURM may still put the job back into the queue.
 _MAYBE_BACK = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "FAILED", "TIMEOUT", "DEADLINE")
+# How long a result is waited for that should be there.
+_LATE_S = {"COMPLETED": 30.0, "FAILED": 2.0}
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,13 @@ class Followed:
             return job_end.read_result(data)
         return None
 
+    def wait_for_result(self) -> None:
+        """A network file system may show the run's last file a little later than SLURM its end."""
+        late_s = _LATE_S.get(self.last.state, 0.0) if self.last is not None else 0.0
+        give_up = time.monotonic() + late_s
+        while self.own_result() is None and time.monotonic() < give_up:
+            time.sleep(0.2)
+
     def result(self, started: float, cancelled_by: int | None) -> Result:
         """The end, by the run's own result or by SLURM's state."""
         return job_end.conclude(
@@ -106,12 +116,12 @@ class Followed:
         )
 
 
-def follow(job_id: str, traces: Traces, output: Output) -> Result:
+def follow(job_id: str, traces: Traces, output: Output, heard: SimpleQueue[Heard]) -> Result:
     """Wait for one job's end. Raises LeftRunning."""
     started = time.monotonic()
     followed = Followed(job_id, traces, output)
     seen = False
-    with Watch(job_id, output) as watch:
+    with Watch(job_id, output, heard) as watch:
         for tasks in watch:
             if not watch.asking:
                 followed.pump()
@@ -129,16 +139,19 @@ def follow(job_id: str, traces: Traces, output: Output) -> Result:
             if followed.is_over(job):
                 followed.last = job
                 break
+    followed.wait_for_result()
     followed.pump()
     return followed.result(started, watch.cancelled_by)
 
 
-def follow_array(job_id: str, traces: Mapping[int, Traces], output: Output) -> dict[int, Result]:
+def follow_array(
+    job_id: str, traces: Mapping[int, Traces], output: Output, heard: SimpleQueue[Heard]
+) -> dict[int, Result]:
     """Wait for the end of all tasks; says what becomes of each. Raises LeftRunning."""
     started = time.monotonic()
     tasks = {n: Followed(f"{job_id}_{n}", traces[n], output) for n in traces}
     over: dict[int, Result] = {}
-    with Watch(job_id, output, "array") as watch:
+    with Watch(job_id, output, heard, "array") as watch:
         for found in watch:
             if found is None or watch.asking:
                 continue
@@ -149,6 +162,7 @@ def follow_array(job_id: str, traces: Mapping[int, Traces], output: Output) -> d
                 if job is not None:
                     _tell_task(task, job, output)
                 if task.is_over(job) and (job is not None or not found):
+                    task.wait_for_result()
                     over[number] = task.result(started, watch.cancelled_by)
                     _tell_end(task, over[number], output)
             if len(over) == len(tasks):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from launcher import batch_script, follow_job, job_end, rundir
@@ -15,7 +16,7 @@ from launcher.job import Program, Result
 from launcher.output import Output
 from launcher.request import UsageError, Wanted
 from launcher.submit import Submitted, make_request, submit
-from launcher.watch import LeftRunning
+from launcher.watch import Heard, LeftRunning, listening
 
 if TYPE_CHECKING:
     from launcher.discovery import Found
@@ -34,20 +35,22 @@ def run_and_tell(
     if dry_run:
         output.stdout(batch_script.render(request))
         return 0
-    try:
-        job = submit(request, found)
-    except ClusterError as error:
-        output.error("; ".join(f"{one.problem} ({one.advice})" for one in error.problems))
-        return NOT_AS_ASKED
-    _say_queued(job, output)
-    if wanted.detach:
-        output.stdout(f"{job.id}\n")
-        return 0
-    try:
-        return _end_of_array(job, output) if job.tasks else _end_of_job(job, output)
-    except LeftRunning as left:
-        output.error(str(left))
-        return left.exit_code
+    with listening() as heard:
+        try:
+            job = submit(request, found)
+        except ClusterError as error:
+            output.error("; ".join(f"{one.problem} ({one.advice})" for one in error.problems))
+            return NOT_AS_ASKED
+        _say_queued(job, output)
+        if wanted.detach:
+            output.stdout(f"{job.id}\n")
+            return 0
+        try:
+            wait = _end_of_array if job.tasks else _end_of_job
+            return wait(job, output, heard)
+        except LeftRunning as left:
+            output.error(str(left))
+            return left.exit_code
 
 
 def execute(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
@@ -57,10 +60,10 @@ def execute(wanted: Wanted, program: Program, found: Found, output: Output) -> R
             "launch() waits for one result: detach and array are for the plaunch command"
         )
     request = make_request(wanted, program, found, output.talk)
-    with _function_in_file(request) as whole:
+    with _function_in_file(request) as whole, listening() as heard:
         job = submit(whole, found)
         _say_queued(job, output)
-        result = follow_job.follow(job.id, job.traces(), output)
+        result = follow_job.follow(job.id, job.traces(), output, heard)
         _finish(job, result, output)
     return result
 
@@ -70,8 +73,8 @@ def _say_queued(job: Submitted, output: Output) -> None:
     output.say(f"{'array' if job.tasks else 'job'} {job.id} is in the queue: {program}")
 
 
-def _end_of_job(job: Submitted, output: Output) -> int:
-    result = follow_job.follow(job.id, job.traces(), output)
+def _end_of_job(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> int:
+    result = follow_job.follow(job.id, job.traces(), output, heard)
     if not result.ranks and result.state != "succeeded":
         # The run itself had no time to say anything of its end.
         early = "" if result.attempts else " before it began"
@@ -89,10 +92,10 @@ def _finish(job: Submitted, result: Result, output: Output) -> None:
         _write(job.result_file, rundir.result_as_data(result), output)
 
 
-def _end_of_array(job: Submitted, output: Output) -> int:
+def _end_of_array(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> int:
     """Wait for all tasks; the worst end is the array's."""
     traces = {number: job.traces(number) for number in job.tasks}
-    results = follow_job.follow_array(job.id, traces, output)
+    results = follow_job.follow_array(job.id, traces, output, heard)
     states = [result.state for result in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     output.say(f"array {job.id} is over: {counts}")

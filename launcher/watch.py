@@ -16,7 +16,7 @@ from launcher import slurmctl
 from launcher.output import Output
 from launcher.slurmctl import SlurmAway, SlurmError, SlurmJob
 
-TICK_S = 0.1
+TICK_S = 0.2
 ASK_S = 2.0
 HURRY_S = 0.3
 ASK_AWAY_S = 10.0
@@ -51,22 +51,23 @@ class Watch:
     """A job (or array) from its submission to its end. Use it with ``with``, and iterate.
 
     What comes is what SLURM says of the job's tasks each time that it was asked (empty: it does
-    not know the job), and None every tenth of a second in between. A question to the user may be
-    open meanwhile (``asking``): then nothing else should be printed.
+    not know the job), and None a few times a second in between. A question to the user may be
+    open meanwhile (``asking``): then nothing else should be printed. ``heard`` is from
+    :func:`listening`.
     """
 
-    def __init__(self, job_id: str, output: Output, what: str = "job") -> None:
+    def __init__(
+        self, job_id: str, output: Output, heard: SimpleQueue[Heard], what: str = "job"
+    ) -> None:
         self.asking = False
         self.cancelled_by: int | None = None
         self._id, self._name, self._output = job_id, f"{what} {job_id}", output
-        self._heard: SimpleQueue[Heard] = SimpleQueue()
+        self._heard = heard
         self._away = False
         self._said: set[str] = set()
-        self._asker = _Asker(job_id, self._heard)
-        self._handlers = contextlib.ExitStack()
+        self._asker = _Asker(job_id, heard)
 
     def __enter__(self) -> Watch:
-        self._handlers.enter_context(_signals_into(self._heard))
         self._asker.start()
         return self
 
@@ -77,7 +78,6 @@ class Watch:
         where: TracebackType | None,
     ) -> None:
         self._asker.stop()
-        self._handlers.close()
         if self.asking:
             self._output.raw("\n", err=True)
 
@@ -226,10 +226,14 @@ def _read_answer(heard: SimpleQueue[Heard]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_into(heard: SimpleQueue[Heard]) -> Iterator[None]:
-    """Signals are heard of while this lasts. In the main thread only: others can't have them."""
+def listening() -> Iterator[SimpleQueue[Heard]]:
+    """Signals wait in a queue while this lasts, from before a job is submitted until its end.
+
+    In the main thread only: others can't have them.
+    """
+    heard: SimpleQueue[Heard] = SimpleQueue()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
@@ -237,7 +241,7 @@ def _signals_into(heard: SimpleQueue[Heard]) -> Iterator[None]:
         for number, action in before.items():
             if action is not signal.SIG_IGN:  # as by nohup, on purpose
                 signal.signal(number, lambda caught, _frame: heard.put(caught))
-        yield
+        yield heard
     finally:
         for number, action in before.items():
             signal.signal(number, action)

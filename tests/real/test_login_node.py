@@ -247,10 +247,16 @@ def test_slurm_is_away_at_submission(slurm: Slurm) -> None:
     """Exit code 3, and it says that nothing is queued."""
     slurm.stop_controller()
     with LoginRun(slurm, *PROGRAM, files=FILES) as run:
+        wait_until(lambda: _is_asking(slurm), "sbatch waits for its controller")
+        run.signal(signal.SIGINT)  # it is heard when it is known whether there is a job
         assert run.wait() == 3
 
     assert "Unable to contact slurm controller" in run.err
     assert "nothing is queued; try again" in run.err
+
+
+def _is_asking(slurm: Slurm) -> bool:
+    return any(process.cmdline[:1] == ("sbatch",) for process in slurm.testbed.processes("host0"))
 
 
 def test_slurm_is_away_while_a_job_runs(slurm: Slurm) -> None:
