@@ -35,6 +35,7 @@ def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Pl
     output.detail(f"connecting to {', '.join(node.name for node in nodes)}")
     fleet.opened()
     facts = probe(nodes, fleet)
+    output.detail(f"{len(facts)} nodes have answered")
     problems = [*fleet.problems, *preflight.problems(list(facts.values()), job.program)]
     bad = {error.node for error in problems}
     good = [node for node in nodes if node.name not in bad]
