@@ -313,6 +313,17 @@ def test_an_array(slurm: Slurm) -> None:
     }  # fmt: skip
 
 
+def test_an_array_is_cancelled_as_a_whole(slurm: Slurm) -> None:
+    """Tasks that run and tasks that wait."""
+    with LoginRun(slurm, "--array", "0-2%1", *PROGRAM, files=FILES) as run:
+        run.until("_0 runs on host1")
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 143
+        assert {job["JobState"] for job in slurm.jobs(_array(run))} == {"CANCELLED"}
+
+    assert "is over: 3 cancelled" in run.err
+
+
 def _array(run: LoginRun) -> str:
     return run.err.partition("plaunch: array ")[2].partition(" ")[0]
 
