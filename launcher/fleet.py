@@ -104,13 +104,20 @@ class Fleet:
 
         Raises ClusterError and Interrupted.
         """
+        return self._unless_interrupted(self._cluster.nodes)
+
+    def _unless_interrupted(
+        self, ask: Callable[[Callable[[], bool]], tuple[Node, ...]]
+    ) -> tuple[Node, ...]:
+        """Ask the cluster for nodes, which it gives up when a signal comes."""
         before = self.inbox.signals
         try:
-            return self._cluster.nodes(lambda: self.inbox.signals > before)
+            return ask(lambda: self.inbox.signals > before)
         except ClusterError:
-            number = self.inbox.get(0)
-            if isinstance(number, int):
-                raise Interrupted(number) from None
+            while self.inbox.signals > before:
+                event = self.inbox.get(0)
+                if isinstance(event, int):
+                    raise Interrupted(event) from None
             raise
 
     def begin(self, nodes: Sequence[Node]) -> None:
@@ -163,10 +170,9 @@ class Fleet:
     def open_instead(self, lost: Sequence[Node], count: int) -> list[Node]:
         """Start agents on nodes that can stand in for lost ones, ``count`` if there are as many.
 
-        Raises ClusterError if the cluster itself is gone.
+        Raises ClusterError if the cluster itself is gone, and Interrupted.
         """
-        before = self.inbox.signals
-        candidates = list(self._cluster.replace(lost, lambda: self.inbox.signals > before))
+        candidates = list(self._unless_interrupted(lambda stop: self._cluster.replace(lost, stop)))
         opened: list[Node] = []
         while candidates and len(opened) < count:
             tried, candidates = candidates[: count - len(opened)], candidates[count - len(opened) :]

@@ -113,7 +113,8 @@ def replan(
     A node that was there before has the GPUs that it had. Raises ClusterError.
     """
     gpus = {place.node.name: place.gpus for place in plan.places}
-    new = [node for node in fresh if node.name not in gpus]
+    former = [place.node for place in plan.places]
+    new = [node for node in fresh if not any(node is one for one in former)]
     if new:
         drivers = any(facts[node.name].driver for node in new)
         places, notes = place_with_gpus(

@@ -99,8 +99,9 @@ class Cluster(Protocol):
     def replace(self, lost: Sequence[Node], stop: Callable[[], bool]) -> tuple[Node, ...]:
         """Nodes that may stand in for those whose agents were lost, the likeliest first.
 
-        They may be more than the lost ones, and the lost ones themselves. May wait for nodes to
-        come free, unless ``stop()``. Raises ClusterError if the cluster itself is gone.
+        They may be more than the lost ones, and the lost ones themselves: the same objects then,
+        else they are nodes whose GPUs have to be chosen anew, whatever their names. May wait for
+        nodes to come free, unless ``stop()``. Raises ClusterError if the cluster itself is gone.
         """
         ...
 

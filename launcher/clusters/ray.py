@@ -114,7 +114,8 @@ class RayCluster:
         assert self._clerk is not None
         names = [node.name for node in lost]
         answer = self._clerk.order("replace", stop, lost=names, wait_s=self._wait_s)
-        return self._known(answer["nodes"])
+        same = [node for node in lost if node.name in answer["same"]]
+        return (*same, *self._known(answer["nodes"]))
 
     def close(self) -> None:
         """Give everything back to Ray."""

@@ -72,15 +72,18 @@ class Claims:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._held: dict[str, Held] = {}
+        self._least = 0  # nodes that the run can't do without
         self._groups: list[Any] = []
         self._gone: set[str] = set()  # ids of nodes that were lost, whatever Ray believes
 
     def acquire(self, address: str, ask: Mapping[str, Any], wait_s: float) -> dict[str, Any]:
         """Join the cluster and hold as many nodes as asked for, after ``wait_s`` at most."""
         _join(address, self._tell)
-        found, problems = _started(self._claim(Ask(**ask), wait_s))
+        wanted = Ask(**ask)
+        found, problems = _started(self._claim(wanted, wait_s))
         if problems:
             raise Problem(problems)
+        self._least = wanted.min_nodes or len(found)
         return {"nodes": self._keep(found), "address": ray.util.get_node_ip_address()}
 
     def visit(self, address: str) -> dict[str, Any]:
@@ -106,16 +109,18 @@ class Claims:
     def replace(self, lost: Sequence[str], wait_s: float) -> dict[str, Any]:
         """Nodes for those whose agents were lost: the same ones if they answer, or others.
 
-        Waits for others at most ``wait_s``; there may be fewer then.
+        Waits for others at most ``wait_s``, if without them there are fewer than asked for.
         """
-        found = _answering({name: self._held[name] for name in lost})
-        missing = [self._held.pop(name) for name in lost if name not in found]
+        same = _answering({name: self._held[name] for name in lost})
+        missing = [self._held.pop(name) for name in lost if name not in same]
+        can_spare = len(self._held) + len(missing) - self._least
+        found: dict[str, Held] = {}
         self._gone |= {held.node.id for held in missing}
         for held in missing:
             ray.kill(held.actor)  # it may only have been cut off
         give_up = time.monotonic() + wait_s
         while missing:
-            over = time.monotonic() > give_up
+            over = time.monotonic() > give_up or len(missing) <= can_spare
             pairs = self._spares(missing)
             if pairs and (over or len(pairs) == len(missing)):
                 moved = [
@@ -131,7 +136,7 @@ class Claims:
             if over or not missing:
                 break
             time.sleep(LOOK_AGAIN_S)
-        return {"nodes": _described(found)}
+        return {"same": list(same), "nodes": _described(found)}
 
     def release(self) -> dict[str, Any]:
         """Give everything back; an agent that is still there is killed."""

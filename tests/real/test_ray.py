@@ -213,6 +213,19 @@ def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
     assert run.result["attempts"] == 2
 
 
+def test_ctrl_c_while_waiting_for_another_node(ray: Ray) -> None:
+    """None is spare; Ctrl-C ends the waiting, and all that is left."""
+    with RayRun(ray, "--nodes", "4", "--max-restarts", "1", COME_AND_GO) as run:
+        run.wait_for("up: rank", count=4)
+        ray.kill_raylet(2)
+        run.wait_for("host2 is lost")
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+
+    assert run.result["state"] == "cancelled"
+    wait_until_empty(ray, (1, 2, 3, 4), 5)
+
+
 def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> None:
     """It waits for another node as long as --wait says."""
     words = ["--nodes", "4", "--max-restarts", "1", "--wait", "3", COME_AND_GO]
@@ -226,10 +239,10 @@ def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> N
     wait_until_empty(ray, (1, 2, 4), 5)
 
 
-def test_a_host_that_comes_back_takes_its_own_place(ray: Ray) -> None:
+def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, gpus: dict[str, str]) -> None:
     """No node is spare; the lost host boots, joins Ray as a new node, and the run goes on."""
-    words = ["--nodes", "4", "--max-restarts", "1", COME_AND_GO]
-    with RayRun(ray, *words) as run:
+    words = ["--nodes", "4", "--gpus", "2", "--max-restarts", "1", COME_AND_GO]
+    with RayRun(ray, *words, env=gpus) as run:
         run.wait_for("up: rank", count=4)
         ray.crash(4)
         run.wait_for("host4 is lost")
@@ -240,6 +253,7 @@ def test_a_host_that_comes_back_takes_its_own_place(ray: Ray) -> None:
         assert run.wait(30) == 0
 
     assert [one["host"] for one in run.values] == [f"host{k}" for k in "1234"]
+    assert all(node["gpus"] == ["GPU-0", "GPU-1"] for node in run.result["nodes"])
 
 
 def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
