@@ -47,8 +47,8 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     The other arguments are the command line's: ``cluster``, ``hosts``, ``nodes`` (N or (MIN, MAX)),
     ``gpus``, ``procs``, ``env``, and in ``options`` ``max_restarts``, ``grace_s``, ``timeout_s``,
     ``preload``, ``start``, ``run_dir``, ``restart``, ``result_file``. From a SLURM login node also
-    ``time``, ``partition``, ``account``, ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch``: the job
-    is waited for; launcher.watch.LeftRunning is raised when the user goes away from it.
+    ``time``, ``partition``, ``account``, ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch``: the
+    job is waited for; launcher.watch.LeftRunning is raised when the user goes away from it.
 
     Raises JobFailed if the job did not succeed (unless ``check`` is False), UsageError for a
     request that makes no sense, ClusterError if the nodes are not as asked.

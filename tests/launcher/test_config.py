@@ -291,4 +291,6 @@ def test_every_example_file_is_valid(example: Path) -> None:
 
 def test_there_are_examples() -> None:
     """The test above has something to load."""
-    assert {"local.yaml", "ssh.yaml", "slurm.yaml"} <= {path.name for path in EXAMPLES.glob("*.yaml")}
+    assert {"local.yaml", "ssh.yaml", "slurm.yaml"} <= {
+        path.name for path in EXAMPLES.glob("*.yaml")
+    }
