@@ -19,8 +19,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from launcher.history import drop_cut_line, former_attempts, read_events
+from launcher.history import TELLING, drop_cut_line, former_attempts, read_events
 from launcher.job import Job, PastAttempt, Result
+
+LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 
 
 class RunDirError(Exception):
@@ -68,7 +70,7 @@ class RunDir:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.path = Path(job.run_dir)
-        self._told: list[dict[str, Any]] = []  # all events since the run was begun
+        self._told: list[dict[str, Any]] = []  # of attempts, since the run was begun
         self._logs: dict[int, IO[bytes]] = {}
         self._events: IO[str] | None = None
         self._lock: int | None = None
@@ -99,7 +101,7 @@ class RunDir:
             stale.unlink(missing_ok=True)
         events = self.path / "events.jsonl"
         drop_cut_line(events)
-        self._told = read_events(events)
+        self._told = [event for event in read_events(events) if event.get("event") in TELLING]
         self._events = events.open("a")
         write_whole(self.path / "job.json", describe(self.job), durable=False)
 
@@ -109,14 +111,12 @@ class RunDir:
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(self._lock):
             owner = os.read(self._lock, 200).decode(errors="replace").strip()
             raise RunDirError(
                 f"another run owns {self.path} ({owner}): wait for it, end it, or choose another "
                 "folder with --run-dir"
-            ) from None
+            )
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"job {self.job.id}, process {os.getpid()}".encode(), 0)
 
@@ -154,7 +154,8 @@ class RunDir:
     def event(self, name: str, **fields: Any) -> None:
         """Add one event (JSON data; never a secret or an environment value)."""
         record = {"time": round(time.time(), 3), "event": name, **fields}
-        self._told.append(record)
+        if name in TELLING:
+            self._told.append(record)
         with self._guard():
             if self._events is not None:
                 self._events.write(json.dumps(clean(record)) + "\n")
@@ -205,6 +206,18 @@ class RunDir:
             return None
         self._complained = True
         return self._broken
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock; tries for a moment, since `plaunch status` holds it while it looks."""
+    give_up = time.monotonic() + LOOK_S
+    while True:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
 
 
 def read(path: Path) -> dict[str, Any] | None:

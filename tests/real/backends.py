@@ -14,12 +14,15 @@ KINDS = ("local", "ssh", "slurm", "ray")
 
 @dataclass(frozen=True)
 class Backend:
-    """A kind of cluster with two nodes: how plaunch is started on it, and what is left of it."""
+    """A kind of cluster with two nodes: how plaunch is started on it, and what is left of it.
+
+    ``nodes`` is None where the cluster chooses them itself.
+    """
 
     kind: str
     testbed: Testbed
     options: Sequence[str]
-    nodes: tuple[str, str]
+    nodes: tuple[str, str] | None
     left: Callable[[], list[HostProcess]]
     before: Sequence[str] = ()
     on: str = "host0"
@@ -50,7 +53,7 @@ def backend(kind: str, request: pytest.FixtureRequest) -> Backend:
         def left() -> list[HostProcess]:
             return [process for host in ray.hosts for process in ray.jobs(host)]
 
-        return Backend(kind, ray.testbed, options, two, left, on="host1", python=python)
+        return Backend(kind, ray.testbed, options, None, left, on="host1", python=python)
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")
         before = ["salloc", "--quiet", "--nodes=2", "--nodelist=host[1-2]", "--cpus-per-task=2"]

@@ -1,0 +1,223 @@
+"""A SLURM job that is warned, preempted, requeued or loses a node goes on where it was saved.
+
+A real training with `engine` on two nodes, cut again and again in every way that SLURM has; what
+the user cancelled stays cancelled.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.runs import PROGRAMS
+from tests.testbed import Slurm, wait_until
+
+pytestmark = pytest.mark.hosts
+
+LONG_FIT = str(PROGRAMS / "long_fit.py")
+AT = re.compile(r"rank \d is at step (\d+)")
+BEGINS = re.compile(r"rank 0 begins at step (\d+)")
+UP_S = 90
+
+
+class Job:
+    """A training of 2 ranks on 2 nodes, as a batch job whose script ends in `exec plaunch`."""
+
+    def __init__(self, slurm: Slurm, name: str, steps: int, *options: str) -> None:
+        self.slurm = slurm
+        self.folder = slurm.testbed.shared / name
+        self.folder.mkdir()
+        inside = f"/shared/{name}"
+        script = f"exec plaunch --procs 1 --run-dir {inside}/run {LONG_FIT} {steps}"
+        files = [f"--output={inside}/out", "--open-mode=append", f"--chdir={inside}"]
+        self.id = slurm.submit(script, "--nodes=2", *files, *options)
+
+    @property
+    def out(self) -> str:
+        """What plaunch and the ranks have said, over all runs of the job."""
+        path = self.folder / "out"
+        return path.read_text() if path.exists() else ""
+
+    def wait_until_trains(self, run: int) -> None:
+        """Wait until both ranks have made fifteen steps in the job's ``run``-th run."""
+        wait_until(lambda: len(AT.findall(self.out)) >= 2 * run, f"run {run} trains", UP_S)
+
+    def let_finish(self) -> None:
+        """From now on the training waits for nothing."""
+        (self.folder / "run/enough").touch()
+
+    def wait_until_begun(self, count: int) -> None:
+        """Wait until the training has begun for the ``count``-th time."""
+        wait_until(lambda: len(self.begun) >= count, f"run {count} has begun", UP_S)
+
+    @property
+    def begun(self) -> list[int]:
+        """The steps at which the job's runs began."""
+        return [int(step) for step in BEGINS.findall(self.out)]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / "run/result.json").read_text())
+        return loaded
+
+    def is_finished(self, steps: int, cuts: int) -> None:
+        """Let it end, and wait: it began above zero each time, and has made all steps."""
+        self.let_finish()
+        job = self.slurm.wait_for(self.id, "COMPLETED", timeout_s=UP_S)
+        assert job["Restarts"] == str(cuts)
+        assert self.begun[0] == 0
+        assert len(self.begun) == cuts + 1
+        assert all(a < b for a, b in zip(self.begun, self.begun[1:], strict=False)), self.begun
+        assert f"finished at step {steps}" in self.out
+        result = self.result
+        assert (result["state"], result["exit_code"]) == ("succeeded", 0)
+        assert result["attempts"] == cuts + 1
+
+
+def call(slurm: Slurm, *words: str) -> None:
+    done = slurm.testbed.call("host0", words)
+    assert done.returncode == 0, done.stderr
+
+
+def push_aside(slurm: Slurm, job: Job, run: int) -> None:
+    """Have a job of a higher partition take the nodes, and give them back."""
+    job.wait_until_trains(run)
+    other = slurm.submit("sleep 1", "--partition=high", "--nodes=4", "--exclusive")
+    slurm.wait_for(other, "COMPLETED", timeout_s=UP_S)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--signal=B:USR2@30"], ["--signal=USR1@30"], []],
+    ids=["warning-to-the-script", "warning-to-the-tasks", "default-signals"],
+)
+def test_a_preempted_job(slurm: Slurm, options: Sequence[str]) -> None:
+    """A higher partition needs the nodes, twice: within the grace all is saved and comes back."""
+    job = Job(slurm, f"preempted-{len(options)}{options[:1] == ['--signal=USR1@30']}", 60, *options)
+    push_aside(slurm, job, 1)
+    push_aside(slurm, job, 2)
+
+    job.is_finished(60, cuts=2)
+    assert job.result["preemptions"] == 2
+    assert [past["state"] for past in job.result["history"]] == ["preempted"] * 2
+    assert job.begun[1] >= 15
+
+
+def test_a_job_that_is_put_back_by_hand(slurm: Slurm) -> None:
+    """`scontrol requeue`, twice: SLURM brings it back by itself, and nothing more is asked."""
+    job = Job(slurm, "requeued", 60)
+    for run in (1, 2):
+        job.wait_until_trains(run)
+        call(slurm, "scontrol", "requeue", job.id)
+
+    job.is_finished(60, cuts=2)
+    assert job.result["preemptions"] == 2
+    assert job.out.count("SLURM has put the job back in the queue") == 2
+
+
+def test_a_job_that_is_warned(slurm: Slurm) -> None:
+    """The batch script gets its signal, twice: the job saves, and goes back into the queue."""
+    job = Job(slurm, "warned", 60)
+    for run in (1, 2):
+        job.wait_until_trains(run)
+        call(slurm, "scancel", "--batch", "--signal=USR2", job.id)
+        job.wait_until_begun(run + 1)
+
+    job.is_finished(60, cuts=2)
+    assert job.out.count(f"SLURM job {job.id} is back in the queue") == 2
+
+
+def test_slurms_own_warning_before_the_limit(slurm: Slurm) -> None:
+    """--signal: SLURM sends it by its own clock, and the job has its whole time again."""
+    job = Job(slurm, "own-warning", 60, "--time=1", "--signal=B:USR2@30")
+
+    wait_until(lambda: "SIGUSR2: the ranks have" in job.out, "SLURM warns", 90)
+    wait_until(lambda: slurm.job(job.id)["Restarts"] == "1", "the job is back", 60)
+    call(slurm, "scancel", job.id)
+
+
+def test_a_node_that_fails(slurm: Slurm) -> None:
+    """Found by our own channel before SLURM knows: back in the queue, on from a checkpoint."""
+    job = Job(slurm, "node", 60)
+    job.wait_until_trains(1)
+    wait_until(lambda: "step=10" in _checkpoints(job), "a checkpoint", 30)
+    second = slurm.job(job.id)["NodeList"][-2]
+    slurm.crash(f"host{second}")
+
+    job.is_finished(60, cuts=1)
+    (past,) = job.result["history"]
+    assert (past["kind"], past["node"]) == ("lost_node", f"host{second}")
+    slurm.boot(f"host{second}")
+
+
+def _checkpoints(job: Job) -> str:
+    return " ".join(path.name for path in (job.folder / "run").rglob("*.ckpt"))
+
+
+def test_a_cancelled_job_stays_cancelled(slurm: Slurm) -> None:
+    """Its signals are those of a requeue, its ranks have saved: but the user wants it gone."""
+    job = Job(slurm, "cancelled", 600, "--requeue")
+    job.wait_until_trains(1)
+    call(slurm, "scancel", job.id)
+
+    end = slurm.wait_for(job.id, "CANCELLED", timeout_s=30)
+    assert end["Restarts"] == "0"
+    assert "plaunch: the job was cancelled" in job.out
+    result = job.result
+    assert (result["state"], result["exit_code"]) == ("cancelled", 143)
+
+
+def test_a_job_that_may_not_be_put_back_ends_by_an_exit_code(slurm: Slurm) -> None:
+    """`scontrol requeue` is refused: a code of RequeueExit brings it back nevertheless."""
+    job = Job(slurm, "by-code", 60, "--no-requeue")
+    for run in (1, 2):
+        job.wait_until_trains(run)
+        call(slurm, "scancel", "--batch", "--signal=USR2", job.id)
+        job.wait_until_begun(run + 1)
+
+    job.is_finished(60, cuts=2)
+    assert job.out.count("exit code 99 puts the job back in the queue (RequeueExit)") == 2
+
+
+def test_without_any_way_back_it_says_so(slurm: Slurm) -> None:
+    """No requeue and no such exit code: 75, never 0, and the same command goes on later."""
+    slurm.configure({"RequeueExit": None})
+    job = Job(slurm, "no-way", 60, "--no-requeue")
+    job.wait_until_trains(1)
+    call(slurm, "scancel", "--batch", "--signal=USR2", job.id)
+
+    end = slurm.wait_for(job.id, "FAILED", timeout_s=30)
+    assert end["ExitCode"] == "75:0"
+    assert job.result["state"] == "preempted"
+    assert "submit the job again: it goes on where it was saved" in job.out
+
+
+def test_a_task_of_an_array_comes_back_alone(slurm: Slurm) -> None:
+    """The last task's id is the array's own: only the task itself is put back."""
+    folder: Path = slurm.testbed.shared / "array"
+    folder.mkdir()
+    script = f'exec plaunch --procs 1 --run-dir "/shared/array/$SLURM_ARRAY_TASK_ID" {LONG_FIT} 40'
+    out = "--output=/shared/array/out-%a"
+    job = slurm.submit(script, "--array=0-1", "--nodes=1", out, "--open-mode=append")
+
+    def said(task: int) -> str:
+        path = folder / f"out-{task}"
+        return path.read_text() if path.exists() else ""
+
+    wait_until(lambda: all("at step" in said(task) for task in (0, 1)), "both train", UP_S)
+    call(slurm, "scancel", "--batch", "--signal=USR2", f"{job}_1")
+    wait_until(lambda: said(1).count("begins") == 2, "the second begins again", UP_S)
+    for task in (0, 1):
+        (folder / str(task) / "enough").touch()
+    files = [folder / str(task) / "result.json" for task in (0, 1)]
+    wait_until(lambda: all(file.exists() for file in files), "both finish", UP_S)
+
+    assert all("finished at step 40" in said(task) for task in (0, 1))
+    results = [json.loads(file.read_text()) for file in files]
+    assert [(r["state"], r["attempts"], r["preemptions"]) for r in results] == [
+        ("succeeded", 1, 0),
+        ("succeeded", 2, 1),
+    ]
