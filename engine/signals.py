@@ -6,10 +6,11 @@ the program, so it only sets a mark; the training looks at that mark after each 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -30,39 +31,49 @@ class Notice:
 
 
 notice = Notice()
-_listening = 0
+_taken: tuple[int, ...] = ()  # the signals that are noted now
 
 
 def is_listening() -> bool:
     """Whether a signal would only be noted just now."""
-    return _listening > 0
+    return bool(_taken)
 
 
 @contextmanager
-def listening(wanted: bool) -> Iterator[None]:
+def listening(wanted: bool, stays: bool = False) -> Iterator[None]:
     """Note the signals instead of being ended by them; afterwards all is as it was before.
 
-    After a preemption they are ignored instead: the process is on its way out, and the next signal
-    of a scheduler must not change how it ends.
+    With `stays` the process goes on to note them until it ends: a run that is over in time, or goes
+    on to its next part, should not fail for a warning. After a preemption signals are ignored: the
+    process is on its way out, and the next signal must not change how it ends.
     """
-    global _listening
+    global _taken
     before: dict[int, Any] = {}
     # Only the main thread may set what a signal does.
-    if wanted and not is_listening() and threading.current_thread() is threading.main_thread():
-        before = {number: found for number in SIGNALS if (found := _ours_to_take(number))}
+    if wanted and not _taken and threading.current_thread() is threading.main_thread():
+        before = {number: found[0] for number in SIGNALS if (found := _ours_to_take(number))}
+        _taken = tuple(before)
+        set_all({number: _noting(found) for number, found in before.items()})
     after = before
-    for number, found in before.items():
-        signal.signal(number, _noting(found[0]))
-    _listening += bool(before)
+    if stays and before:
+        # When an interpreter ends, it forgets what functions signals had.
+        atexit.register(set_all, dict.fromkeys(before, signal.SIG_IGN))
+        after = {}
     try:
         yield
     except Preempted:
-        after = dict.fromkeys(before, (signal.SIG_IGN,))
+        after = dict.fromkeys(_taken, signal.SIG_IGN)
         raise
     finally:
-        _listening -= bool(before)
-        for number, found in after.items():
-            signal.signal(number, found[0])
+        if after:
+            _taken = ()
+            set_all(after)
+
+
+def set_all(functions: Mapping[int, Any]) -> None:
+    """Set what signals do."""
+    for number, function in functions.items():
+        signal.signal(number, function)
 
 
 def _ours_to_take(number: int) -> tuple[Any] | None:

@@ -317,7 +317,7 @@ class Trainer(TrainerView):
     @contextmanager
     def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
-        with listening(is_wanted(self, verb)):
+        with listening(is_wanted(self, verb), stays=rundir.launched_dir() is not None):
             yield from self._within(verb, module, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:

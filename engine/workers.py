@@ -54,12 +54,19 @@ class SteadyWorker:
                 signal.signal(number, _nothing)
                 signal.siginterrupt(number, False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            atexit.register(_ignore)
         if self.own is not None:
             self.own(worker_id)
 
 
 def _nothing(*_: Any) -> None:
     """Do nothing."""
+
+
+def _ignore() -> None:
+    """At the end of a worker: an interpreter that ends forgets what functions signals had."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

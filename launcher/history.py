@@ -13,6 +13,7 @@ from typing import Any
 from launcher.job import PastAttempt
 
 ENDS = ("succeeded", "failed", "preempted", "cancelled")
+TELLING = ("attempt", *ENDS)  # the events that tell what became of attempts
 _DETAILS = [field.name for field in fields(PastAttempt) if field.name not in ("attempt", "state")]
 
 

@@ -23,7 +23,9 @@ rank = int(os.environ.get("RANK", 0))
 def wait_to_be_told(name):
     # Waits here until a signal has come to this very process; "NAME-RANK" says that it is here.
     Path(f"{name}-{rank}").write_text(str(os.getpid()))
+    give_up = time.monotonic() + 120
     while notice.came is None:
+        assert time.monotonic() < give_up, "nobody told us"
         time.sleep(0.005)
 
 
@@ -49,6 +51,7 @@ class Net(LightningModule):
 
     def on_fit_start(self):
         self.began = self.global_step
+        Path(f"pid-{rank}").write_text(str(os.getpid()))
         if options.get("cut_at_start") and self.began == 0 and not Path(f"start-{rank}").exists():
             wait_to_be_told("start")
 
@@ -104,9 +107,9 @@ def main():
     net = Net()
     best = ModelCheckpoint(monitor="val", save_top_k=2)
     trainer = Trainer(
-        callbacks=[Ends(), best], enable_progress_bar=False, enable_model_summary=False,
-        logger=False, accelerator="cpu", log_every_n_steps=1,
-        **{"max_epochs": 2, "val_check_interval": 0.4, **options.get("trainer", {})},
+        enable_progress_bar=False, enable_model_summary=False, logger=False, accelerator="cpu",
+        **{"callbacks": [Ends(), best], "max_epochs": 2, "val_check_interval": 0.4,
+           **options.get("trainer", {})},
     )
     workers = options.get("workers", {})
     train = DataLoader(Data(options.get("count", 96)), batch_size=4, shuffle=True, **workers)

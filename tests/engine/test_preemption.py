@@ -4,7 +4,11 @@ had happened. Real runs, real signals.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -138,8 +142,34 @@ def test_in_an_evaluation_after_the_training(plaunch):
     assert seen(plaunch.folder) == trained
 
 
+def test_ranks_that_a_batch_system_signals_itself(plaunch):
+    """Each gets its signals from elsewhere, at some moment: again and again the run ends with 75,
+    or is over, and in the end it equals the whole one.
+    """
+    options = {"count": 320, "slow": 0.01, "trainer": SAME_ORDER}
+    expected, expected_seen = whole(plaunch, 4, **options)
+    draw, codes = random.Random(7), []
+    while len(codes) < 4 and 0 not in codes:
+        for left in plaunch.folder.glob("pid-*"):
+            left.unlink()
+        run = plaunch.start(*SHAPES[4], "--run-dir", "run", "train.py", *words(**options))
+        pids = list(map(int, run.until_file(*(f"pid-{rank}" for rank in range(4)))))
+        for pid in draw.sample(pids, 4):
+            time.sleep(draw.uniform(0, 0.2))  # a moment like any other: nothing is waited for
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, draw.choice((signal.SIGTERM, signal.SIGUSR2)))
+        codes.append(run.wait().code)
+        assert codes[-1] in (75, 0), run.err
+    if 0 not in codes:
+        finish(plaunch, 4, **options)
+    found = ends(plaunch.folder, 4)
+    assert [{**end, "began": 0} for end in found] == [{**end, "began": 0} for end in expected]
+    assert [seen(plaunch.folder, rank) for rank in range(4)] == expected_seen
+
+
 RANDOM = """
 import json, os, random, signal, sys, threading, time
+import torch
 from torch.utils.data import DataLoader, TensorDataset
 from engine import LightningModule, Trainer, signals
 from engine.callbacks import ModelCheckpoint
@@ -187,9 +217,8 @@ for moment in range(25):
     except Preempted as error:
         code = error.code
     teller.join()
-    progress = trainer._state.progress
-    found.append([code, trainer.global_step, progress.total_batches, sorted(os.listdir(f"at-{moment}"))
-                  if code and os.path.isdir(f"at-{moment}") else []])
+    files = os.listdir(f"at-{moment}") if code and os.path.isdir(f"at-{moment}") else []
+    found.append([code, trainer.global_step, trainer._state.progress.total_batches, files])
 json.dump(found, open(sys.argv[1], "w"))
 """
 
