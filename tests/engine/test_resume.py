@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
+from torch.utils.data import DataLoader
+from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, CheckpointError, LightningModule
 from engine import checkpoint as files
-from engine.callbacks import ModelCheckpoint
+from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.rundir import Index
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -281,3 +282,84 @@ def test_the_index_survives_a_move(tmp_path):
     (tmp_path / "a").rename(tmp_path / "b")
     newest = Index.of_fit(str(tmp_path / "b"), 0).newest()
     assert newest == str(tmp_path / "b/fit-0/checkpoints/x.ckpt")
+
+
+# ---------------------------------------------------------------------- orders that are not ours
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Draws at random for each sample, as augmentation does."""
+
+    def __init__(self, count=24):
+        self.inner = samples(count)
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, index):
+        x, y, i = self.inner[index]
+        return x + torch.randn(4), y, i
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Samples one after the other, in an order that it draws itself."""
+
+    def __iter__(self):
+        noisy = Noisy()
+        for index in torch.randperm(24).tolist():
+            yield noisy[index]
+
+
+def theirs(kind):
+    """A loader whose order follows from the random state, and how it is to be used."""
+    if kind == "stream":
+        return DataLoader(Stream(), batch_size=4), {}
+    options = {} if kind == "striped" else {"use_distributed_sampler": False}
+    return DataLoader(Noisy(), batch_size=4, shuffle=True), options
+
+
+@pytest.mark.parametrize("kind", ["striped", "shuffled", "stream"])
+@pytest.mark.parametrize("step", [3, 9, 16])
+def test_in_the_middle_of_an_order_that_is_drawn(tmp_path, kind, step):
+    """No sample comes twice or is left out, and samples are augmented as they would have been."""
+    path = tmp_path / "cut.ckpt"
+    whole, resumed = Toy(dropout=0.5), Toy(dropout=0.5)
+    data, options = theirs(kind)
+    torch.manual_seed(1)
+    quiet(tmp_path, max_epochs=3, callbacks=SaveAt(path, step=step), **options).fit(whole, data)
+    torch.manual_seed(99)
+    again = quiet(tmp_path, max_epochs=3, callbacks=SaveAt(path), **options)
+    again.fit(resumed, theirs(kind)[0], ckpt_path=path)
+    assert whole.seen[step * 4 :] == resumed.seen
+    # Of a stream that does not say its length one batch is read ahead, with draws of its own.
+    assert kind == "stream" or torch.equal(weights(whole), weights(resumed))
+
+
+class Judged(Toy):
+    """The learning rate follows a metric of the middle of an epoch."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=20.0)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+        return {"optimizer": optimizer, "lr_scheduler": plateau, "monitor": "val_loss"}
+
+
+@pytest.mark.parametrize("step", [5, 9, 17])
+def test_metrics_of_an_earlier_validation_are_known(tmp_path, step):
+    """Schedulers and EarlyStopping go on with the very value that they would have looked at, and
+    count it once.
+    """
+    path, options = tmp_path / "cut.ckpt", {"val_check_interval": 4, "max_epochs": 5}
+
+    def fit(model, *callbacks, **more):
+        stop = EarlyStopping("val_loss", patience=2, check_on_train_epoch_end=True)
+        trainer = quiet(tmp_path, callbacks=[stop, *callbacks], **options)
+        trainer.fit(model, loader(), loader(), **more)
+        return trainer, stop
+
+    trainer, stop = fit(Judged(), SaveAt(path, step=step))
+    again, resumed = fit(Judged(), SaveAt(path), ckpt_path=path)
+    assert again.callback_metrics == trainer.callback_metrics
+    assert resumed.wait_count == stop.wait_count
+    rates = [t.optimizers[0].param_groups[0]["lr"] for t in (trainer, again)]
+    assert rates[0] == rates[1] < 20.0
