@@ -9,6 +9,7 @@ import pytest
 from tests.testbed import HostProcess, Ray, Slurm, Testbed, wait_until
 
 NUM_HOSTS = 4
+FAKES = Path(__file__).parents[1] / "fakes"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,8 +59,9 @@ def slurm(_session_slurm: Slurm) -> Iterator[Slurm]:
 
 @pytest.fixture(scope="session")
 def _session_ray() -> Iterator[Ray]:
-    gpus = {"PLAUNCH_GPU_DRIVER": "/shared/gpus.json"}  # there if a test puts it there
-    with Testbed(NUM_HOSTS) as testbed, Ray(testbed, env=gpus) as ray:
+    # A stand-in for NVIDIA's library, which tells of GPUs if a test puts that file there.
+    fakes = {"PLAUNCH_GPU_DRIVER": "/shared/gpus.json", "PYTHONPATH": str(FAKES)}
+    with Testbed(NUM_HOSTS) as testbed, Ray(testbed, env=fakes) as ray:
         yield ray
 
 
