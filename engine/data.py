@@ -190,8 +190,10 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
         elif callable(getattr(order, "set_epoch", None)):
             order.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above
     if can_start and isinstance(loader, DataLoader):
-        # Workers are seeded from here: by seed, epoch and rank, not by what was drawn before.
-        loader.generator = torch.Generator().manual_seed(mix(seed, epoch, rank + 1))
+        # Workers are seeded from here: by seed, epoch and rank, not by what was drawn before. Those
+        # that begin in the middle of an epoch don't draw again what its first batches have drawn.
+        numbers = (seed, epoch, rank + 1, start) if start else (seed, epoch, rank + 1)
+        loader.generator = torch.Generator().manual_seed(mix(*numbers))
     dataset = getattr(loader, "dataset", None)
     if callable(getattr(dataset, "set_epoch", None)):
         dataset.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above

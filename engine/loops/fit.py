@@ -130,6 +130,11 @@ class TrainingEpoch:
         if starts_anew:
             call("on_epoch_start")
             call("on_train_epoch_start")
+        elif self._epoch_end is not None:
+            rank_zero_warn(
+                f"training_epoch_end gets the outputs of batch {progress.batch} and on: those "
+                "before were of an earlier process"
+            )
         self._outputs = []
         if progress.batch < plan.count:
             self._batches(progress.batch, is_ours)

@@ -10,12 +10,14 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from preempted import ends, seen, words, write
 
 from tests.launcher.runs import Done, Launcher, launcher_in
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHAPES = {1: (), 2: ("--nodes", "2"), 4: ("--nodes", "2", "--procs", "2")}
 
 
@@ -236,3 +238,20 @@ def test_twenty_five_random_moments(run_ranks, ranks):
             assert batches % (20 // ranks) % 3 == 0
         if code and step:
             assert files == [f"preempted-step={step}.ckpt"]
+
+
+def test_the_example(plaunch):
+    """examples/digits.py, cut in the middle, goes on at a step above zero and learns its digits."""
+    words = ("--nodes", "2", "--run-dir", "run", str(EXAMPLES / "digits.py"), "--epochs", "12")
+    run = plaunch.start(*words)
+    run.until(lambda: "epoch 2/12" in run.err, "it trains")
+    run.signal(signal.SIGUSR2)
+    done = run.wait()
+    assert done.code == 75, done.err
+    step = saved_step(done)
+    assert step > 0
+    done = plaunch(*words).ok()
+    assert f"preempted-step={step}.ckpt" in done.err
+    assert "epoch 1/12" not in done.err
+    assert [past["step"] for past in done.result["history"]] == [step]
+    assert all(value["test_acc"] > 0.9 for value in done.values)
