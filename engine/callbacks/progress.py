@@ -86,8 +86,9 @@ class ProgressBar(Callback):
     # ------------------------------------------------------------------ training
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The training begins."""
+        """The training begins, perhaps in the middle of an epoch."""
         self._in_fit = True
+        self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """An epoch begins."""
