@@ -165,11 +165,7 @@ class Agent:
                 self.torch_there = message["torch"] is not None
                 self.out.send({**message, "type": "found", "problem": None})
             elif operation == "ready":
-                if message["problem"]:
-                    self.cold = True
-                    if self.torch_there:  # else nothing will start at all
-                        self._note(f"{message['problem']}: starting cold")
-                self._launch_group()
+                self._server_ready(message["problem"])
             elif operation == "refused":
                 self._refused(message)
             elif operation == "forked":
@@ -185,8 +181,7 @@ class Agent:
             self.cold = True
             if self.torch_there:  # else nothing will start at all
                 self._note(f"{problem}: starting cold")
-        if self.group is not None:
-            self._launch_group()
+        self._launch_group()
 
     def _refused(self, message: dict[str, Any]) -> None:
         if not self.cold:
