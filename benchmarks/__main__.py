@@ -19,12 +19,15 @@ FAMILIES = {
     "launch": "from the command to the first all-reduce and the first training step",
     "imports": "plaunch --help, import engine",
     "ssh": "four real hosts",
+    "slurm": "inside an allocation of SLURM, on real hosts",
+    "ray": "on a Ray cluster, on real hosts",
+    "status": "plaunch status, while SLURM has one job and many",
     "step": "a training step over a plain loop's",
     "restart": "a rank dies",
     "memory": "what a rank weighs",
     "compat": "scripts of Lightning and Accelerate train under plaunch",
 }
-NEEDS_PEERS = {"launch", "imports", "step", "compat"}
+NEEDS_PEERS = {"launch", "imports", "ray", "step", "compat"}
 
 
 def main() -> int:

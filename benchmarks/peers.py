@@ -15,7 +15,7 @@ def make() -> None:
     """Make the environment unless it is there as ``peers.txt`` wants it."""
     if DONE.exists() and DONE.read_text() == WANTED.read_text():
         return
-    print("making .venv-peers (Lightning, Accelerate, torch) ...", flush=True)
+    print("making .venv-peers (Lightning, Accelerate, Ray Train, torch) ...", flush=True)
     if not (PEERS / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(PEERS.parent)], check=True)
     # The constraints keep torch the same build as ours.

@@ -63,6 +63,13 @@ def below(row: Row, limit: float) -> Row:
     return replace(judged, met=None if ours is None else ours <= limit)
 
 
+def within(row: Row, more: float) -> Row:
+    """Judge how much more ours is than the peer's; the ratio is for information."""
+    ours, peer = median(row.ours), median(row.peer)
+    judged = _judged(row, _ratio(row.peer, row.ours), lambda _: True)
+    return replace(judged, met=None if ours is None or peer is None else ours - peer <= more)
+
+
 def _ratio(above: Sequence[float], under: Sequence[float]) -> float | None:
     top, bottom = median(above), median(under)
     return None if top is None or not bottom else top / bottom

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,14 +19,14 @@ from benchmarks.commands import (
     plaunch,
     torchrun,
 )
+from benchmarks.hosts import DEADLINE_S, Run, processes
 from benchmarks.rows import BenchError, Row, Rows, alternate, below, faster, smaller
-from tests.testbed import Testbed, wait_until
+from tests.testbed import Testbed
 
 HOSTS = 4
 PROCS = 2
 RANKS = HOSTS * PROCS
 CULPRIT = RANKS - 1
-DEADLINE_S = 120.0
 NEVER_S = 20.0  # long enough to say that a peer does not end by itself
 
 _ports = itertools.count(29400)  # of torchrun's rendezvous; a new one each time
@@ -105,59 +103,9 @@ def over_ssh(program: str, *args: object) -> list[str]:
     return ["sh", "-c", "\n".join([*lines, "code=0; for p in $pids; do wait $p || code=1; done"])]
 
 
-class Run:
-    """A command on the login host; its ranks leave their marks in a folder of all hosts."""
-
-    def __init__(self, bed: Testbed, argv: Sequence[str]) -> None:
-        self._bed = bed
-        name = f"marks-{time.monotonic_ns()}"
-        self.where = bed.shared / name
-        self.where.mkdir()
-        self._log = open(self.where / "log", "wb")  # noqa: SIM115 - closed with the run
-        self.started = time.time()
-        self.process: Any = bed.run(
-            0,
-            argv,
-            cwd="/tmp",
-            env={"BENCHMARK_MARKS": f"/shared/{name}"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """No process is left on any host, whatever became of the run."""
-        self.process.kill()
-        self.process.wait(20)
-        self._log.close()
-        try:
-            wait_until(lambda: not _processes(self._bed), "every host is empty", 5)
-        except TimeoutError:
-            for number in range(HOSTS + 1):
-                self._bed.crash(number)
-            self._bed.restore()
-        shutil.rmtree(self.where, ignore_errors=True)
-
-    def fail(self, problem: str) -> BenchError:
-        """The problem, with the command's last words."""
-        text = (self.where / "log").read_text(errors="replace")
-        return BenchError(problem + "\n" + "\n".join(text.splitlines()[-12:]))
-
-
-def _processes(bed: Testbed) -> list[tuple[str, Any]]:
-    names = [f"host{number}" for number in range(HOSTS + 1)]
-    return [(name, process) for name in names for process in bed.processes(name)]
-
-
 def _seconds_to_reduce(bed: Testbed, argv: Sequence[str]) -> float:
     with Run(bed, argv) as run:
-        run.process.wait(DEADLINE_S)
-        if len(reduced := marks(run.where, "reduced")) < RANKS:
-            raise run.fail(f"{len(reduced)} of {RANKS} ranks came to 'reduced'")
-        return max(one["time"] for one in reduced) - run.started
+        return max(one["time"] for one in run.all_marks("reduced", RANKS)) - run.started
 
 
 def end(bed: Testbed, repeats: int) -> Row:
@@ -200,7 +148,7 @@ def _seconds_to_end(bed: Testbed, argv: Sequence[str], patience_s: float = DEADL
 def _outer_pids(bed: Testbed, reduced: Sequence[dict[str, Any]]) -> list[int]:
     """The ranks' process ids as this machine sees them."""
     wanted = {(one["host"], one["pid"]) for one in reduced}
-    found = [p.pid for host, p in _processes(bed) if (host, p.host_pid) in wanted]
+    found = [p.pid for host, p in processes(bed) if (host, p.host_pid) in wanted]
     if len(found) != len(wanted):
         raise BenchError(f"found {len(found)} of {len(wanted)} ranks on the hosts")
     return found
