@@ -16,8 +16,8 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
+from ray._private import state
 from ray._private.services import canonicalize_bootstrap_address
-from ray._private.state import available_resources_per_node
 from ray.util.placement_group import (
     placement_group,
     placement_group_table,
@@ -178,7 +178,7 @@ class Claims:
 
     def _nodes(self) -> list[RayNode]:
         """The nodes that Ray believes to be alive and that we don't know to be lost."""
-        free = available_resources_per_node()
+        free = _free_resources()
         rows = [row for row in ray.nodes() if row["Alive"] and row["NodeID"] not in self._gone]
         names = Counter(row["NodeManagerHostname"] for row in rows)
         found = []
@@ -251,6 +251,13 @@ def _join(address: str, tell: Tell) -> None:
         raise Problem([["ray", f"no Ray cluster is running {where}{reason}", advice]]) from error
     finally:
         patience.cancel()
+
+
+def _free_resources() -> dict[str, dict[str, float]]:
+    """What nobody has claimed, by a node's id."""
+    if hasattr(state, "available_resources_per_node"):
+        return dict(state.available_resources_per_node())
+    return dict(state.state._available_resources_per_node())  # Ray 2.9
 
 
 def _short(ask: Ask, nodes: Sequence[RayNode], wait_s: float) -> Problem:

@@ -16,8 +16,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs real hosts by name and with the reason, where there can be none."""
     for item in items:
         if item.get_closest_marker("hosts"):
-            slurm = "slurm" in getattr(item, "fixturenames", ())
-            reason = Slurm.missing() if slurm else Testbed.missing()
+            fixtures = getattr(item, "fixturenames", ())
+            kinds = [kind for kind in (Slurm, Ray) if kind.__name__.lower() in fixtures]
+            reason = (kinds or [Testbed])[0].missing()
             if reason is not None:
                 item.add_marker(pytest.mark.skip(reason=f"no real hosts: {reason}"))
 

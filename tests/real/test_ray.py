@@ -328,6 +328,21 @@ def test_a_failed_ray_job_has_failed(ray: Ray) -> None:
     assert "failed first: exit code 1" in done.stdout + done.stderr
 
 
+def test_a_ray_job_that_is_stopped(ray: Ray) -> None:
+    """`ray job stop` gives plaunch three seconds: nothing is left, on any node."""
+    words = ["--gpus", "0", "--nodes", "4", "--run-dir", "/shared/stopped", TRAIN_ON]
+    job = ["--address", ray.dashboard]
+    submit = ["ray", "job", "submit", "--no-wait", "--submission-id", "mine", *job, "--"]
+    assert ray.testbed.call("host0", [*submit, "plaunch", *words]).returncode == 0
+    logs = ray.testbed.shared / "stopped/logs"
+    wait_until(lambda: len(list(logs.glob("*"))) == 4, "all ranks have said something", 60)
+
+    stopped = ray.testbed.call("host0", ["ray", "job", "stop", *job, "mine"])
+
+    assert stopped.returncode == 0, stopped.stderr
+    wait_until_empty(ray, (1, 2, 3, 4), 15)
+
+
 def test_nodes_need_no_installation_of_ours(ray: Ray) -> None:
     """Only the machine with the launcher has it."""
     ours, away = str(PROJECT / "launcher"), str(PROJECT / "launcher.away")

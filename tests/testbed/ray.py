@@ -1,6 +1,8 @@
 """A real Ray on the hosts of a testbed: see `Ray`."""
 
 import contextlib
+import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -55,6 +57,14 @@ class Ray:
         self._resources = [f"--num-gpus={num_gpus}", f"--num-cpus={num_cpus}"]
         self._env = dict(env or {})
         self._damaged = False
+
+    @staticmethod
+    @functools.cache
+    def missing() -> str | None:
+        """Why this machine can't have a Ray, or None if it can."""
+        if importlib.util.find_spec("ray") is None:
+            return "needs ray (pip install 'ray[default]')"
+        return Testbed.missing()
 
     def __enter__(self) -> "Ray":
         self.up()
