@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.launcher.runs import Launcher
+from tests.launcher.runs import Done, Launcher
 
 # Fails in its first attempts as the words say, after a collective; then meets again and reports.
 MAIN = """
@@ -115,3 +115,53 @@ def test_a_restart_reads_on_from_standard_input(plaunch: Launcher) -> None:
     )
     done = plaunch("--start", "cold", "--max-restarts", "1", "main.py", stdin=b"").ok()
     assert "read ''" in done.out
+
+
+def test_attempts_are_counted_over_the_life_of_the_run_folder(plaunch: Launcher) -> None:
+    """Failed, preempted, killed with the launcher, and done: the result tells of all, --restart
+    forgets them. The ranks see the restarts of their own launcher only, as under torchrun.
+    """
+    plaunch.write(
+        "main.py",
+        """
+        import os, signal, sys, time
+        from launcher import report
+        how = open("how").read().split(",")[int(os.environ["TORCHELASTIC_RESTART_COUNT"])]
+        if how == "hang":
+            open("up", "w").close()
+            time.sleep(600)
+        report(how)
+        sys.exit(int(how))
+        """,
+    )
+    words = ("--start", "cold", "--run-dir", "run", "--max-restarts", "1")
+
+    def run(how: str, *more: str) -> Done:
+        (plaunch.folder / "how").write_text(how)
+        return plaunch(*words, *more, "main.py")
+
+    def told(done: Done) -> tuple[int, int, list[tuple[int, str, str | None]]]:
+        assert done.result is not None
+        past = [(p["attempt"], p["state"], p["kind"]) for p in done.result["history"]]
+        return done.result["attempts"], done.result["preemptions"], past
+
+    done = run("3,75")
+    history: list[tuple[int, str, str | None]] = [(1, "failed", "exit")]
+    assert (done.code, told(done)) == (75, (2, 1, history))
+    history.append((2, "preempted", None))
+    (plaunch.folder / "how").write_text("hang")
+    hanging = plaunch.start(*words, "main.py")
+    hanging.until_file("up")
+    hanging.process.kill()
+    hanging.wait()
+    hanging.nothing_left()
+    history.append((3, "unknown", None))
+    done = run("4,5")
+    history.append((4, "failed", "exit"))
+    assert (done.code, told(done)) == (5, (5, 1, history))
+    assert done.verdict["attempt"] == 5
+    done = run("75")
+    history.append((5, "failed", "exit"))
+    assert (done.code, told(done)) == (75, (6, 2, history))
+    done = run("0", "--restart")
+    assert (done.code, told(done)) == (0, (1, 0, []))
