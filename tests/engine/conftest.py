@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from engine import signals
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
 
@@ -21,6 +24,15 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A fit in the tests' own process leaves no function for signals behind."""
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    yield
+    signals._taken, signals.notice.came = (), None
+    signals.set_all(before)
 
 
 @pytest.fixture

@@ -17,16 +17,6 @@ from engine.signals import SIGNALS, is_listening, listening, notice
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """Nothing stays of what a test sets."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    notice.came = None
-    for number, found in before.items():
-        signal.signal(number, found)
-
-
 def test_signals_are_noted_and_then_what_they_were():
     """The first one is kept by name; inside another the outer one goes on."""
     with listening(True):
