@@ -17,13 +17,19 @@ class Allocation:
     """A SLURM allocation: its nodes, and how many CPUs we have on each (None if not told).
 
     ``gpus`` is how many GPUs of each node a step has to ask for: None where it gets them all by
-    itself, as it does unless the job asked for GPUs by task.
+    itself, as it does unless the job asked for GPUs by task. ``tasks`` are those of each node, if
+    the job asked for tasks.
     """
 
     job_id: str
     nodes: tuple[str, ...]
     cpus: tuple[int, ...] | None = None
     gpus: int | None = None
+    tasks: tuple[int, ...] | None = None
+
+    def tasks_of(self, name: str) -> int | None:
+        """The tasks that the job has on one of its nodes."""
+        return None if self.tasks is None else self.tasks[self.nodes.index(name)]
 
     def cpus_of(self, name: str) -> int | None:
         """The CPUs of the job on one of its nodes."""
@@ -49,9 +55,13 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
             f"SLURM_JOB_ID is {job_id}, but SLURM_JOB_NODELIST is not set: run plaunch inside the "
             "allocation (salloc, or an sbatch script), or unset SLURM_JOB_ID"
         )
-    cpus = expand_counts(environ.get("SLURM_JOB_CPUS_PER_NODE", ""))
-    known = cpus if len(cpus) == len(nodes) else None
-    return Allocation(job_id, nodes, known, gpus_of_tasks(environ))
+    counts = []
+    for name in ("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE"):
+        found = expand_counts(environ.get(name, ""))
+        counts.append(found if len(found) == len(nodes) else None)
+    cpus, tasks = counts
+    asked = "SLURM_NTASKS" in environ  # else there is one a node in any case
+    return Allocation(job_id, nodes, cpus, gpus_of_tasks(environ), tasks if asked else None)
 
 
 def gpus_of_tasks(environ: Mapping[str, str]) -> int | None:

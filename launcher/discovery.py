@@ -128,7 +128,8 @@ def decide(
 def _allocated(allocation: Allocation) -> list[Node]:
     from launcher.nodelist import natural_key
 
-    return [Node(name, name) for name in sorted(allocation.nodes, key=natural_key)]
+    names = sorted(allocation.nodes, key=natural_key)
+    return [Node(name, name, ranks=allocation.tasks_of(name)) for name in names]
 
 
 def _ssh_nodes(file: ClusterFile | None, hosts: str | None) -> list[Node]:

@@ -55,7 +55,8 @@ class Node:
     """A machine, or a part of this machine that acts as one.
 
     ``address`` is what the launcher connects to; ``gpus`` (if not None) limits the GPUs that the
-    cluster file allows on it; ``python`` and ``workdir`` are paths on the node.
+    cluster file allows on it; ``python`` and ``workdir`` are paths on the node. ``ranks`` is how
+    many the cluster means it to have, where neither the user nor its GPUs say so.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Node:
     python: str = "python3"
     workdir: str = "."
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ranks: int | None = None
 
 
 @dataclass(frozen=True)

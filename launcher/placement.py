@@ -21,10 +21,13 @@ def wanted_nodes(job: Job, nodes: Sequence[Node]) -> tuple[Node, ...]:
     return tuple(nodes[: job.max_nodes or len(nodes)])
 
 
-def ranks_per_node(num_gpus: int, procs: int | None, node: str) -> int:
-    """How many ranks a node with ``num_gpus`` GPUs for the job gets. Raises PlacementError."""
+def ranks_per_node(num_gpus: int, procs: int | None, node: str, meant: int | None = None) -> int:
+    """How many ranks a node with ``num_gpus`` GPUs for the job gets. Raises PlacementError.
+
+    ``meant`` is what the cluster says, for nodes without GPUs.
+    """
     if procs is None:
-        return max(1, num_gpus)
+        return num_gpus or meant or 1
     if num_gpus > 0 and (num_gpus > procs or procs % num_gpus):
         if num_gpus % procs == 0:
             return procs
@@ -51,7 +54,11 @@ def place(
     first = 0
     for node_rank, node in enumerate(nodes):
         mine = gpus.get(node.name, ())
-        count = procs if share_all and procs else ranks_per_node(len(mine), procs, node.name)
+        count = (
+            procs
+            if share_all and procs
+            else ranks_per_node(len(mine), procs, node.name, node.ranks)
+        )
         places.append(Placement(node, node_rank, first, count, mine))
         first += count
     return tuple(places)

@@ -34,6 +34,16 @@ def test_an_allocation_is_read_from_its_variables() -> None:
     assert read_allocation(environ) == Allocation("12", nodes, (2, 2, 2, 1, 1, 1))
 
 
+def test_tasks_count_if_the_job_asked_for_them() -> None:
+    """SLURM names one task a node also where nobody did."""
+    environ = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "a[1-4]"}
+    environ["SLURM_TASKS_PER_NODE"] = "2(x3),1"
+    asked = read_allocation({**environ, "SLURM_NTASKS": "7"})
+
+    assert [asked.tasks_of(name) for name in asked.nodes] == [2, 2, 2, 1]
+    assert read_allocation(environ).tasks_of("a1") is None
+
+
 def test_numbers_that_do_not_fit_the_nodes_are_not_used() -> None:
     """A node's CPUs are rather unknown than another's."""
     environ = {"SLURM_JOB_ID": "1", "SLURM_NODELIST": "a,b", "SLURM_JOB_CPUS_PER_NODE": "4(x3)"}

@@ -30,7 +30,7 @@ class Run:
         testbed: Testbed,
         *words: str,
         hosts: str = "host[1-4]",
-        procs: int = 2,
+        procs: int | None = 2,
         before: Sequence[str] = (),
         on: str = "host0",
         env: Mapping[str, str] | None = None,
@@ -40,7 +40,9 @@ class Run:
         self.folder = testbed.shared / name
         self.lines: list[str] = []
         self._more = threading.Condition()
-        argv = [*before, "plaunch", "--run-dir", f"/shared/{name}", "--procs", str(procs)]
+        argv = [*before, "plaunch", "--run-dir", f"/shared/{name}"]
+        if procs is not None:
+            argv += ["--procs", str(procs)]
         if hosts:
             argv += ["--hosts", hosts]
         self.process = testbed.run(

@@ -48,6 +48,17 @@ def test_it_runs_on_the_nodes_of_the_allocation(slurm: Slurm) -> None:
     assert {one["threads"] for one in found} == {"1"}
 
 
+def test_the_tasks_of_the_job_are_its_ranks(slurm: Slurm) -> None:
+    """Without --procs and GPUs: as many ranks as the job has tasks there, uneven ones, too."""
+    options = ["--nodes=2", "--ntasks=5", "--cpus-per-task=2"]  # SLURM_TASKS_PER_NODE=4,1
+    with Run(slurm.testbed, WHERE, hosts="", procs=None, before=salloc(*options)) as run:
+        found = values(run)
+
+    hosts = [one["host"] for one in found]
+    assert sorted(hosts.count(host) for host in set(hosts)) == [1, 4]
+    assert [one["rank"] for one in found] == list("01234")
+
+
 def test_fewer_nodes_and_uneven_processors(slurm: Slurm) -> None:
     """--nodes takes the first of them; a node's own share of processors counts."""
     before = salloc("--nodes=2", "--ntasks=3", "--cpus-per-task=1", "--distribution=block")
