@@ -17,6 +17,7 @@ from launcher.output import Output
 
 PARALLEL = 32
 ANSWER_S = 60.0
+CONNECTING_S = 2.0  # for nodes that are still being connected to, once the run has ended
 
 
 class Interrupted(Exception):
@@ -91,6 +92,7 @@ class Fleet:
         self._sources: dict[str, str] | None = None
         self._incarnation = 0
         self._opening: threading.Thread | None = None
+        self._closed = False
         self._failed: BaseException | None = None
         self._looked = time.monotonic()
 
@@ -126,10 +128,16 @@ class Fleet:
         self._opening.start()
 
     def opened(self) -> None:
-        """Wait for the agents that were begun; what failed is then in ``problems``."""
-        if self._opening is not None:
-            self._opening.join()
-            self._opening = None
+        """Wait for the agents that were begun; what failed is then in ``problems``.
+
+        Raises Interrupted if a signal comes first.
+        """
+        while self._opening is not None:
+            self._opening.join(0.2)
+            if not self._opening.is_alive():
+                self._opening = None
+            elif self.inbox.last_signal is not None:
+                raise Interrupted(self.inbox.last_signal)
         if self._failed is not None:
             raise self._failed
 
@@ -158,6 +166,8 @@ class Fleet:
                 link.open(self._cluster, payload)
             except NodeError as error:
                 return error
+            if self._closed:  # we were interrupted, and nobody waits for it any more
+                link.close()
             return link
 
         opened = in_parallel(start, list(enumerate(nodes)), PARALLEL)
@@ -250,8 +260,9 @@ class Fleet:
 
     def close(self, timeout_s: float = 8.0) -> None:
         """End all agents and wait until their guards have ended: then nothing is left."""
+        self._closed = True
         if self._opening is not None:
-            self._opening.join()
+            self._opening.join(CONNECTING_S)
         self.tell({"type": "end"})
         give_up = time.monotonic() + timeout_s
         for link in self.links.values():

@@ -73,6 +73,7 @@ class Inbox:
         self._queue: SimpleQueue[Event | int] = SimpleQueue()
         self._room = threading.Semaphore(BACKLOG)
         self.signals = 0  # how many have come
+        self.last_signal: int | None = None
 
     def put(self, event: Event) -> None:
         """Add an event; waits while there are too many."""
@@ -82,6 +83,7 @@ class Inbox:
     def signal(self, number: int, _frame: object = None) -> None:
         """Add a signal's number: safe in a signal handler."""
         self.signals += 1
+        self.last_signal = number
         self._queue.put(number)
 
     def get(self, timeout_s: float) -> Event | int | None:

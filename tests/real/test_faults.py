@@ -212,6 +212,20 @@ def test_a_cancelled_run(
     wait_until_empty(testbed, (0, 1, 2, 3, 4), 5)
 
 
+def test_ctrl_c_while_hosts_are_connected_to(testbed: Testbed) -> None:
+    """It is heard at once, not after the last host has answered or its time is up."""
+    testbed.cut("host2")
+    with Run(testbed, "--verbose", TRAIN_ON, hosts="host1,host2", procs=1) as run:
+        run.wait_for("connecting to host1, host2")
+        wait_until(lambda: bool(testbed.processes(1)), "host1 is connected to")
+        run.process.send_signal(signal.SIGINT)
+
+        assert run.wait(8) == 130  # a host that doesn't answer is waited for 10 s
+
+    assert run.result["state"] == "cancelled"
+    wait_until_empty(testbed, (0, 1), 5)
+
+
 def test_other_peoples_processes_are_left_alone(testbed: Testbed, small_training: Run) -> None:
     """What runs on the hosts besides, also a run of another user, lives on."""
     with (

@@ -1,8 +1,8 @@
 """Trains with `engine` for a given number of steps, and is long enough for whatever is to happen.
 
-Fifteen steps after each beginning every rank says so, and waits until it is told to make room or a
-file ``enough`` is in the run's folder. A checkpoint every ten steps lets it also go on after a crash
-without a warning.
+Fifteen steps after each beginning every rank says so, and waits until it is told to make room, or
+a file ``enough`` is in the run's folder. A checkpoint every ten steps lets it also go on after a
+crash without a warning.
 """
 
 import os
