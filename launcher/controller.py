@@ -161,8 +161,6 @@ def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
         )
         if preempted:
             return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
-        if number in policy.WARNINGS and all(code == 0 for code in state.exit_codes):
-            return _result(job, plan, state, "succeeded", 0, None, started)  # just in time
         return _result(job, plan, state, "cancelled", 128 + number, None, started)
     outcome: State = "succeeded" if found is None else "failed"
     code = 0 if found is None else found.exit_code

@@ -117,6 +117,8 @@ def after_notice(result: Result, job: Scheduled) -> Comeback:
     if job.running and (job.preempting or saved):
         reason = PREEMPTING if job.preempting else "SLURM is about to end the job"
         return Comeback("preempted", PREEMPTED, "ask", reason)
+    if job.running and was_finished(result):
+        return Comeback("succeeded", 0, "no", "the run has ended well, just in time")
     if job.running:
         reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
         return replace(unchanged, reason=reason)
@@ -130,6 +132,12 @@ def after_notice(result: Result, job: Scheduled) -> Comeback:
         return replace(unchanged, reason=reason)
     code = result.exit_code if result.state == "cancelled" else 128 + signal.SIGTERM
     return Comeback("cancelled", code, "no", "the job was cancelled")
+
+
+def was_finished(result: Result) -> bool:
+    """Whether all ranks ended with 0 after a warning: a signal to end would have them do so, too."""
+    warned = result.exit_code - 128 in WARNINGS
+    return warned and all(rank.exit_code == 0 for rank in result.ranks)
 
 
 def lost_a_node(result: Result) -> bool:

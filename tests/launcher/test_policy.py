@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from launcher.job import Failure, RankResult, Result, Verdict
@@ -50,6 +52,7 @@ def ended(state: str, code: int, verdict: Verdict | None = None, *, ranks: bool 
 
 
 SAVED, KILLED_BY_TERM = ended("preempted", 75), ended("cancelled", 143)
+FINISHED = replace(ended("cancelled", 140), ranks=(RankResult(0, 0, "n", 0),))
 NEVER_BEGAN = ended("cancelled", 140, ranks=False)
 NODE_LOST = ended("failed", 1, LOST)
 RUNS, OVER = Scheduled(), Scheduled(running=False)
@@ -62,6 +65,8 @@ RUNS, OVER = Scheduled(), Scheduled(running=False)
         (SAVED, RUNS, "preempted", 75, "ask"),
         (NEVER_BEGAN, RUNS, "preempted", 75, "ask"),
         (KILLED_BY_TERM, RUNS, "cancelled", 143, "no"),
+        (FINISHED, RUNS, "succeeded", 0, "no"),
+        (ended("cancelled", 140), RUNS, "cancelled", 140, "no"),
         # preempted: it comes back, saved or not
         (SAVED, Scheduled(preempting=True), "preempted", 75, "ask"),
         (KILLED_BY_TERM, Scheduled(preempting=True), "preempted", 75, "ask"),
