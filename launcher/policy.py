@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from launcher.job import Result, State, Verdict
@@ -102,42 +102,45 @@ def after_notice(result: Result, job: Scheduled) -> Comeback:
     """Whether a run that a scheduler wanted to end comes back, by what became of its job.
 
     The signals of a cancellation look like those of a requeue, so the job's state decides: one that
-    the user cancelled stays cancelled. A job that is only warned comes back if its ranks have saved
-    (or never began), since else it would be warned again without end.
+    the user cancelled stays cancelled.
     """
-    unchanged = Comeback(result.state, result.exit_code)
-    saved = result.state == "preempted" or not result.ranks
     if job.requeued:
         reason = "SLURM has put the job back in the queue"
         return Comeback("preempted", PREEMPTED, "already", reason)
+    return _while_it_runs(result, job) if job.running else _after_its_end(result, job)
+
+
+def _while_it_runs(result: Result, job: Scheduled) -> Comeback:
+    """A job that is only warned comes back if its ranks have saved, or never began.
+
+    Else it would be warned again without end.
+    """
     if lost_a_node(result):
-        if job.running and job.requeueable:
-            return Comeback("preempted", PREEMPTED, "ask", "the job has lost a node")
-        return unchanged
-    if job.running and (job.preempting or saved):
-        reason = PREEMPTING if job.preempting else "SLURM is about to end the job"
-        return Comeback("preempted", PREEMPTED, "ask", reason)
-    if job.running and was_finished(result):
-        return Comeback("succeeded", 0, "no", "the run has ended well, just in time")
-    if job.running:
-        reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
-        return replace(unchanged, reason=reason)
+        if not job.requeueable:
+            return Comeback(result.state, result.exit_code)
+        return Comeback("preempted", PREEMPTED, "ask", "the job has lost a node")
     if job.preempting:
-        reason = (
-            "SLURM has preempted the job for good; submitted again, it goes on where it was saved"
-        )
+        return Comeback("preempted", PREEMPTED, "ask", PREEMPTING)
+    if result.state == "preempted" or not result.ranks:
+        return Comeback("preempted", PREEMPTED, "ask", "SLURM is about to end the job")
+    if result.exit_code - 128 in WARNINGS and all(rank.exit_code == 0 for rank in result.ranks):
+        return Comeback("succeeded", 0, "no", "the run has ended well, just in time")
+    reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
+    return Comeback(result.state, result.exit_code, "no", reason)
+
+
+def _after_its_end(result: Result, job: Scheduled) -> Comeback:
+    """A job that SLURM ends and has not put back is over, whatever its ranks have saved."""
+    if lost_a_node(result):
+        return Comeback(result.state, result.exit_code)
+    if job.preempting:
+        reason = "SLURM has preempted the job for good; submitted again, it goes on from there"
         return Comeback("preempted", PREEMPTED, "no", reason)
     if job.timed_out:
         reason = "the job's time limit ended it; submitted again, it goes on where it was saved"
-        return replace(unchanged, reason=reason)
+        return Comeback(result.state, result.exit_code, "no", reason)
     code = result.exit_code if result.state == "cancelled" else 128 + signal.SIGTERM
     return Comeback("cancelled", code, "no", "the job was cancelled")
-
-
-def was_finished(result: Result) -> bool:
-    """Whether all ranks ended with 0 after a warning: a signal to end would have them do so, too."""
-    warned = result.exit_code - 128 in WARNINGS
-    return warned and all(rank.exit_code == 0 for rank in result.ranks)
 
 
 def lost_a_node(result: Result) -> bool:
