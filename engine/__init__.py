@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine import callbacks, loggers
+    from engine import callbacks, loggers, metrics
     from engine.callbacks.base import Callback
     from engine.callbacks.base import Callback as LightningCallback
     from engine.datamodule import LightningDataModule
@@ -26,6 +26,7 @@ __all__ = [
     "Trainer",
     "callbacks",
     "loggers",
+    "metrics",
     "rank_zero_info",
     "rank_zero_only",
     "rank_zero_warn",
@@ -49,7 +50,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("callbacks", "loggers"):
+    if name in ("callbacks", "loggers", "metrics"):
         return importlib.import_module(f"engine.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -115,7 +115,7 @@ DRAWING = {
     "launcher.config_error": "",
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
-    "engine.callbacks.base engine.loggers engine.seed",
+    "engine.callbacks.base engine.loggers engine.metrics engine.seed",
     "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders "
     "engine.lifecycle "
     "engine.preemption engine.signals "
@@ -147,6 +147,7 @@ DRAWING = {
     "engine.callbacks.base": "",
     "engine.loggers": "engine.loggers.base",
     "engine.loggers.base": "",
+    "engine.metrics": "",
     "engine.strategies": "",
     "engine.devices": "engine.strategies",
     # small rooms
@@ -177,6 +178,7 @@ FOLDERS = (
     "engine.callbacks",
     "engine.loggers",
     "engine.loops",
+    "engine.metrics",
     "engine.strategies",
 )
 
