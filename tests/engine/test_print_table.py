@@ -62,7 +62,7 @@ def test_without_metrics_or_validation(tmp_path, capsys):
     """S007: a module that logs nothing has a table of epochs; it is an engine Callback."""
 
     class Bare(Scripted):
-        val_dataloader = None
+        validation_step = val_dataloader = None
 
         def training_step(self, batch, batch_idx):
             return (self.weight * batch).mean()
