@@ -293,8 +293,7 @@ def test_the_launcher_is_killed(ray: Ray) -> None:
 # -- ways to start it
 
 
-@pytest.mark.parametrize("named", [["--cluster", "ray"], []])
-def test_as_a_ray_job(ray: Ray, named: list[str]) -> None:
+def test_as_a_ray_job(ray: Ray) -> None:
     """`ray job submit -- plaunch ...`, from a machine outside of the cluster: inside a Ray job the
     cluster needs no name; the job's working folder is that of the ranks, on every node.
     """
@@ -303,7 +302,7 @@ def test_as_a_ray_job(ray: Ray, named: list[str]) -> None:
     (folder / "train.py").write_text((PROGRAMS / "where.py").read_text())
     submit = ["ray", "job", "submit", "--address", ray.dashboard, "--working-dir", "project"]
     words = ["--nodes", "3", "--gpus", "0", "--procs", "2", "--result", "/shared/ray-job.json"]
-    command = [*submit, "--", "plaunch", *named, *words, "train.py", "two words"]
+    command = [*submit, "--", "plaunch", *words, "train.py", "two words"]
 
     done = ray.testbed.call("host0", command, timeout_s=120)
 
