@@ -122,6 +122,11 @@ class Fleet:
                     raise Interrupted(event) from None
             raise
 
+    @property
+    def in_slurm(self) -> bool:
+        """Whether SLURM has given us the nodes."""
+        return self._cluster.name == "slurm"
+
     def begin(self, nodes: Sequence[Node]) -> None:
         """Start an agent on every node, in the background: :meth:`opened` waits for them."""
         self._opening = threading.Thread(target=self._open, args=(nodes,), daemon=True)

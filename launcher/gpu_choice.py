@@ -88,7 +88,8 @@ def _choose(request: GpuRequest, node: NodeGpus, asked: str) -> tuple[list[Gpu],
     if not there:
         why = f" ({node.error})" if node.error else ""
         if request.kind == "auto":
-            hidden = node.error.startswith("CUDA_VISIBLE_DEVICES")  # as the user wanted it
+            # as the user wanted it
+            hidden = node.error.startswith(("CUDA_VISIBLE_DEVICES", "the SLURM job"))
             return [], [f"{node.name}: no GPU is used{why}"] if why and not hidden else []
         raise _Problem(f"asked for {asked}, {node.name} has none{why}: --gpus 0 uses the CPU")
     if request.kind == "list":

@@ -54,9 +54,23 @@ def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Pl
         drivers=any(facts[node.name].driver for node in good),
         one_machine=fleet.one_machine,
     )
-    for note in notes:
+    for note in [*notes, *(few_cores(places, facts) if fleet.in_slurm else [])]:
         output.say(note)
     return Plan(places, {node.name: facts[node.name] for node in good})
+
+
+def few_cores(places: Sequence[Placement], facts: Mapping[str, Facts]) -> list[str]:
+    """Where SLURM gave fewer cores than there are ranks: one a node, unless it was asked."""
+    nodes: dict[tuple[int, int], list[str]] = {}
+    for place in places:
+        cores = facts[place.node.name].cores
+        if cores < place.num_ranks:
+            nodes.setdefault((cores, place.num_ranks), []).append(place.node.name)
+    return [
+        f"{fold(names)} has {cores} core{'s' if cores > 1 else ''} for {ranks} ranks: ask SLURM "
+        f"for more, as in --cpus-per-task={ranks}"
+        for (cores, ranks), names in nodes.items()
+    ]
 
 
 def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:

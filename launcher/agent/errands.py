@@ -11,10 +11,7 @@ from launcher.agent import probe
 if TYPE_CHECKING:
     from launcher.gpu_lease import Lease
 
-NO_SLURM_GPUS = (
-    "CUDA_VISIBLE_DEVICES is not set by SLURM: the job has no GPUs there; ask for them, as in "
-    "sbatch --gpus-per-node=8, or, if SLURM knows of none, set CUDA_VISIBLE_DEVICES"
-)
+NO_SLURM_GPUS = "the SLURM job was given none there; sbatch --gpus-per-node=N asks for them"
 
 
 class Errands:

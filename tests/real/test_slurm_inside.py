@@ -64,6 +64,11 @@ def test_fewer_nodes_and_uneven_processors(slurm: Slurm) -> None:
     before = salloc("--nodes=2", "--ntasks=3", "--cpus-per-task=1", "--distribution=block")
     with Run(slurm.testbed, "--nodes", "1", WHERE, hosts="", procs=1, before=before) as run:
         assert len(values(run)) == 1
+    with Run(slurm.testbed, WHERE, hosts="", procs=2, before=salloc("--nodes=2")) as run:
+        values(run)
+        run.wait_for(
+            r"host\[1-2\] has 1 core for 2 ranks: ask SLURM for more, as in --cpus-per-task=2"
+        )
     with Run(slurm.testbed, WHERE, hosts="", procs=1, before=before) as run:
         assert len(values(run)) == 2
 
@@ -83,7 +88,7 @@ def test_more_than_there_is_is_exit_code_3(slurm: Slurm) -> None:
         slurm.testbed, "--gpus", "1", WHERE, hosts="", procs=1, before=salloc(), env=GPUS
     ) as run:
         assert run.wait(60) == 3
-        run.wait_for("the job has no GPUs there; ask for them, as in sbatch --gpus-per-node=8")
+        run.wait_for("host1 has none .the SLURM job was given none there")
 
 
 @pytest.mark.parametrize(
