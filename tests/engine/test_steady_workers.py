@@ -163,7 +163,7 @@ def test_workers_never_outlive_their_rank(tmp_path, kind):
     process = subprocess.Popen(command, cwd=tmp_path, env=environment())
     below = []
     try:
-        until(lambda: (tmp_path / "step-3-0").exists(), "it trains")
+        until(lambda: (tmp_path / "step-3-0").exists() or process.poll() is not None, "it trains")
         below = children(process.pid)
         assert below
         process.kill()
