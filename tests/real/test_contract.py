@@ -122,6 +122,27 @@ def test_ctrl_c_ends_everything_everywhere(cluster: Backend) -> None:
     assert (run.result["state"], run.result["verdict"]) == ("cancelled", None)
 
 
+def test_status_logs_and_cancel(cluster: Backend) -> None:
+    """From another terminal, by the run's id: what it does, what it says, and its end."""
+
+    def call(*words: str) -> str:
+        done = cluster.testbed.call(cluster.on, ["plaunch", *words], cwd="/", timeout_s=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with cluster.run("--grace", "5", CONTRACT, "wait") as run:
+        run.wait_for(r"rank \d is up", count=4)
+        job_id = json.loads((run.folder / "job.json").read_text())["job_id"]
+        (job,) = json.loads(call("status", "--json", job_id))
+        assert (job["state"], job["cluster"]) == ("running", cluster.kind)
+        assert "rank 2 is up" in call("logs", "--rank", "2", job_id)
+        call("cancel", job_id)
+        assert run.wait(60) == 130
+        wait_until_empty(cluster)
+        (job,) = json.loads(call("status", "--json", job_id))
+        assert job["state"] == "cancelled"
+
+
 def test_a_function_runs_on_every_rank(cluster: Backend) -> None:
     """launch() from Python: values come back as data, and a failure as an exception."""
     argv = [*cluster.before, "python", DOOR, json.dumps(dict(cluster.python))]
