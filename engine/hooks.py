@@ -75,8 +75,13 @@ def by_name(method: Hook, *names: str) -> Hook:
         parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):
         return method
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return method
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        taken = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+        count = 0 if all(name in names for name in taken) else accepted(method, len(names))
+        rest = names[count:]
+        return lambda *args: method(*args[:count], **dict(zip(rest, args[count:], strict=True)))
     taken = [p.name for p in parameters]
     if all(name in names for name in taken):
         places = [names.index(name) for name in taken]

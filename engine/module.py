@@ -117,6 +117,24 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         else:
             scheduler.step(metric)
 
+    def toggle_optimizer(self, optimizer: Any, optimizer_idx: int | None = None) -> None:
+        """Make only the parameters of one optimizer need gradients; `untoggle_optimizer` ends it.
+
+        With several optimizers this happens around each one's training step.
+        """
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        before = self.__dict__.setdefault("_toggled", {})
+        for other in self.trainer.optimizers:
+            for group in other.param_groups:
+                for parameter in group["params"]:
+                    needed = before.setdefault(parameter, parameter.requires_grad)
+                    parameter.requires_grad = needed and id(parameter) in mine
+
+    def untoggle_optimizer(self, *_: Any, **__: Any) -> None:
+        """Make all parameters need gradients that did before `toggle_optimizer`."""
+        for parameter, needed in self.__dict__.pop("_toggled", {}).items():
+            parameter.requires_grad = needed
+
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         """Clip gradients; override it to clip in a way of your own.
 

@@ -34,44 +34,69 @@ class Optimization:
 
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
     schedulers: list[SchedulerConfig] = field(default_factory=list)
+    frequencies: list[int] = field(default_factory=list)  # of each optimizer, or none at all
 
 
 _FORMS = (
-    "configure_optimizers returned {what}; it may return an optimizer, a list of one, "
-    "([optimizer], [scheduler]), {{'optimizer': ..., 'lr_scheduler': ...}}, or None"
+    "configure_optimizers returned {what}; it may return an optimizer, a list of them, "
+    "([optimizers], [schedulers]), {{'optimizer': ..., 'lr_scheduler': ..., 'frequency': ...}}, "
+    "several such dicts, or None"
 )
 
 
 def configure(returned: Any) -> Optimization:
     """Optimizers and schedulers of any form that `configure_optimizers` may return."""
-    optimizers, schedulers = _split(returned)
+    optimizers, schedulers, frequencies = _split(returned)
     for optimizer in optimizers:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise MisconfigurationException(_FORMS.format(what=_describe(optimizer)))
-    if len(optimizers) > 1:
-        raise MisconfigurationException(
-            f"configure_optimizers returned {len(optimizers)} optimizers; more than one is not "
-            "supported yet"
-        )
-    return Optimization(optimizers, [_scheduler_config(s) for s in schedulers])
+    configs = [_scheduler_config(s) for s in schedulers]
+    for config in configs:
+        if config.opt_idx is None:
+            config.opt_idx = _index_of(getattr(config.scheduler, "optimizer", None), optimizers)
+        elif not 0 <= config.opt_idx < len(optimizers):
+            raise MisconfigurationException(
+                f"a scheduler has opt_idx={config.opt_idx}; there are {len(optimizers)} optimizers"
+            )
+    return Optimization(optimizers, configs, frequencies)
 
 
-def _split(returned: Any) -> tuple[list[Any], list[Any]]:
+def _index_of(optimizer: Any, optimizers: list[Any]) -> int | None:
+    return next((i for i, one in enumerate(optimizers) if one is optimizer), None)
+
+
+def _split(returned: Any) -> tuple[list[Any], list[Any], list[int]]:
     if returned is None:
         rank_zero_warn("no optimizer: `configure_optimizers` returned None, nothing is learned")
-        return [], []
+        return [], [], []
     if isinstance(returned, Mapping):
-        return _of_dict(returned)
+        return *_of_dict(returned), []
     if not isinstance(returned, (list, tuple)):
-        return [returned], []
+        return [returned], [], []
     parts = list(returned)
     if len(parts) == 2 and isinstance(parts[0], (list, tuple)):
         second = parts[1]
-        return list(parts[0]), list(second) if isinstance(second, (list, tuple)) else [second]
+        schedulers = list(second) if isinstance(second, (list, tuple)) else [second]
+        return list(parts[0]), [s for s in schedulers if s is not None], []
     if parts and all(isinstance(part, Mapping) for part in parts):
         split = [_of_dict(part) for part in parts]
-        return [o for os, _ in split for o in os], [s for _, ss in split for s in ss]
-    return parts, []
+        optimizers, schedulers = (
+            [o for os, _ in split for o in os],
+            [s for _, ss in split for s in ss],
+        )
+        return optimizers, schedulers, _frequencies([part.get("frequency") for part in parts])
+    return parts, [], []
+
+
+def _frequencies(given: list[Any]) -> list[int]:
+    if all(one is None for one in given):
+        return []
+    if any(not isinstance(one, int) or one < 1 for one in given):
+        raise MisconfigurationException(
+            "each optimizer's 'frequency' is a number of batches from 1 on, or none has one; these "
+            f"are {given}"
+        )
+    return given
 
 
 def _of_dict(returned: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:

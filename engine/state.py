@@ -11,7 +11,9 @@ class Progress:
     """How far the training has come. All of it goes into a checkpoint."""
 
     epoch: int = 0  # index of the epoch that runs, or of the next one
-    step: int = 0  # optimizer steps taken
+    step: int = 0  # optimizer steps taken; those of several optimizers in one batch are one
+    optimizer_steps: list[int] = field(default_factory=list)  # of each, where there are several
+    windows: int = 0  # of accumulation that are done, where several optimizers take turns
     batch: int = 0  # batches of this epoch that are done
     total_batches: int = 0  # batches of all epochs that are done
     validated_at: int = -1  # total_batches at the last validation
@@ -20,7 +22,7 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return dict(vars(self))
+        return {**vars(self), "optimizer_steps": list(self.optimizer_steps)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where a checkpoint was taken."""

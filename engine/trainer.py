@@ -215,7 +215,7 @@ class Trainer(TrainerView):
             resume.load_training(run, content)
             self._training = None  # the order of samples follows from the seed that was kept
         lifecycle.log_hyperparameters(run)
-        forward = run.strategy.wrap(run.module)
+        forward = run.strategy.wrap(run.module, len(run.optimization.optimizers) > 1)
         for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
             run.hooks.call(hook)
         loader, count = self._training_data()

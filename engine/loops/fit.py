@@ -10,10 +10,9 @@ from engine.data import begin_epoch
 from engine.distributed import rank_zero_warn
 from engine.entries import Collection
 from engine.errors import MisconfigurationException
-from engine.hooks import by_name
 from engine.loops.evaluate import Plan, end_epoch, evaluate
-from engine.loops.optimize import TrainingStep
-from engine.optimizers import SchedulerConfig
+from engine.loops.schedules import Schedules
+from engine.loops.steps import step_of
 from engine.reports import line
 from engine.run import Run, batches_of, send_to_loggers
 from engine.seed import random_state, set_random_state
@@ -102,7 +101,7 @@ class TrainingEpoch:
         self._batch_end = run.hooks.find("on_train_batch_end", 4)
         self._old_batch_end = run.hooks.find("on_batch_end")
         wants = self._epoch_end is not None or self._batch_end is not None
-        self._step = TrainingStep(run, plan.forward, wants)
+        self._step = step_of(run, plan.forward, wants)
         self._schedules = Schedules(run)
         self._outputs: list[Any] = []
         self._log_every = run.settings.fit.log_every_n_steps if run.loggers else 0
@@ -118,8 +117,7 @@ class TrainingEpoch:
             collection.load_state_dict(self._restored, run.device)
             self._restored = None
         starts_anew = progress.batch == 0
-        self._step.window = window_of(run, progress.epoch)
-        self._step.pending = False
+        self._step.begin_epoch(window_of(run, progress.epoch))
         is_ours = begin_epoch(
             plan.loader,
             progress.data_seed,
@@ -149,7 +147,7 @@ class TrainingEpoch:
         # What nobody asked for is not even looked at in a step.
         has_start = self._batch_start is not None or self._old_batch_start is not None
         starts = self._starts if has_start else None
-        schedules = self._schedules if run.optimization.schedulers else None
+        schedules = self._schedules if self._schedules.any else None
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
             for batch_idx, batch, is_last in numbered(iterator, start, skip, count, settle):
@@ -261,7 +259,7 @@ class TrainingEpoch:
         self._schedules.after_epoch()
         if self._epoch_end is not None:
             run.logged.hook = "training_epoch_end"
-            returned = self._epoch_end(self._outputs)
+            returned = self._epoch_end(self._step.arranged(self._outputs))
             run.logged.hook = None
             if returned is not None:
                 raise MisconfigurationException(
@@ -314,57 +312,3 @@ def numbered(
         following = next(iterator, nothing)
         yield batch_idx, batch, following is nothing
         batch_idx, batch = batch_idx + 1, following
-
-
-class Schedules:
-    """Steps the schedulers when it is their time."""
-
-    def __init__(self, run: Run) -> None:
-        configs = run.optimization.schedulers
-        self._run = run
-        self._by_step = [c for c in configs if c.interval == "step"]
-        self._by_epoch = [c for c in configs if c.interval == "epoch" and not c.reduce_on_plateau]
-        self._plateau = [c for c in configs if c.interval == "epoch" and c.reduce_on_plateau]
-        own = run.hooks.own("lr_scheduler_step")
-        self._own = None if own is None else by_name(own, "scheduler", "optimizer_idx", "metric")
-
-    def after_batch(self, stepped: bool, is_last: bool) -> None:
-        """Schedulers of steps, and at the end of an epoch those of epochs."""
-        progress = self._run.state.progress
-        if stepped and self._by_step:
-            for config in self._by_step:
-                if progress.step % config.frequency == 0:
-                    self._step(config)
-        if is_last and self._by_epoch:
-            self._epochs(self._by_epoch)
-
-    def after_epoch(self) -> None:
-        """Schedulers that look at a metric, which is there after validation."""
-        if self._plateau:
-            self._epochs(self._plateau)
-
-    def _epochs(self, configs: list[SchedulerConfig]) -> None:
-        for config in configs:
-            if (self._run.state.progress.epoch + 1) % config.frequency == 0:
-                self._step(config)
-
-    def _step(self, config: SchedulerConfig) -> None:
-        metric = None
-        if config.monitor is not None and config.reduce_on_plateau:
-            metrics = self._run.logged.callback_metrics()
-            metric = metrics.get(config.monitor)
-            if metric is None:
-                text = (
-                    f"the scheduler looks at {config.monitor!r}, which was not logged; there are "
-                    f"{sorted(metrics)}"
-                )
-                if config.strict:
-                    raise MisconfigurationException(text)
-                rank_zero_warn(text)
-                return
-        if self._own is not None:
-            self._own(config.scheduler, 0, metric)
-        elif metric is None:
-            config.scheduler.step()
-        else:
-            config.scheduler.step(metric)

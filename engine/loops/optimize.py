@@ -5,27 +5,42 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from engine.data import mapped
 from engine.errors import MisconfigurationException
-from engine.hooks import accepted, by_name
+from engine.hooks import accepted, by_name, takes
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
 
 Backward = Callable[[torch.Tensor], None]
 
 
+class Counts(Protocol):
+    """Something that counts steps: a run's progress, or one of several optimizers."""
+
+    step: int
+
+
 class TrainingStep:
     """Runs batches through the module and steps its optimizer; all that a run never changes is
     looked up once, here.
+
+    `place` is given where it is one of several optimizers.
     """
 
-    def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        forward: Callable[[Any, int], Any],
+        wants_outputs: bool,
+        place: tuple[int, Counts] | None = None,
+    ) -> None:
         optimizers = run.optimization.optimizers
-        self.optimizer = optimizers[0] if optimizers else None
+        self.idx, self.counts = place or (0, run.state.progress)
+        self.optimizer = optimizers[self.idx] if optimizers else None
         self.window = 1  # batches in a window of accumulation
         self.pending = False  # the window has gradients already
         self.unsynced = False  # which are of this rank alone
@@ -34,15 +49,26 @@ class TrainingStep:
         self._progress = run.state.progress
         self._logged = run.logged
         self._wants_outputs = wants_outputs
-        self._forward = fitted_forward(run, forward)
-        self._zero_grad = zero_grad_function(run, self.optimizer)
-        self._backward = backward_function(run, self.optimizer)
-        self._before_step = before_step_function(run, self.optimizer)
-        self._step_override = optimizer_step_override(run, self.optimizer, self._take_step)
+        self._forward = forward
+        self._zero_grad = zero_grad_function(run, self.optimizer, self.idx)
+        self._backward = backward_function(run, self.optimizer, self.idx)
+        self._before_step = before_step_function(run, self.optimizer, self.idx)
+        self._step_override = optimizer_step_override(
+            run, self.optimizer, self.idx, self._take_step
+        )
+        self._updates_scale = place is None  # several do that once, when all have stepped
         many = run.strategy.world.world_size > 1
         self._no_sync: Callable[[], AbstractContextManager[object]] | None = None
         if many:
             self._no_sync = run.strategy.no_sync
+
+    def begin_epoch(self, window: int) -> None:
+        """Begin with windows of so many batches."""
+        self.window, self.pending = window, False
+
+    def arranged(self, outputs: list[Any]) -> list[Any]:
+        """What `training_epoch_end` gets."""
+        return outputs
 
     def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
         """Run one batch; returns what `on_train_batch_end` gets, None for a skipped batch.
@@ -129,8 +155,9 @@ class TrainingStep:
                 optimizer.step(**kwargs)
             else:
                 scaler.step(optimizer)
-                scaler.update()
-        self._progress.step += 1
+                if self._updates_scale:
+                    scaler.update()
+        self.counts.step += 1
         return result
 
     def _step_by_override(self, batch: Any, batch_idx: int, window: int) -> Any:
@@ -149,41 +176,56 @@ class TrainingStep:
                 self.optimizer.zero_grad()  # nothing to step with: no gradient of an old window
             return loss
 
-        before = self._progress.step
         self._step_override(self._progress.epoch, batch_idx, closure)
         # A module may leave out a step; then the gradients so far wait for the next one only if
         # it did not run the closure either, as in a plain loop.
         self.pending = False
-        self._progress.step = max(self._progress.step, before)
         return output
 
 
 # ---------------------------------------------------------------------- the pieces
 
 
-def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[[Any, int], Any]:
-    """The training step as the loop calls it: with autocast and `training_step_end` if wanted."""
-    if accepted(run.module.training_step, 2) == 1:
-        inner = forward
-        forward = lambda batch, batch_idx: inner(batch)  # noqa: E731  (an adapter of one line)
+def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The training step as the loop calls it: with autocast and `training_step_end` if wanted.
+
+    With several optimizers it is called with the index of one, too.
+    """
+    forward = fitted_to_step(run, forward)
     if run.precision.is_mixed:
         plain, autocast = forward, run.precision.autocast
 
-        def forward(batch: Any, batch_idx: int) -> Any:
+        def forward(*args: Any) -> Any:
             with autocast():
-                return plain(batch, batch_idx)
+                return plain(*args)
 
     step_end = getattr(run.module, "training_step_end", None)
     if step_end is None:
         return forward
     step, logged = forward, run.logged
 
-    def with_end(batch: Any, batch_idx: int) -> Any:
-        output = step(batch, batch_idx)
+    def with_end(*args: Any) -> Any:
+        output = step(*args)
         logged.hook = "training_step_end"
         return step_end(output)
 
     return with_end
+
+
+def fitted_to_step(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, without the arguments that the module's `training_step` does not take."""
+    method, count = run.module.training_step, len(run.optimization.optimizers)
+    if count <= 1 or not run.module.automatic_optimization:
+        return forward if accepted(method, 2) == 2 else lambda batch, batch_idx: forward(batch)
+    if not takes(method, "optimizer_idx"):
+        raise MisconfigurationException(
+            f"configure_optimizers returned {count} optimizers, so training_step needs another "
+            "argument, `optimizer_idx`, which says whose loss to return; or set "
+            "`self.automatic_optimization = False` and step them by hand"
+        )
+    if accepted(method, 3) == 3:
+        return forward
+    return lambda batch, batch_idx, optimizer_idx: forward(batch, optimizer_idx)
 
 
 def loss_of(output: Any) -> torch.Tensor:
@@ -215,7 +257,7 @@ def outputs_of(raw: Any, loss: torch.Tensor) -> dict[str, Any]:
     return {"loss": loss.detach()}
 
 
-def zero_grad_function(run: Run, optimizer: Any) -> Callable[[int], None] | None:
+def zero_grad_function(run: Run, optimizer: Any, idx: int) -> Callable[[int], None] | None:
     """Forgets the gradients of the last window."""
     if optimizer is None:
         return None
@@ -232,13 +274,13 @@ def zero_grad_function(run: Run, optimizer: Any) -> Callable[[int], None] | None
             optimizer.zero_grad()
         else:
             logged.hook = "optimizer_zero_grad"
-            named(progress.epoch, batch_idx, optimizer, 0)
+            named(progress.epoch, batch_idx, optimizer, idx)
             logged.hook = None
 
     return zero_grad
 
 
-def backward_function(run: Run, optimizer: Any) -> Backward:
+def backward_function(run: Run, optimizer: Any, idx: int) -> Backward:
     """Computes gradients, with the hooks around it."""
     before = run.hooks.find("on_before_backward", 1)
     after = run.hooks.find("on_after_backward")
@@ -257,7 +299,7 @@ def backward_function(run: Run, optimizer: Any) -> Backward:
             loss.backward()  # type: ignore[no-untyped-call]  # torch
         else:
             logged.hook = "backward"
-            named(loss, optimizer, 0)
+            named(loss, optimizer, idx)
             logged.hook = None
         if after is not None:
             after()
@@ -265,7 +307,7 @@ def backward_function(run: Run, optimizer: Any) -> Backward:
     return backward
 
 
-def before_step_function(run: Run, optimizer: Any) -> Callable[[], None] | None:
+def before_step_function(run: Run, optimizer: Any, idx: int) -> Callable[[], None] | None:
     """What happens to complete gradients before the optimizer uses them."""
     hook = run.hooks.find("on_before_optimizer_step", 2)
     own = run.hooks.own("configure_gradient_clipping")
@@ -278,10 +320,10 @@ def before_step_function(run: Run, optimizer: Any) -> Callable[[], None] | None:
 
     def before_step() -> None:
         if hook is not None:
-            hook(optimizer, 0)
+            hook(optimizer, idx)
         if clipping is not None:
             logged.hook = "configure_gradient_clipping"
-            clipping(optimizer, 0, clip, algorithm)
+            clipping(optimizer, idx, clip, algorithm)
             logged.hook = None
         elif clip:
             clip_gradients(optimizer, clip, algorithm)
@@ -290,7 +332,7 @@ def before_step_function(run: Run, optimizer: Any) -> Callable[[], None] | None:
 
 
 def optimizer_step_override(
-    run: Run, optimizer: Any, take_step: Callable[..., Any]
+    run: Run, optimizer: Any, idx: int, take_step: Callable[..., Any]
 ) -> Callable[[int, int, Callable[[], Any]], None] | None:
     """The module's `optimizer_step`, or that of an optimizer which needs a closure."""
     if optimizer is None:
@@ -311,7 +353,7 @@ def optimizer_step_override(
 
     def override(epoch: int, batch_idx: int, closure: Callable[[], Any]) -> None:
         logged.hook = "optimizer_step"
-        named(epoch, batch_idx, wrapped, 0, closure, False, is_mixed, is_lbfgs)
+        named(epoch, batch_idx, wrapped, idx, closure, False, is_mixed, is_lbfgs)
         logged.hook = None
 
     return override

@@ -43,7 +43,7 @@ class DDP(SingleDevice):
         self._wrapped: DistributedDataParallel | None = None
         self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
 
-    def wrap(self, module: Any) -> Callable[..., Any]:
+    def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
         """The function that runs a training step with averaged gradients."""
         if self._sync_batchnorm:
             self._converted = synchronise_batchnorm(module, self.root_device)
@@ -52,7 +52,8 @@ class DDP(SingleDevice):
         self._wrapped = DistributedDataParallel(
             Steps(module),
             device_ids=[self.root_device] if self.root_device.type == "cuda" else None,
-            find_unused_parameters=self._find_unused_parameters,
+            # Parameters of the others need no gradient then: DDP must not wait for them.
+            find_unused_parameters=self._find_unused_parameters or takes_turns,
         )
         return self._wrapped
 

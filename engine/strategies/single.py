@@ -28,8 +28,11 @@ class SingleDevice:
         """Move the module to the device."""
         module.to(self.root_device)
 
-    def wrap(self, module: Any) -> Callable[..., Any]:
-        """The function that runs a training step of `module`."""
+    def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
+        """The function that runs a training step of `module`.
+
+        `takes_turns` says that a step uses some of the parameters only: those of one optimizer.
+        """
         step: Callable[..., Any] = module.training_step
         return step
 

@@ -57,10 +57,31 @@ def test_other_forms_are_explained(returned, words):
         configure(returned)
 
 
-def test_several_optimizers_are_refused_for_now(adam):
-    """In a sentence, not by using the first one only."""
-    with pytest.raises(MisconfigurationException, match="2 optimizers"):
-        configure([adam, adam])
+def test_forms_of_several():
+    """S036, S037, S040: lists, pairs of lists and dicts; a scheduler knows its optimizer."""
+    first, second = (torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]) for _ in range(2))
+    schedulers = [step_lr(second), {"scheduler": step_lr(first), "interval": "step"}]
+    assert configure((first, second)).optimizers == [first, second]
+    two_lists = configure(([first, second], schedulers))
+    assert two_lists.optimizers == [first, second]
+    assert [(c.opt_idx, c.interval) for c in two_lists.schedulers] == [(1, "epoch"), (0, "step")]
+    dicts = configure(
+        (
+            {"optimizer": first, "frequency": 5, "lr_scheduler": step_lr(first)},
+            {"optimizer": second, "frequency": 1},
+        )
+    )
+    assert dicts.optimizers == [first, second]
+    assert dicts.frequencies == [5, 1]
+    assert [c.opt_idx for c in dicts.schedulers] == [0]
+    assert configure([{"optimizer": first}, {"optimizer": second}]).frequencies == []
+
+
+@pytest.mark.parametrize("frequencies", [(1, None), (0, 1), ("a", 1)])
+def test_frequencies_that_make_no_sense(adam, frequencies):
+    """Of all optimizers or of none, from 1 on."""
+    with pytest.raises(MisconfigurationException, match="frequency"):
+        configure([{"optimizer": adam, "frequency": n} for n in frequencies])
 
 
 def test_a_plateau_needs_a_metric(adam):

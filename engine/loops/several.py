@@ -1,0 +1,85 @@
+"""One training batch with several optimizers: each has its turn, with a loss of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from engine.hooks import by_name
+from engine.loops.optimize import TrainingStep, fitted_forward
+from engine.run import Run
+
+
+@dataclass
+class Steps:
+    """How many steps one optimizer has taken in this process."""
+
+    step: int = 0
+
+
+class Turns:
+    """Runs each batch through the module once for each optimizer whose turn it is.
+
+    All optimizers have their turn in every batch, or, where they have frequencies, one after the
+    other for so many windows of accumulation each. A batch after which any has stepped is one step
+    of the run.
+    """
+
+    def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
+        optimizers = run.optimization.optimizers
+        forward = fitted_forward(run, forward)
+        self._turns = [
+            TrainingStep(run, partial(_with_index, forward, idx), wants_outputs, (idx, Steps()))
+            for idx in range(len(optimizers))
+        ]
+        self.window = 1
+        self._ends = list(accumulate(run.optimization.frequencies))
+        self._progress, self._scaler = run.state.progress, run.precision.scaler
+        self._toggle = by_name(run.module.toggle_optimizer, "optimizer", "optimizer_idx")
+        untoggle = run.module.untoggle_optimizer
+        self._untoggle = by_name(untoggle, "optimizer", "optimizer_idx")
+        if len(self._progress.optimizer_steps) != len(optimizers):
+            self._progress.optimizer_steps = [0] * len(optimizers)
+
+    def begin_epoch(self, window: int) -> None:
+        """Begin with windows of so many batches."""
+        self.window = window
+        for turn in self._turns:
+            turn.begin_epoch(window)
+
+    def arranged(self, outputs: list[Any]) -> list[Any]:
+        """What `training_epoch_end` gets: a list of outputs for each optimizer."""
+        return [[o for o in mine if o is not None] for mine in zip(*outputs, strict=True)]
+
+    def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
+        """Run one batch; returns a list with what each optimizer's training step returned."""
+        outputs: list[Any] = [None] * len(self._turns)
+        stepped = False
+        for turn in self._due():
+            idx, before = turn.idx, turn.counts.step
+            self._toggle(turn.optimizer, idx)
+            outputs[idx] = turn(batch, batch_idx, ends_window, window)
+            self._untoggle(turn.optimizer, idx)
+            if turn.counts.step != before:
+                self._progress.optimizer_steps[idx] += 1
+                stepped = True
+        if stepped:
+            self._progress.step += 1
+            if self._scaler is not None:
+                self._scaler.update()
+        if ends_window:
+            self._progress.windows += 1
+        return outputs if any(output is not None for output in outputs) else None
+
+    def _due(self) -> list[TrainingStep]:
+        if not self._ends:
+            return self._turns
+        place = self._progress.windows % self._ends[-1]
+        return [self._turns[next(i for i, end in enumerate(self._ends) if place < end)]]
+
+
+def _with_index(forward: Callable[..., Any], idx: int, batch: Any, batch_idx: int) -> Any:
+    return forward(batch, batch_idx, idx)
