@@ -63,7 +63,7 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     """The loggers that `logger=` means: True is TensorBoard, in the run's folder."""
     if output.logger is False:
         return []
-    from engine.loggers import FolderLogger, TensorBoardLogger
+    from engine.loggers import Logger, TensorBoardLogger
 
     by_default = output.logger is None or output.logger is True
     loggers = [TensorBoardLogger()] if by_default else as_list(output.logger)
@@ -71,6 +71,6 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     if fit_folder is not None:
         root, version = os.path.split(fit_folder)
     for logger in loggers:
-        if isinstance(logger, FolderLogger):
+        if isinstance(logger, Logger):
             logger.place(root, version)
     return loggers

@@ -1,16 +1,49 @@
-"""Loggers: one member, one small file."""
+"""Loggers: one member, one small file. Those of other services are imported when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from engine.loggers.base import FolderLogger, Logger, next_version, settle_versions
 from engine.loggers.csv import CSVLogger
 from engine.loggers.memory import MemoryLogger
 from engine.loggers.tensorboard import TensorBoardLogger
 
+if TYPE_CHECKING:
+    from engine.loggers.comet import CometLogger
+    from engine.loggers.mlflow import MLFlowLogger
+    from engine.loggers.neptune import NeptuneLogger
+    from engine.loggers.snapshot import CodeSnapshotLogger, TestTubeLogger
+    from engine.loggers.wandb import WandbLogger
+
+_MEMBERS = {
+    "CodeSnapshotLogger": "engine.loggers.snapshot",
+    "CometLogger": "engine.loggers.comet",
+    "MLFlowLogger": "engine.loggers.mlflow",
+    "NeptuneLogger": "engine.loggers.neptune",
+    "TestTubeLogger": "engine.loggers.snapshot",
+    "WandbLogger": "engine.loggers.wandb",
+}
+
 __all__ = [
     "CSVLogger",
+    "CodeSnapshotLogger",
+    "CometLogger",
     "FolderLogger",
     "Logger",
+    "MLFlowLogger",
     "MemoryLogger",
+    "NeptuneLogger",
     "TensorBoardLogger",
+    "TestTubeLogger",
+    "WandbLogger",
     "next_version",
     "settle_versions",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MEMBERS:
+        return getattr(importlib.import_module(_MEMBERS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,6 +47,9 @@ class Logger:
         """The folder of this run, where there is one."""
         return None
 
+    def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
+        """Write below `root`, or in its folder `version`, if nothing else was asked for."""
+
     @property
     def experiment(self) -> Any:
         """The object that really writes."""

@@ -1,0 +1,137 @@
+"""Metrics to Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.distributed import on_rank_zero
+from engine.errors import MisconfigurationException
+from engine.loggers.foreign import ForeignLogger
+from engine.loggers.hparams import as_mapping, plain
+
+STEP = "trainer/global_step"
+
+
+class WandbLogger(ForeignLogger):
+    """Logs to a run of Weights & Biases, or with `offline=True` into the folder `save_dir`.
+
+    Without `save_dir` it writes where the run's other files go. Further keyword arguments go to
+    `wandb.init`. The run ends with the process, so that fit and test are in one.
+    """
+
+    library = "wandb"
+    package = "wandb"
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of Lightning, in its order
+        self,
+        name: str | None = None,
+        save_dir: str | os.PathLike[str] | None = None,
+        offline: bool = False,
+        id: str | None = None,
+        anonymous: bool | None = None,
+        version: str | None = None,
+        project: str | None = None,
+        log_model: bool | str = False,
+        experiment: Any = None,
+        prefix: str = "",
+        **options: Any,
+    ) -> None:
+        super().__init__(prefix)
+        if log_model:
+            raise MisconfigurationException(
+                "WandbLogger(log_model=...): checkpoints are not uploaded; leave it out, and after "
+                "fit call logger.experiment.log_artifact(path) with the path that you want"
+            )
+        self._save_dir = os.fspath(save_dir or options.pop("dir", None) or "") or None
+        self._save_dir_was_given = self._save_dir is not None
+        self._project = project
+        self._id = version or id
+        self._options: dict[str, Any] = {"resume": "allow", **options}
+        if name is not None:
+            self._options["name"] = name
+        if offline:
+            self._options["mode"] = "offline"
+        if anonymous:
+            self._options["anonymous"] = "allow"
+        self._experiment = experiment
+
+    @property
+    def name(self) -> str | None:
+        """The project's name."""
+        return self._project
+
+    @property
+    def version(self) -> str | None:
+        """The run's id, once it is known."""
+        return self._id
+
+    @property
+    def save_dir(self) -> str | None:
+        """The folder that `wandb` is in."""
+        return self._save_dir
+
+    def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
+        """Write where the trainer writes, unless a `save_dir` was given."""
+        if not self._save_dir_was_given:
+            self._save_dir = os.path.join(os.fspath(root), version or "")
+
+    def _open(self) -> Any:
+        import wandb
+
+        run = wandb.run  # one that the program itself began
+        if run is None:
+            if self._save_dir is not None:
+                os.makedirs(self._save_dir, exist_ok=True)
+            run = wandb.init(
+                project=self._project, dir=self._save_dir, id=self._id, **self._options
+            )
+        self._id = run.id
+        self._project = self._project or getattr(run, "project", None)
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        return run
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Send one set of values."""
+        values = self._named(metrics)
+        self.experiment.log(values if step is None else {**values, STEP: step})
+
+    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+        """Send the hyper-parameters."""
+        self.experiment.config.update(plain(as_mapping(params)), allow_val_change=True)
+
+    def watch(self, model: Any, log: str | None = "gradients", log_freq: int = 100) -> None:
+        """Let wandb draw histograms of the model's gradients, parameters or both ("all")."""
+        self.experiment.watch(model, log=log, log_freq=log_freq)
+
+    def log_image(
+        self, key: str, images: Sequence[Any], step: int | None = None, **options: Any
+    ) -> None:
+        """Send images; of further arguments, each image gets its own entry (`caption=[...]`)."""
+        if not on_rank_zero():
+            return
+        import wandb
+
+        each = [{name: values[n] for name, values in options.items()} for n in range(len(images))]
+        shown = [wandb.Image(image, **own) for image, own in zip(images, each, strict=True)]
+        self.log_metrics({key: shown}, step)
+
+    def log_table(
+        self,
+        key: str,
+        columns: list[str] | None = None,
+        data: list[list[Any]] | None = None,
+        dataframe: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Send a table."""
+        if not on_rank_zero():
+            return
+        import wandb
+
+        table = wandb.Table(columns=columns, data=data, dataframe=dataframe)
+        self.log_metrics({key: table}, step)
+
+    log_text = log_table
