@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from engine.distributed import rank_zero_only, rank_zero_warn
+from engine.errors import MisconfigurationException
 from engine.hparams import KeepsHyperparameters
 from engine.logged import Flags, Logged
 from engine.precision import seed_precision
@@ -32,6 +33,7 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         super().__init__(*args, **kwargs)
         self._trainer: Any = None
         self._logged: Logged | None = None
+        self._manual: Any = None
 
     # ------------------------------------------------------------------ to override
 
@@ -230,6 +232,8 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         """Clip the gradients of an optimizer's parameters by norm or by value."""
         if not gradient_clip_val:
             return
+        if self._manual is not None:
+            self._manual.unscale(optimizer)
         groups = optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         if gradient_clip_algorithm == "value":
@@ -238,9 +242,23 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
-        """The optimizer, or the list of them where there are several."""
-        optimizers = self.trainer.optimizers
+        """The optimizer, or the list of them where there are several, to step by hand."""
+        is_stepped_here = self._manual is not None and use_pl_optimizer
+        optimizers = self._manual.optimizers if is_stepped_here else self.trainer.optimizers
         return optimizers[0] if len(optimizers) == 1 else optimizers
+
+    def manual_backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients in a training step that steps its optimizers by hand.
+
+        In place of `loss.backward(...)`: gradients are averaged over the ranks, which must all
+        call it equally often, and the loss is scaled in 16 bits.
+        """
+        if self._manual is None:
+            raise MisconfigurationException(
+                "manual_backward is for the training_step of a module with "
+                "`self.automatic_optimization = False`; otherwise return the loss"
+            )
+        self._manual.backward(loss, *args, **kwargs)
 
     def lr_schedulers(self) -> Any:
         """The scheduler, the list of them where there are several, None without any."""
@@ -339,4 +357,4 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a module is a model, not a part of the run that it was taken from.
-        return {**self.__dict__, "_trainer": None, "_logged": None}
+        return {**self.__dict__, "_trainer": None, "_logged": None, "_manual": None}

@@ -44,13 +44,16 @@ _FORMS = (
 )
 
 
-def configure(returned: Any) -> Optimization:
-    """Optimizers and schedulers of any form that `configure_optimizers` may return."""
+def configure(returned: Any, is_automatic: bool = True) -> Optimization:
+    """Optimizers and schedulers of any form that `configure_optimizers` may return.
+
+    Unless `is_automatic`, the module steps its schedulers itself.
+    """
     optimizers, schedulers, frequencies = _split(returned)
     for optimizer in optimizers:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise MisconfigurationException(_FORMS.format(what=_describe(optimizer)))
-    configs = [_scheduler_config(s) for s in schedulers]
+    configs = [_scheduler_config(s, is_automatic) for s in schedulers]
     for config in configs:
         if config.opt_idx is None:
             config.opt_idx = _index_of(getattr(config.scheduler, "optimizer", None), optimizers)
@@ -116,7 +119,7 @@ def _describe(value: Any) -> str:
     return f"something with a {type(value).__name__}"
 
 
-def _scheduler_config(given: Any) -> SchedulerConfig:
+def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
     if not isinstance(given, Mapping):
         given = {"scheduler": given}
     known = {f.name for f in fields(SchedulerConfig)}
@@ -132,7 +135,7 @@ def _scheduler_config(given: Any) -> SchedulerConfig:
         )
     if isinstance(config.scheduler, ReduceLROnPlateau):
         config.reduce_on_plateau = True
-    if config.reduce_on_plateau and config.monitor is None:
+    if needs_monitor and config.reduce_on_plateau and config.monitor is None:
         raise MisconfigurationException(
             "ReduceLROnPlateau needs a metric to look at: {'scheduler': ..., 'monitor': 'val_loss'}"
         )
@@ -140,14 +143,13 @@ def _scheduler_config(given: Any) -> SchedulerConfig:
 
 
 class LightningOptimizer:
-    """An optimizer as `optimizer_step` of a module sees it: its `step` does all that belongs to it.
+    """An optimizer as a module steps it: its `step` does all that belongs to that.
 
     Everything else is the optimizer's own.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, take_step: Any) -> None:
-        self.__dict__["optimizer"] = optimizer
-        self.__dict__["_take_step"] = take_step
+    def __init__(self, optimizer: torch.optim.Optimizer, take_step: Any, turn: Any = None) -> None:
+        self.__dict__.update(optimizer=optimizer, _take_step=take_step, _turn=turn)
 
     def step(self, closure: Any = None, **kwargs: Any) -> Any:
         """Unscale, clip and step; `closure` computes the gradients."""
@@ -155,8 +157,16 @@ class LightningOptimizer:
 
     @contextmanager
     def toggle_model(self, sync_grad: bool = True) -> Iterator[None]:
-        """With one optimizer there is nothing to toggle."""
-        yield
+        """Within, only this optimizer's parameters need gradients.
+
+        `sync_grad=False` leaves gradients of the ranks apart, for all but the last batch of a
+        window. In automatic optimisation all this is done already.
+        """
+        if self._turn is None:
+            yield
+        else:
+            with self._turn(sync_grad):
+                yield
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["optimizer"], name)

@@ -240,7 +240,9 @@ class Trainer(TrainerView):
     def _configured(self, run: Run) -> Run:
         """The run with the optimizers that the module wants."""
         run.logged.hook = "configure_optimizers"
-        optimization = configure(run.module.configure_optimizers())
+        optimization = configure(
+            run.module.configure_optimizers(), run.module.automatic_optimization
+        )
         run.logged.hook = None
         self._optimization = optimization
         self._run = replace(run, optimization=optimization)

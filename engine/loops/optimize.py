@@ -195,17 +195,17 @@ def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
     if run.precision.is_mixed:
         plain, autocast = forward, run.precision.autocast
 
-        def forward(*args: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
             with autocast():
-                return plain(*args)
+                return plain(*args, **kwargs)
 
     step_end = getattr(run.module, "training_step_end", None)
     if step_end is None:
         return forward
     step, logged = forward, run.logged
 
-    def with_end(*args: Any) -> Any:
-        output = step(*args)
+    def with_end(*args: Any, **kwargs: Any) -> Any:
+        output = step(*args, **kwargs)
         logged.hook = "training_step_end"
         return step_end(output)
 
@@ -223,9 +223,9 @@ def fitted_to_step(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
             "argument, `optimizer_idx`, which says whose loss to return; or set "
             "`self.automatic_optimization = False` and step them by hand"
         )
-    if accepted(method, 3) == 3:
+    if takes(method, "batch_idx") or accepted(method, 3) == 3:
         return forward
-    return lambda batch, batch_idx, optimizer_idx: forward(batch, optimizer_idx)
+    return lambda batch, batch_idx, optimizer_idx: forward(batch, optimizer_idx=optimizer_idx)
 
 
 def loss_of(output: Any) -> torch.Tensor:

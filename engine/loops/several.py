@@ -32,7 +32,7 @@ class Turns:
         optimizers = run.optimization.optimizers
         forward = fitted_forward(run, forward)
         self._turns = [
-            TrainingStep(run, partial(_with_index, forward, idx), wants_outputs, (idx, Steps()))
+            TrainingStep(run, partial(forward, optimizer_idx=idx), wants_outputs, (idx, Steps()))
             for idx in range(len(optimizers))
         ]
         self.window = 1
@@ -79,7 +79,3 @@ class Turns:
             return self._turns
         place = self._progress.windows % self._ends[-1]
         return [self._turns[next(i for i, end in enumerate(self._ends) if place < end)]]
-
-
-def _with_index(forward: Callable[..., Any], idx: int, batch: Any, batch_idx: int) -> Any:
-    return forward(batch, batch_idx, idx)

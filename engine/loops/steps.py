@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from engine.loops.manual import ManualStep
 from engine.loops.optimize import TrainingStep, fitted_forward
 from engine.loops.several import Turns
 from engine.run import Run
@@ -27,6 +28,9 @@ class Step(Protocol):
 
 def step_of(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
     """What runs the batches of this module."""
+    if not run.module.automatic_optimization:
+        return ManualStep(run, forward, wants_outputs)
+    run.module.__dict__["_manual"] = None
     if len(run.optimization.optimizers) > 1:
         return Turns(run, forward, wants_outputs)
     run.state.progress.optimizer_steps = []

@@ -22,9 +22,9 @@ class Steps(torch.nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """One training step."""
-        return self.module.training_step(*args)
+        return self.module.training_step(*args, **kwargs)
 
 
 class DDP(SingleDevice):
@@ -47,6 +47,10 @@ class DDP(SingleDevice):
         """The function that runs a training step with averaged gradients."""
         if self._sync_batchnorm:
             self._converted = synchronise_batchnorm(module, self.root_device)
+        if not module.automatic_optimization:
+            # Passes forward and back as the module likes: `average_gradients` follows each.
+            self.share_weights(module)
+            return super().wrap(module)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         self._wrapped = DistributedDataParallel(
@@ -68,9 +72,17 @@ class DDP(SingleDevice):
         return nullcontext() if self._wrapped is None else self._wrapped.no_sync()
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Average gradients that were accumulated under `no_sync` only."""
-        for parameter in parameters:
-            if parameter.grad is not None:
+        """Average gradients that are of this rank alone; a rank without one counts as zero."""
+        parameters = list(parameters)
+        if not parameters:
+            return
+        has_grad = [parameter.grad is not None for parameter in parameters]
+        anywhere = torch.tensor(has_grad, dtype=torch.uint8, device=self.root_device)
+        dist.all_reduce(anywhere, dist.ReduceOp.MAX)
+        for parameter, has_any in zip(parameters, anywhere.tolist(), strict=True):
+            if has_any:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.world.world_size
 

@@ -199,6 +199,23 @@ def test_hooks_know_the_optimizer(tmp_path):
     assert trainer.global_step == 2
 
 
+def test_the_batch_index_may_be_left_out(tmp_path):
+    """`training_step(batch, optimizer_idx)`, with what comes after the step as well."""
+
+    class Short(Layers):
+        def training_step(self, batch, optimizer_idx):
+            self.turns.append(optimizer_idx)
+            return {"loss": self.loss(batch[0], optimizer_idx)}
+
+        def training_step_end(self, output):
+            self.turns.append(list(output))
+            return output
+
+    model = Short()
+    quiet(tmp_path, limit_train_batches=1, precision="bf16").fit(model, batches(torch.float32))
+    assert model.turns == [0, ["loss"], 1, ["loss"]]
+
+
 def test_an_index_is_needed(tmp_path):
     """Without `optimizer_idx` the step could not know whose loss to return."""
 

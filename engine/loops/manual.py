@@ -1,0 +1,158 @@
+"""One training batch of a module that steps its optimizers by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from engine.errors import MisconfigurationException
+from engine.hooks import by_name, takes
+from engine.loops.optimize import detached, fitted_forward
+from engine.optimizers import LightningOptimizer
+from engine.run import Run
+
+
+class ManualStep:
+    """Runs batches, and does for the module what belongs to a backward pass and to a step.
+
+    A batch in which the module stepped an optimizer is one step of the run, however often it did.
+    """
+
+    def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
+        _refuse_automatic(run)
+        module = run.module
+        self.window = 1
+        self.optimizers = [
+            LightningOptimizer(one, partial(self._step, one, idx), partial(self._turn, one, idx))
+            for idx, one in enumerate(run.optimization.optimizers)
+        ]
+        self._run = run
+        self._forward = fitted_forward(run, forward)
+        self._wants_outputs = wants_outputs
+        self._before_backward = run.hooks.find("on_before_backward", 1)
+        self._after_backward = run.hooks.find("on_after_backward")
+        self._before_step = run.hooks.find("on_before_optimizer_step", 2)
+        self._own_backward = run.hooks.own("backward")
+        self._toggle = by_name(module.toggle_optimizer, "optimizer", "optimizer_idx")
+        self._untoggle = by_name(module.untoggle_optimizer, "optimizer", "optimizer_idx")
+        self._averages = run.strategy.world.world_size > 1
+        self._has_stepped = False
+        self._scale_is_old = False  # a step has used it: time to bring it up to date
+        self._unscaled: set[int] = set()  # optimizers whose gradients are, since then
+        run.state.progress.optimizer_steps = []
+        module.__dict__["_manual"] = self
+
+    def begin_epoch(self, window: int) -> None:
+        """Nothing begins: the module accumulates as it likes."""
+
+    def arranged(self, outputs: list[Any]) -> list[Any]:
+        """What `training_epoch_end` gets."""
+        return outputs
+
+    def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
+        """Run one batch; returns what the step returned, detached."""
+        logged = self._run.logged
+        logged.batch, logged.hook = batch, "training_step"
+        self._has_stepped = False
+        raw = self._forward(batch, batch_idx)
+        logged.hook = None
+        self._update_scale()
+        if self._has_stepped:
+            self._run.state.progress.step += 1
+        if raw is None or not self._wants_outputs:
+            return None
+        return detached(raw if isinstance(raw, Mapping) else {"loss": raw})
+
+    # ------------------------------------------------------------------ for the module
+
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients, averaged over the ranks; further arguments are torch's."""
+        self._update_scale()
+        if self._before_backward is not None:
+            self._before_backward(loss)
+        precision = self._run.precision
+        if precision.scaler is not None:
+            loss = precision.scaler.scale(loss)
+        own = self._own_backward
+        if own is None:
+            with torch.autocast(self._run.device.type, enabled=False):
+                loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch
+        elif takes(own, "optimizer"):  # as in 1.x
+            own(loss, None, None, *args, **kwargs)
+        else:
+            own(loss, *args, **kwargs)
+        if self._averages:
+            parameters = [p for p in self._run.module.parameters() if p.requires_grad]
+            self._run.strategy.average_gradients(parameters)
+        if self._after_backward is not None:
+            self._after_backward()
+
+    def unscale(self, optimizer: Any) -> None:
+        """Make gradients what they are without the loss's scale, before they are looked at."""
+        scaler = self._run.precision.scaler
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        if scaler is not None and id(optimizer) not in self._unscaled:
+            self._unscaled.add(id(optimizer))
+            scaler.unscale_(optimizer)
+
+    # ------------------------------------------------------------------ the optimizers' part
+
+    def _step(self, optimizer: Any, idx: int, closure: Any = None, **kwargs: Any) -> Any:
+        scaler = self._run.precision.scaler
+
+        def gradients() -> Any:
+            loss = None if closure is None else closure()
+            if self._before_step is not None:
+                self.unscale(optimizer)
+                self._before_step(optimizer, idx)
+            return loss
+
+        self._has_stepped = True
+        if scaler is None and closure is not None:
+            return optimizer.step(gradients, **kwargs)
+        loss = gradients()
+        if scaler is None:
+            optimizer.step(**kwargs)
+        else:
+            scaler.step(optimizer, **kwargs)
+            self._scale_is_old = True
+        return loss
+
+    def _update_scale(self) -> None:
+        """A new scale is for new gradients: between a step and the next backward pass."""
+        if self._scale_is_old:
+            assert self._run.precision.scaler is not None
+            self._run.precision.scaler.update()
+            self._scale_is_old = False
+            self._unscaled.clear()
+
+    @contextmanager
+    def _turn(self, optimizer: Any, idx: int, sync_grad: bool) -> Iterator[None]:
+        averages = self._averages
+        self._averages = averages and sync_grad
+        self._toggle(optimizer, idx)
+        try:
+            yield
+        finally:
+            self._untoggle(optimizer, idx)
+            self._averages = averages
+
+
+def _refuse_automatic(run: Run) -> None:
+    """What only automatic optimisation does must not be asked for."""
+    fit = run.settings.fit
+    name, instead = "", ""
+    if fit.gradient_clip_val:
+        name, instead = "gradient_clip_val", "self.clip_gradients(optimizer, ...) before a step"
+    elif fit.accumulate_grad_batches not in (1, {0: 1}):
+        name, instead = "accumulate_grad_batches", "step after every n-th batch only"
+    if name:
+        raise MisconfigurationException(
+            f"Trainer({name}=...) has no effect on a module that steps by hand "
+            f"(automatic_optimization is False): leave it out, and in training_step do it "
+            f"yourself: {instead}"
+        )
