@@ -32,7 +32,8 @@ def main() -> None:
 
     orders: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    from launcher.clusters.ray_claims import Claims, Problem
+    from launcher.clusters.ray_claims import Claims
+    from launcher.clusters.ray_member import Problem
 
     claims = Claims(tell)
     while True:

@@ -1,5 +1,6 @@
 """Real hosts for the tests marked ``hosts``; where they can't be had, the reason is told."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,6 +84,15 @@ def ray(_session_ray: Ray) -> Iterator[Ray]:
     _session_ray.restore()
     if left:
         pytest.fail("processes were left behind:\n" + "\n".join(left))
+
+
+@pytest.fixture
+def ray_gpus(ray: Ray) -> Iterator[dict[str, str]]:
+    """Eight GPUs on each of Ray's hosts, of the stand-in; the variables for plaunch."""
+    file = ray.testbed.shared / "gpus.json"
+    file.write_text(json.dumps({"gpus": [{"uuid": f"GPU-{number}"} for number in range(8)]}))
+    yield {"PYTHONPATH": str(FAKES), "PLAUNCH_GPU_DRIVER": "/shared/gpus.json"}
+    file.unlink()
 
 
 def _left_over(testbed: Testbed) -> str | None:

@@ -5,12 +5,11 @@ Ray's driver has to be on a machine of the cluster, so plaunch is started on hos
 
 import json
 import signal
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.real.runs import PROGRAMS, PROJECT, Run, kill
+from tests.real.ray_runs import RayRun, claimed, wait_until_empty
+from tests.real.runs import PROGRAMS, PROJECT
 from tests.testbed import Ray, wait_until
 
 pytestmark = pytest.mark.hosts
@@ -18,50 +17,6 @@ pytestmark = pytest.mark.hosts
 WHERE = str(PROGRAMS / "where.py")
 TRAIN_ON = str(PROGRAMS / "train_on.py")
 COME_AND_GO = str(PROGRAMS / "come_and_go.py")
-FAKES = str(PROJECT / "tests/fakes")
-
-
-class RayRun(Run):
-    """``plaunch --cluster ray`` on host1; on the CPU, unless ``words`` say otherwise."""
-
-    def __init__(
-        self, ray: Ray, *words: str, procs: int = 1, all_gpus: bool = False, **options: Any
-    ) -> None:
-        if "--gpus" not in words and not all_gpus:
-            words = ("--gpus", "0", *words)
-        options = {"hosts": "", "on": "host1", **options}
-        super().__init__(ray.testbed, "--cluster", "ray", *words, procs=procs, **options)
-
-    @property
-    def values(self) -> list[Any]:
-        """What each rank reported."""
-        return [rank["value"] for rank in self.result["ranks"]]
-
-
-@pytest.fixture
-def gpus(ray: Ray) -> Iterator[dict[str, str]]:
-    """Eight GPUs on each host, of a stand-in for NVIDIA's library; the variables for plaunch."""
-    file = ray.testbed.shared / "gpus.json"
-    file.write_text(json.dumps({"gpus": [{"uuid": f"GPU-{number}"} for number in range(8)]}))
-    yield {"PYTHONPATH": FAKES, "PLAUNCH_GPU_DRIVER": "/shared/gpus.json"}
-    file.unlink()
-
-
-def wait_until_empty(ray: Ray, hosts: tuple[int, ...], timeout_s: float) -> None:
-    wait_until(lambda: not any(map(ray.jobs, hosts)), f"{hosts} are empty", timeout_s)
-
-
-def claimed(ray: Ray) -> dict[str, float]:
-    """What of the cluster's GPUs and CPUs is claimed by anybody."""
-    program = """\
-import json, ray
-ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-there, free = ray.cluster_resources(), ray.available_resources()
-print(json.dumps({name: there[name] - free.get(name, 0) for name in ("CPU", "GPU")}))"""
-    done = ray.testbed.call("host1", ["python", "-c", program])
-    assert done.returncode == 0, done.stderr
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
 
 
 # -- what every cluster can do
@@ -117,13 +72,13 @@ def test_ctrl_c_cancels(ray: Ray) -> None:
 # -- resources
 
 
-def test_a_run_has_its_gpus_for_itself(ray: Ray, gpus: dict[str, str]) -> None:
+def test_a_run_has_its_gpus_for_itself(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """Two runs at once on the same nodes: each has two GPUs of each node, and no other's."""
     meet = str(PROGRAMS / "meet_other.py")
     words = ["--nodes", "2", "--gpus", "2"]
     with (
-        RayRun(ray, *words, meet, procs=2, env=gpus) as one,
-        RayRun(ray, *words, meet, procs=2, env=gpus) as two,
+        RayRun(ray, *words, meet, procs=2, env=ray_gpus) as one,
+        RayRun(ray, *words, meet, procs=2, env=ray_gpus) as two,
     ):
         assert one.wait(120) == 0
         assert two.wait(120) == 0
@@ -137,13 +92,13 @@ def test_a_run_has_its_gpus_for_itself(ray: Ray, gpus: dict[str, str]) -> None:
     assert len(placed) == len(set(placed)) == 8
 
 
-def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, gpus: dict[str, str]) -> None:
+def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """All of a node's for each of its ranks: a number by name, without a word all free ones."""
-    with RayRun(ray, "--nodes", "4", "--gpus", "5", COME_AND_GO, env=gpus) as first:
+    with RayRun(ray, "--nodes", "4", "--gpus", "5", COME_AND_GO, env=ray_gpus) as first:
         first.wait_for("up: rank", count=4)
-        with RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=gpus) as second:
+        with RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=ray_gpus) as second:
             assert second.wait(60) == 0
-        with RayRun(ray, "--nodes", "1:9", WHERE, procs=3, all_gpus=True, env=gpus) as third:
+        with RayRun(ray, "--nodes", "1:9", WHERE, procs=3, all_gpus=True, env=ray_gpus) as third:
             assert third.wait(60) == 0
         (first.folder / "enough").touch()
         assert first.wait(30) == 0
@@ -182,112 +137,6 @@ def test_ctrl_c_while_waiting(ray: Ray) -> None:
         assert run.wait(10) == 130
         assert not any("Traceback" in line for line in run.lines)
     assert claimed(ray) == {"CPU": 0, "GPU": 0}
-
-
-# -- faults: found by our own channel in seconds; Ray itself needs a minute
-
-
-def lose(ray: Ray, how: str, host: int) -> None:
-    """Do something bad to a node."""
-    getattr(ray, how)(host)
-
-
-@pytest.mark.parametrize("how", ["kill_raylet", "crash", "cut"])
-def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
-    """Of four nodes three are used; one is lost, the fourth stands in, and the run finishes."""
-    words = ["--nodes", "3", "--max-restarts", "1", COME_AND_GO]
-    with RayRun(ray, *words) as run:
-        ups = run.wait_for(r"up: rank (\d) of 3 on host(\d)", count=3)
-        used = sorted(int(up[2]) for up in ups)
-        lost = used[-1]
-        lose(ray, how, lost)
-        run.wait_for(rf"host{lost} is lost", timeout_s=20)
-        run.wait_for(r"up: rank \d of 3", count=6, timeout_s=60)
-        (run.folder / "enough").touch()
-        assert run.wait(30) == 0
-
-    (spare,) = {1, 2, 3, 4} - set(used)
-    now = [f"host{host}" for host in sorted({*used, spare} - {lost})]
-    assert [one["host"] for one in run.values] == now
-    assert [node["name"] for node in run.result["nodes"]] == now
-    assert run.result["attempts"] == 2
-
-
-def test_ctrl_c_while_waiting_for_another_node(ray: Ray) -> None:
-    """None is spare; Ctrl-C ends the waiting, and all that is left."""
-    with RayRun(ray, "--nodes", "4", "--max-restarts", "1", COME_AND_GO) as run:
-        run.wait_for("up: rank", count=4)
-        ray.kill_raylet(2)
-        run.wait_for("host2 is lost")
-        run.process.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
-
-    assert run.result["state"] == "cancelled"
-    wait_until_empty(ray, (1, 2, 3, 4), 5)
-
-
-def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> None:
-    """It waits for another node as long as --wait says."""
-    words = ["--nodes", "4", "--max-restarts", "1", "--wait", "3", COME_AND_GO]
-    with RayRun(ray, *words) as run:
-        run.wait_for("up: rank", count=4)
-        ray.crash(3)
-        assert run.wait(60) != 0
-        run.wait_for("3 of 4 nodes are left: too few to go on")
-
-    assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host3")
-    wait_until_empty(ray, (1, 2, 4), 5)
-
-
-def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, gpus: dict[str, str]) -> None:
-    """No node is spare; the lost host boots, joins Ray as a new node, and the run goes on."""
-    words = ["--nodes", "4", "--gpus", "2", "--max-restarts", "1", COME_AND_GO]
-    with RayRun(ray, *words, env=gpus) as run:
-        run.wait_for("up: rank", count=4)
-        ray.crash(4)
-        run.wait_for("host4 is lost")
-        ray.testbed.boot(4)
-        ray.start_worker(4)
-        run.wait_for("up: rank", count=8)
-        (run.folder / "enough").touch()
-        assert run.wait(30) == 0
-
-    assert [one["host"] for one in run.values] == [f"host{k}" for k in "1234"]
-    assert all(node["gpus"] == ["GPU-0", "GPU-1"] for node in run.result["nodes"])
-
-
-def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
-    """The node itself is well, so its bundle is kept."""
-    with RayRun(ray, "--nodes", "2", "--max-restarts", "1", COME_AND_GO) as run:
-        hosts = [int(up[1]) for up in run.wait_for(r"up: rank \d of 2 on host(\d)", count=2)]
-        kill(run.agent(hosts[0]))
-        run.wait_for("up: rank", count=4)
-        (run.folder / "enough").touch()
-        assert run.wait(30) == 0
-
-    assert sorted(one["host"] for one in run.values) == [f"host{host}" for host in sorted(hosts)]
-
-
-def test_the_raylet_beside_the_launcher(ray: Ray) -> None:
-    """Ray ends its driver then, but not plaunch: it says which node is lost, and ends."""
-    with RayRun(ray, "--nodes", "4", COME_AND_GO) as run:
-        run.wait_for("up: rank", count=4)
-        ray.kill_raylet(1)
-        assert run.wait(30) != 0
-
-    assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host1")
-    wait_until_empty(ray, (1, 2, 3, 4), 10)
-
-
-def test_the_launcher_is_killed(ray: Ray) -> None:
-    """Kill -9 of plaunch: no process is left on any node, and nothing is claimed any more."""
-    with RayRun(ray, "--nodes", "4", TRAIN_ON) as run:
-        run.wait_for(r"rank \d is process", count=4)
-        run.process.kill()
-        run.process.wait(10)
-        wait_until_empty(ray, (1, 2, 3, 4), 10)
-
-    wait_until(lambda: claimed(ray) == {"CPU": 0, "GPU": 0}, "nothing is claimed", 15)
 
 
 # -- ways to start it
@@ -356,11 +205,11 @@ def test_nodes_need_no_installation_of_ours(ray: Ray) -> None:
             ray.testbed.call(host, ["mv", away, ours])
 
 
-def test_plaunch_nodes(ray: Ray, gpus: dict[str, str]) -> None:
+def test_plaunch_nodes(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """All nodes with all of their GPUs are shown, and nothing is claimed for that."""
-    with RayRun(ray, "--nodes", "4", "--gpus", "8", COME_AND_GO, env=gpus) as run:
+    with RayRun(ray, "--nodes", "4", "--gpus", "8", COME_AND_GO, env=ray_gpus) as run:
         run.wait_for("up: rank", count=4)
-        done = ray.testbed.call("host1", ["plaunch", "nodes", "--cluster", "ray"], env=gpus)
+        done = ray.testbed.call("host1", ["plaunch", "nodes", "--cluster", "ray"], env=ray_gpus)
         (run.folder / "enough").touch()
         assert run.wait(30) == 0
 

@@ -1,6 +1,5 @@
 """What the page says of Ray is true: its commands run on a real one."""
 
-import json
 import re
 from pathlib import Path
 
@@ -28,9 +27,7 @@ report([int(os.environ["WORLD_SIZE"]), os.environ.get("CUDA_VISIBLE_DEVICES", ""
 
 @pytest.fixture
 def folder(ray: Ray, tmp_path: Path) -> str:
-    """A shared folder with a train.py, on hosts with eight GPUs each (a stand-in's)."""
-    gpus = [{"uuid": f"GPU-{number}"} for number in range(8)]
-    (ray.testbed.shared / "gpus.json").write_text(json.dumps({"gpus": gpus}))
+    """A shared folder with a train.py."""
     place = ray.testbed.shared / tmp_path.name
     place.mkdir()
     (place / "train.py").write_text(TRAIN)
@@ -43,15 +40,12 @@ def test_the_page_has_commands() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_page(ray: Ray, folder: str, command: str) -> None:
+def test_a_command_of_the_page(
+    ray: Ray, ray_gpus: dict[str, str], folder: str, command: str
+) -> None:
     """It ends with success, as a person types it on a machine of the cluster."""
-    env = {
-        "PYTHONPATH": str(PROJECT / "tests/fakes"),
-        "PLAUNCH_GPU_DRIVER": "/shared/gpus.json",
-        "HF_TOKEN": "hf",
-    }
+    env = {**ray_gpus, "HF_TOKEN": "hf"}
     done = ray.testbed.call("host1", ["bash", "-ec", command], cwd=folder, env=env, timeout_s=150)
-    (ray.testbed.shared / "gpus.json").unlink()
 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     if "train.py" in command:
