@@ -61,8 +61,10 @@ class Turns:
         for turn in self._due():
             idx, before = turn.idx, turn.counts.step
             self._toggle(turn.optimizer, idx)
-            outputs[idx] = turn(batch, batch_idx, ends_window, window)
-            self._untoggle(turn.optimizer, idx)
+            try:
+                outputs[idx] = turn(batch, batch_idx, ends_window, window)
+            finally:
+                self._untoggle(turn.optimizer, idx)
             if turn.counts.step != before:
                 self._progress.optimizer_steps[idx] += 1
                 stepped = True

@@ -120,7 +120,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 
 def test_without_an_optimizer_it_runs_and_says_so(tmp_path):
-    """configure_optimizers that falls through to None is no crash."""
+    """S042: configure_optimizers that falls through to None is no crash."""
 
     class Idle(Toy):
         def configure_optimizers(self):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
+from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
 from engine.optimizers import configure
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_forms(adam, form):
-    """Each gives the optimizer and, where there is one, the scheduler with its interval."""
+    """S035, S037, S039, S041: each gives the optimizer and any scheduler with its interval."""
     make, interval = FORMS[form]
     optimization = configure(make(adam, step_lr(adam)))
     assert optimization.optimizers == [adam]
@@ -120,7 +122,7 @@ class Counted(torch.optim.lr_scheduler.LRScheduler):
     ],
 )
 def test_when_schedulers_step(tmp_path, config, window, steps):
-    """Once an epoch, or once an optimizer step (not a batch), or every so many."""
+    """S037, S038: once an epoch, or once an optimizer step (not a batch), or every so many."""
 
     class Scheduled(Toy):
         def configure_optimizers(self):
@@ -176,3 +178,104 @@ def test_the_number_of_steps_is_known_beforehand(tmp_path):
     trainer = quiet(tmp_path, max_epochs=3, accumulate_grad_batches=4)
     trainer.fit(Cycle(), loader(), loader())
     assert known == [6] == [trainer.global_step]
+
+
+def test_rates_are_those_of_a_plain_loop(tmp_path):
+    """S044: the user never steps a scheduler, by epoch or by step."""
+    rates = {"epoch": [], "step": []}
+
+    class Rated(Toy):
+        def __init__(self, interval):
+            super().__init__()
+            self.interval = interval
+
+        def training_step(self, batch, batch_idx):
+            rates[self.interval].append(self.optimizers().param_groups[0]["lr"])
+            return super().training_step(batch, batch_idx)
+
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+            return [optimizer], [{"scheduler": cosine, "interval": self.interval}]
+
+    expected = {"epoch": [], "step": []}
+    for interval, found in expected.items():
+        quiet(tmp_path, max_epochs=2).fit(Rated(interval), loader())
+        optimizer = torch.optim.Adam(Toy().parameters(), lr=0.1)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+        for batch in range(12):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if interval == "step" or batch == 5:
+                cosine.step()
+    assert rates == expected
+
+
+class Grouped(Toy):
+    """BERT's way: biases do not decay, and learn at another rate."""
+
+    def configure_optimizers(self):
+        biases = [p for name, p in self.named_parameters() if name.endswith("bias")]
+        others = [p for name, p in self.named_parameters() if not name.endswith("bias")]
+        groups = [
+            {"params": others, "weight_decay": 0.5},
+            {"params": biases, "weight_decay": 0.0, "lr": 0.01},
+        ]
+        return torch.optim.AdamW(groups, lr=0.1)
+
+
+def test_groups_of_parameters(tmp_path):
+    """S043: each keeps its own settings, in a checkpoint too, and is trained by them."""
+    model, again, plain = Grouped(), Grouped(), Grouped()
+    first = quiet(tmp_path, max_epochs=1)
+    first.fit(model, loader())
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    second = quiet(tmp_path, max_epochs=2)
+    second.fit(again, loader(), ckpt_path=str(tmp_path / "one.ckpt"))
+    for trainer in (first, second):
+        groups = trainer.optimizers[0].param_groups
+        assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.5, 0.1), (0.0, 0.01)]
+    optimizer = plain.configure_optimizers()
+    for batch in [*loader(), *loader()]:
+        optimizer.zero_grad()
+        plain.loss(batch).backward()
+        optimizer.step()
+    assert torch.equal(weights(again), weights(plain))
+
+
+@pytest.mark.parametrize("needs_closure", [False, True])
+def test_an_optimizer_of_the_users_own(tmp_path, needs_closure):
+    """S045: a subclass that torch does not know, with a closure that may or must be there."""
+
+    class Optional(torch.optim.Optimizer):
+        def __init__(self, parameters):
+            super().__init__(parameters, {"lr": 0.1})
+
+        def step(self, closure=None):
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            with torch.no_grad():
+                for parameter in self.param_groups[0]["params"]:
+                    parameter -= 0.1 * parameter.grad
+            return loss
+
+    class Needed(Optional):
+        def step(self, closure):
+            return super().step(closure)
+
+    class Own(Toy):
+        def configure_optimizers(self):
+            return (Needed if needs_closure else Optional)(self.parameters())
+
+    model, plain = Own(), Own()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    for batch in loader():
+        optimizer.zero_grad()
+        plain.loss(batch).backward()
+        optimizer.step()
+    assert torch.allclose(weights(model), weights(plain))
+    assert trainer.global_step == 6

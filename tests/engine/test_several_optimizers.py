@@ -171,6 +171,19 @@ def test_the_others_learn_nothing_meanwhile(tmp_path):
     assert [p.requires_grad for p in model.parameters()] == [True, True, True, False]
 
 
+def test_a_turn_that_fails_leaves_nothing_behind(tmp_path):
+    """All parameters need gradients again, for whoever goes on with the model."""
+
+    class Fails(Layers):
+        def training_step(self, batch, batch_idx, optimizer_idx):
+            raise KeyError("a mistake")
+
+    model = Fails()
+    with pytest.raises(KeyError, match="a mistake"):
+        quiet(tmp_path).fit(model, batches(torch.float32))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_hooks_know_the_optimizer(tmp_path):
     """Each override is told which optimizer it is, and may leave a step out."""
     calls = []
