@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine import callbacks, loggers, metrics
+    from engine import callbacks, loggers, metrics, profilers
     from engine.callbacks.base import Callback
     from engine.callbacks.base import Callback as LightningCallback
     from engine.datamodule import LightningDataModule
@@ -27,6 +27,7 @@ __all__ = [
     "callbacks",
     "loggers",
     "metrics",
+    "profilers",
     "rank_zero_info",
     "rank_zero_only",
     "rank_zero_warn",
@@ -50,7 +51,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("callbacks", "loggers", "metrics"):
+    if name in ("callbacks", "loggers", "metrics", "profilers"):
         return importlib.import_module(f"engine.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

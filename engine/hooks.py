@@ -7,7 +7,7 @@ how many of the offered arguments it gets, so signatures of 1.x and 2.x work sid
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -161,6 +161,10 @@ class Hooks:
         result = fitted(own, len(args))(*args)
         self._names_hook.hook = outer
         return result
+
+    def fetching(self, action: str, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, as they are."""
+        return batches
 
     def own(self, name: str) -> Hook | None:
         """The module's override of `name`, None if it has none."""

@@ -92,6 +92,20 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return parse
 
 
+def _profiler(value: Any) -> Any:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return "simple"
+    if value in ("simple", "advanced", "pytorch"):
+        return value
+    if value == "passthrough":
+        return None
+    if not isinstance(value, str) and callable(getattr(value, "profile", None)):
+        return value
+    raise ValueError("'simple', 'advanced', 'pytorch' or an object of engine.profilers")
+
+
 def _runs(value: Any) -> int:
     return int(value) if isinstance(value, bool) else _count(value)
 
@@ -151,6 +165,7 @@ OPTIONS = (
     Option("use_distributed_sampler", True, "give each rank its own samples", _flag),
     Option("prepare_data_per_node", True, "prepare_data on each node, else on one", _flag),
     Option("sync_batchnorm", False, "batch norm over all ranks", _flag),
+    Option("profiler", None, "simple, advanced, pytorch or a profiler", _profiler),
     Option("default_root_dir", None, "where everything is written", _path),
     # What old spellings carry beyond the switches that they became:
     Option("refresh_rate", None, "update the bar every n batches", _optional_count),
@@ -180,7 +195,6 @@ LATER: dict[str, tuple[Any, ...]] = {
     "multiple_trainloader_mode": ("max_size_cycle",),
     "plugins": (None, []),
     "process_position": (0,),
-    "profiler": (None,),
     "reload_dataloaders_every_epoch": (False,),
     "reload_dataloaders_every_n_epochs": (0,),
     "stochastic_weight_avg": (False,),

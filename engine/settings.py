@@ -65,6 +65,7 @@ class OutputSettings:
     summary_depth: int
     fast_dev_run: int
     ckpt_path: Any
+    profiler: Any
 
 
 @dataclass(frozen=True)

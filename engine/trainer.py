@@ -15,7 +15,6 @@ from engine.defaults import make_callbacks, make_loggers, with_module_callbacks
 from engine.devices import place
 from engine.distributed import join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException, Preempted
-from engine.hooks import Hooks
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
@@ -36,6 +35,7 @@ from engine.optimizers import Optimization, configure
 from engine.options import description, parse, signature
 from engine.precision import make_precision
 from engine.preemption import Watch, is_wanted, remove_outdated, was_left_alone
+from engine.profiling import Measurement, make_profiler
 from engine.reports import line
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
@@ -72,6 +72,7 @@ class Trainer(TrainerView):
         self._ordinal: int | None = None
         self._given_train: Any = None
         self._training: tuple[Any, int | float] | None = None
+        self._measurement = Measurement(make_profiler(self._settings.output.profiler))
         self.callbacks = make_callbacks(self._settings.output)
         for callback in self.callbacks:
             callback.on_init_start(self)
@@ -329,6 +330,7 @@ class Trainer(TrainerView):
         state, status = self._state, "success"
         try:
             lifecycle.set_up(run, verb)
+            self._measurement.begin(run, verb, self.log_dir)
             yield run
             state.status = "finished"
         except BaseException as error:
@@ -339,6 +341,7 @@ class Trainer(TrainerView):
                 raise Preempted from error
             raise
         finally:
+            self._measurement.end(verb)
             lifecycle.tear_down(self._run or run, verb, status)
             state.training = state.validating = state.testing = state.predicting = False
             state.sanity_checking = False
@@ -357,7 +360,7 @@ class Trainer(TrainerView):
         self._state.stage, self._state.status = verb, "running"
         self._state.already_complete = False
         self.callbacks = with_module_callbacks(self.callbacks, module)
-        hooks = Hooks(self, module, LightningModule, self.callbacks, self._logged)
+        hooks = self._measurement.hooks(self, module, LightningModule, self.callbacks, self._logged)
         precision = make_precision(self.precision, self.strategy.root_device)
         self._run = Run(
             module,

@@ -8,6 +8,7 @@ import torch
 
 from engine.logged import Logged
 from engine.optimizers import Optimization, SchedulerConfig
+from engine.profilers.base import PassThroughProfiler
 from engine.settings import Settings
 from engine.state import State
 from engine.strategies.single import SingleDevice
@@ -21,9 +22,15 @@ class TrainerView:
     _logged: Logged
     _optimization: Optimization
     strategy: SingleDevice
+    _measurement: Any
     callbacks: list[Any]
     lightning_module: Any
     datamodule: Any
+
+    @property
+    def profiler(self) -> Any:
+        """What measures the run; one that measures nothing, where none was asked for."""
+        return self._measurement.profiler or PassThroughProfiler()
 
     # ------------------------------------------------------------------ where the run stands
 

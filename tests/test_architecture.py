@@ -115,10 +115,10 @@ DRAWING = {
     "launcher.config_error": "",
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
-    "engine.callbacks.base engine.loggers engine.metrics engine.seed",
+    "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed",
     "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders "
     "engine.lifecycle "
-    "engine.preemption engine.signals "
+    "engine.preemption engine.profilers engine.profiling engine.signals "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
     "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
@@ -128,7 +128,7 @@ DRAWING = {
     "engine.loaders": "engine.data engine.datamodule engine.hooks engine.loops engine.run",
     "engine.results": "engine.reports",
     "engine.weights": "engine.checkpoint engine.rundir",
-    "engine.view": "engine.callbacks engine.logged engine.optimizers engine.state "
+    "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",
     # the algorithm
     "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
@@ -148,6 +148,8 @@ DRAWING = {
     "engine.loggers": "engine.loggers.base",
     "engine.loggers.base": "",
     "engine.metrics": "",
+    "engine.profilers": "",
+    "engine.profiling": "engine.hooks engine.profilers engine.run",
     "engine.strategies": "",
     "engine.devices": "engine.strategies",
     # small rooms
@@ -179,6 +181,7 @@ FOLDERS = (
     "engine.loggers",
     "engine.loops",
     "engine.metrics",
+    "engine.profilers",
     "engine.strategies",
 )
 

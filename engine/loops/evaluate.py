@@ -93,7 +93,8 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     if not count:
         return outputs
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
-        for batch_idx, batch in enumerate(until_told(run, iterator)):
+        batches = run.hooks.fetching(f"{verb}_dataloader_next", iterator)
+        for batch_idx, batch in enumerate(until_told(run, batches)):
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             logged.batch = batch

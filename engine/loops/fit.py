@@ -150,7 +150,8 @@ class TrainingEpoch:
         schedules = self._schedules if self._schedules.any else None
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
-            for batch_idx, batch, is_last in numbered(iterator, start, skip, count, settle):
+            batches = run.hooks.fetching("train_dataloader_next", iterator)
+            for batch_idx, batch, is_last in numbered(batches, start, skip, count, settle):
                 state.is_last_batch = is_last
                 if to_device is not None:
                     batch = to_device(batch, 0)

@@ -38,7 +38,8 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
     if not count:
         return outputs
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
-        for batch_idx, batch in enumerate(until_told(run, iterator)):
+        batches = run.hooks.fetching("predict_dataloader_next", iterator)
+        for batch_idx, batch in enumerate(until_told(run, batches)):
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             if batch_start is not None:

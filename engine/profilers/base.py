@@ -1,0 +1,90 @@
+"""What every profiler has in common: actions that start and stop, and a report at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.distributed import on_rank_zero
+
+
+class Profiler:
+    """Measures named actions; override `start`, `stop` and `summary`.
+
+    The report goes to the file `<stage>-<filename>.txt` in `dirpath` (in the run's folder, if only
+    a `filename` was given; other ranks add their number), without either to the terminal.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+    ) -> None:
+        self.dirpath = None if dirpath is None else os.fspath(dirpath)
+        self.filename = filename
+        self._stage: str | None = None
+        self._local_rank = 0
+        self._log_dir: str | None = None
+
+    def start(self, action_name: str) -> None:
+        """An action begins."""
+        raise NotImplementedError
+
+    def stop(self, action_name: str) -> None:
+        """An action that began ends."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """The report."""
+        return ""
+
+    def setup(
+        self, stage: str | None = None, local_rank: int | None = None, log_dir: str | None = None
+    ) -> None:
+        """A run begins: fit, validate, test or predict."""
+        self._stage, self._local_rank, self._log_dir = stage, local_rank or 0, log_dir
+
+    def teardown(self, stage: str | None = None) -> None:
+        """A run has ended and was reported."""
+
+    @contextmanager
+    def profile(self, action_name: str) -> Iterator[str]:
+        """Measure what happens within."""
+        self.start(action_name)
+        try:
+            yield action_name
+        finally:
+            self.stop(action_name)
+
+    def describe(self) -> None:
+        """Hand out the report."""
+        text = self.summary()
+        if not text:
+            return
+        path = self.path()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+        elif on_rank_zero():
+            sys.stdout.write(text + "\n")
+
+    def path(self, ending: str = ".txt") -> Path | None:
+        """The file of the report; None if it is for the terminal."""
+        if self.dirpath is None and self.filename is None:
+            return None
+        words = [self._stage, self.filename, str(self._local_rank) if self._local_rank else None]
+        name = "-".join(word for word in words if word) or "report"
+        return Path(self.dirpath or self._log_dir or os.curdir) / f"{name}{ending}"
+
+
+class PassThroughProfiler(Profiler):
+    """Measures nothing."""
+
+    def start(self, action_name: str) -> None:
+        """Do nothing."""
+
+    def stop(self, action_name: str) -> None:
+        """Do nothing."""

@@ -1,0 +1,97 @@
+"""Operators and kernels, as torch's own profiler sees them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from engine.profilers.base import Profiler
+
+STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+MOST_ROWS = 20
+
+
+class PyTorchProfiler(Profiler):
+    """Runs `torch.profiler` for a few steps of the run, with the run's actions by name.
+
+    Unless `schedule` says otherwise: the first step is left out, one is to warm up, three are
+    recorded. What is recorded stays in memory, so a run is never recorded as a whole by default.
+    With a `dirpath` or `filename` a trace for a browser (chrome://tracing) lies beside the report.
+    Further keyword arguments go to `torch.profiler.profile`.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        group_by_input_shapes: bool = False,
+        export_to_chrome: bool = True,
+        row_limit: int = MOST_ROWS,
+        sort_by_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(dirpath, filename)
+        self._by_shapes = group_by_input_shapes
+        self._exports = export_to_chrome
+        self._row_limit = row_limit
+        self._sort_by = sort_by_key
+        self._options = options
+        self._profile: Any = None
+        self._actions: dict[str, Any] = {}
+        self._steps = 0
+
+    def setup(
+        self, stage: str | None = None, local_rank: int | None = None, log_dir: str | None = None
+    ) -> None:
+        """Begin to record."""
+        super().setup(stage, local_rank, log_dir)
+        schedule = torch.profiler.schedule(wait=1, warmup=1, active=3, repeat=1)
+        options = {"schedule": schedule, "record_shapes": self._by_shapes, **self._options}
+        self._profile = torch.profiler.profile(**options)
+        self._profile.start()
+        self._actions, self._steps = {}, 0
+
+    def start(self, action_name: str) -> None:
+        """Give what follows a name; a step's beginning ends the step before."""
+        if action_name in STEPS and self._profile is not None:
+            if self._steps:
+                self._profile.step()
+            self._steps += 1
+        action = torch.profiler.record_function(action_name)
+        action.__enter__()  # type: ignore[no-untyped-call]
+        self._actions[action_name] = action
+
+    def stop(self, action_name: str) -> None:
+        """End the name."""
+        action = self._actions.pop(action_name, None)
+        if action is not None:
+            action.__exit__(None, None, None)
+
+    def summary(self) -> str:
+        """The operators that took longest."""
+        if self._profile is None:
+            return ""
+        self._profile.stop()
+        profile, self._profile = self._profile, None
+        if profile.profiler is None or profile.events() is None or not profile.events():
+            return (
+                f"Profiler report: the {self._steps} steps of this run are fewer than the schedule "
+                "leaves out before it records"
+            )
+        trace = self.path(".pt.trace.json")
+        if self._exports and trace is not None:
+            trace.parent.mkdir(parents=True, exist_ok=True)
+            profile.export_chrome_trace(str(trace))
+        averages = profile.key_averages(group_by_input_shape=self._by_shapes)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        sort_by = self._sort_by or f"{device}_time_total"
+        table = averages.table(sort_by=sort_by, row_limit=self._row_limit)
+        return f"Profiler report\n{table}"
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Stop what a failed run has left."""
+        if self._profile is not None:
+            self._profile.stop()
+        self._profile, self._actions = None, {}
