@@ -399,7 +399,8 @@ class Trainer(TrainerView):
     @property
     def log_dir(self) -> str | None:
         """The folder of this run, which its loggers and checkpoints share."""
-        folder = self.logger.log_dir if self.logger is not None else self._fit_folder()
+        folders = [logger.log_dir for logger in self.loggers if logger.log_dir is not None]
+        folder = folders[0] if folders else self._fit_folder()
         return None if folder is None else str(folder)
 
     def _fit_folder(self) -> str | None:

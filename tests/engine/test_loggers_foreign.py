@@ -14,6 +14,7 @@ import engine.loggers
 from engine import MisconfigurationException
 from engine.loggers import (
     CometLogger,
+    CSVLogger,
     Logger,
     MemoryLogger,
     MLFlowLogger,
@@ -275,6 +276,17 @@ def test_a_fit_logs_to_all_of_them(comet, mlflow, neptune, wandb, tmp_path):
     appended = [o["step"] for args, o in neptune.of("[train_loss_step].append")]
     assert appended == [step for step, values in rows if "train_loss_step" in values]
     assert wandb.of("init")[0][1]["dir"].rstrip("/") == str(tmp_path)
+
+
+def test_checkpoints_lie_with_the_logger_that_has_a_folder(wandb, tmp_path):
+    """S243: a service's logger before one with a folder does not take the checkpoints elsewhere."""
+    loggers = [WandbLogger(), CSVLogger()]
+    trainer = quiet(tmp_path, logger=loggers, enable_checkpointing=True)
+    trainer.fit(Toy(), loader(), loader())
+
+    folder = tmp_path / "lightning_logs" / "version_0"
+    assert trainer.log_dir == str(folder)
+    assert list(folder.glob("checkpoints/*.ckpt"))
 
 
 def test_other_ranks_open_no_run(wandb, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,3 +195,24 @@ def test_a_wrong_profiler_is_said(tmp_path):
     simple.start("x")
     with pytest.raises(ValueError, match="started already"):
         simple.start("x")
+
+
+RANKS = """
+import json, sys
+from toy import Toy, loader, quiet
+from engine.profilers import SimpleProfiler
+profiler = SimpleProfiler(sys.argv[1] + ".reports", "times")
+quiet(".", devices=2, strategy="ddp", profiler=profiler).fit(Toy(), loader(16), loader(8))
+json.dump(str(profiler.path()), open(sys.argv[1], "w"))
+"""
+
+
+def test_each_rank_has_a_report(run_ranks):
+    """Under DDP every rank measures its own share of the steps, in a file of its own."""
+    tests = str(Path(__file__).parent)
+    reports = run_ranks(f"import sys; sys.path.insert(0, {tests!r})\n" + RANKS)
+
+    assert [Path(path).name for path in reports] == ["fit-times.txt", "fit-times-1.txt"]
+    for path in reports:
+        counts = calls_of(Path(path).read_text())
+        assert (counts["training_step"], counts["backward"], counts["optimizer_step"]) == (2, 2, 2)
