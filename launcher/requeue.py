@@ -89,8 +89,11 @@ def scheduled(job: slurmctl.SlurmJob, environ: Mapping[str, str]) -> policy.Sche
     )
 
 
-def come_back(comeback: policy.Comeback, inbox: Inbox, output: Output) -> int | None:
-    """Make sure that the job comes back; returns the exit code that does, or None for its own."""
+def come_back(comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output) -> int | None:
+    """Make sure that the job comes back; returns the exit code that does, or None for its own.
+
+    ``parent`` is the process that started us.
+    """
     job_id = slurmctl.own_id()
     if job_id is None or comeback.come_back == "no":
         return None
@@ -100,13 +103,15 @@ def come_back(comeback: policy.Comeback, inbox: Inbox, output: Output) -> int | 
             output.say(f"SLURM job {job_id} is back in the queue")
         except slurmctl.SlurmError as error:
             output.error(f"SLURM does not put job {job_id} back in the queue: {error}")
-            return _by_exit_code(comeback, inbox, output)
+            return _by_exit_code(comeback, parent, inbox, output)
     if not is_batch_process():
-        stay(inbox, TO_BE_ENDED_S)  # or the script would go on with its next line
+        stay(parent, inbox, TO_BE_ENDED_S)  # or the script would go on with its next line
     return None
 
 
-def _by_exit_code(comeback: policy.Comeback, inbox: Inbox, output: Output) -> int | None:
+def _by_exit_code(
+    comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output
+) -> int | None:
     try:
         codes = slurmctl.requeue_exit_codes()
     except slurmctl.SlurmError as error:
@@ -118,16 +123,16 @@ def _by_exit_code(comeback: policy.Comeback, inbox: Inbox, output: Output) -> in
         return code
     output.say("submit the job again: it goes on where it was saved")
     if comeback.reason == policy.PREEMPTING:  # its end puts it back, but not if it ends by itself
-        stay(inbox, ASK_LONG_S)
+        stay(parent, inbox, ASK_LONG_S)
     return None
 
 
-def stay(inbox: Inbox, seconds: float) -> None:
+def stay(parent: int, inbox: Inbox, seconds: float) -> None:
     """Wait until SLURM kills us: a batch script that ended by itself would end the job.
 
-    Ctrl-C ends the wait.
+    Ctrl-C ends the wait, and the end of the script that started us: SLURM may not know us then.
     """
     give_up = time.monotonic() + seconds
-    while (left := give_up - time.monotonic()) > 0:
-        if inbox.get(min(left, 1.0)) == signal.SIGINT:
+    while (left := give_up - time.monotonic()) > 0 and os.getppid() == parent:
+        if inbox.get(min(left, 0.5)) == signal.SIGINT:
             return

@@ -44,7 +44,7 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
 
 def execute_here(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
     """The same with this process as the controller."""
-    started = time.monotonic()
+    started, parent = time.monotonic(), os.getppid()
     cluster = make_cluster(wanted, found, output)
     check_script(cluster, program)
     job = make_job(wanted, program)
@@ -71,7 +71,8 @@ def execute_here(wanted: Wanted, program: Program, found: Found, output: Output)
         if complaint is not None:
             output.error(complaint)
         if comeback is not None:
-            code = requeue.come_back(comeback, fleet.inbox, output)
+            rundir.close()  # the job's next run may begin while we wait for the end of this one
+            code = requeue.come_back(comeback, parent, fleet.inbox, output)
             result = result if code is None else replace(result, exit_code=code)
     return result
 

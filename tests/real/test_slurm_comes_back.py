@@ -24,14 +24,20 @@ UP_S = 90
 
 
 class Job:
-    """A training of 2 ranks on 2 nodes, as a batch job whose script ends in `exec plaunch`."""
+    """A training of 2 ranks on 2 nodes, as a batch job whose script ends in `exec plaunch`.
 
-    def __init__(self, slurm: Slurm, name: str, steps: int, *options: str) -> None:
+    ``after`` is what the script does after plaunch, which is then a child of bash.
+    """
+
+    def __init__(
+        self, slurm: Slurm, name: str, steps: int, *options: str, after: str | None = None
+    ) -> None:
         self.slurm = slurm
         self.folder = slurm.testbed.shared / name
         self.folder.mkdir()
         inside = f"/shared/{name}"
-        script = f"exec plaunch --procs 1 --run-dir {inside}/run {LONG_FIT} {steps}"
+        script = f"plaunch --procs 1 --run-dir {inside}/run {LONG_FIT} {steps}"
+        script = f"exec {script}" if after is None else f"{script}\n{after}"
         files = [f"--output={inside}/out", "--open-mode=append", f"--chdir={inside}"]
         self.id = slurm.submit(script, "--nodes=2", *files, *options)
 
@@ -65,6 +71,7 @@ class Job:
 
     def is_finished(self, steps: int, cuts: int) -> None:
         """Let it end, and wait: it began above zero each time, and has made all steps."""
+        self.wait_until_begun(cuts + 1)
         self.let_finish()
         job = self.slurm.wait_for(self.id, "COMPLETED", timeout_s=UP_S)
         assert job["Restarts"] == str(cuts)
@@ -104,6 +111,17 @@ def test_a_preempted_job(slurm: Slurm, options: Sequence[str]) -> None:
     assert job.result["preemptions"] == 2
     assert [past["state"] for past in job.result["history"]] == ["preempted"] * 2
     assert job.begun[1] >= 15
+
+
+def test_a_script_that_goes_on_after_plaunch(slurm: Slurm) -> None:
+    """Its next line is not reached while the job is on its way back, but at the end it is."""
+    after = 'echo "next line: $?"'
+    job = Job(slurm, "goes-on", 40, "--signal=USR1@30", after=after)
+    job.wait_until_trains(1)
+    call(slurm, "scancel", "--signal=USR1", job.id)
+
+    job.is_finished(40, cuts=1)
+    assert re.findall("next line: .*", job.out) == ["next line: 0"]
 
 
 def test_a_job_that_is_put_back_by_hand(slurm: Slurm) -> None:
