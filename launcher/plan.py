@@ -14,7 +14,7 @@ from launcher.job import Job, Node, Placement
 from launcher.nodelist import fold, natural_key
 from launcher.output import Output
 from launcher.preflight import Facts
-from launcher.resources import place_with_gpus
+from launcher.resources import lease_again, place_with_gpus
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,9 @@ def replan(
     gpus = {place.node.name: place.gpus for place in plan.places}
     former = [place.node for place in plan.places]
     new = [node for node in fresh if not any(node is one for one in former)]
+    same = [node.name for node in fresh if any(node is one for one in former)]
+    for name in lease_again({name: gpus[name] for name in same if gpus[name]}, fleet):
+        output.say(f"{name}: its GPUs are leased by another run meanwhile, and used nevertheless")
     if new:
         drivers = any(facts[node.name].driver for node in new)
         places, notes = place_with_gpus(

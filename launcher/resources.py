@@ -78,3 +78,10 @@ def lease(nodes: Sequence[Node], choices: Sequence[Choice], fleet: Fleet) -> boo
         choice.must_lease and answers[name].get("leased", {"refused": ["?"]})["refused"]
         for name, choice in wanted.items()
     )
+
+
+def lease_again(gpus: Mapping[str, Sequence[str]], fleet: Fleet) -> list[str]:
+    """Lease the GPUs that nodes had before their agents were lost; the nodes where it can't be."""
+    orders = {name: {"type": "lease", "uuids": list(uuids)} for name, uuids in gpus.items()}
+    answers = fleet.ask(orders, ["leased"])
+    return [name for name, got in answers.items() if got.get("leased", {}).get("refused")]

@@ -113,3 +113,24 @@ def test_more_gpus_than_there_are_is_exit_code_3(start: Start) -> None:
     assert code == 3
     assert "asked for 4 GPUs, " in output
     assert "has 3: 2 free, 1 used by pid 1 (root)" in output
+
+
+LOSES_ITS_AGENT = """
+import os, signal, sys
+from launcher.gpu_lease import holder
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+with open("leased", "w") as file:
+    file.write(str(holder(os.environ["CUDA_VISIBLE_DEVICES"])))
+"""
+
+
+def test_a_node_that_comes_back_leases_its_gpus_again(start: Start, tmp_path: Path) -> None:
+    """The lease ends with the agent; the next agent takes it for the next attempt."""
+    (tmp_path / "train.py").write_text(LOSES_ITS_AGENT)
+    code, output = end(start("--gpus", "1", "--max-restarts", "1", "train.py"))
+
+    assert code == 0, output
+    assert "is lost" in output
+    assert (tmp_path / "leased").read_text() not in ("", "None")
