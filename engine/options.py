@@ -101,7 +101,9 @@ def _profiler(value: Any) -> Any:
         return value
     if value == "passthrough":
         return None
-    if not isinstance(value, str) and callable(getattr(value, "profile", None)):
+    methods = ("profile", "start", "stop", "setup", "describe", "teardown")
+    has_all = all(callable(getattr(value, name, None)) for name in methods)
+    if has_all and not isinstance(value, type):
         return value
     raise ValueError("'simple', 'advanced', 'pytorch' or an object of engine.profilers")
 

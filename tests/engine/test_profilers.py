@@ -188,6 +188,8 @@ def test_a_wrong_profiler_is_said(tmp_path):
     """A word that is none, and actions that stop without a start, are errors."""
     with pytest.raises(MisconfigurationException, match="'simple', 'advanced', 'pytorch'"):
         quiet(tmp_path, profiler="simpel")
+    with pytest.raises(MisconfigurationException, match=r"engine\.profilers"):
+        quiet(tmp_path, profiler=SimpleProfiler)
     for profiler in (SimpleProfiler(), AdvancedProfiler()):
         with pytest.raises(ValueError, match="has not started"):
             profiler.stop("x")
