@@ -63,7 +63,8 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def local_commands() -> list[str]:
     """Those that need no hosts and no build; those on hosts are run in tests/real."""
-    return [c for c in commands() if c.startswith("plaunch") and "--hosts" not in c]
+    elsewhere = ("--hosts", "--cluster slurm", "--cluster ray")
+    return [c for c in commands() if c.startswith("plaunch") and not any(w in c for w in elsewhere)]
 
 
 def test_the_readme_has_commands() -> None:

@@ -1,7 +1,8 @@
-"""The README's commands that need hosts."""
+"""The README's commands that need hosts, of every kind of cluster."""
 
 import shlex
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -16,20 +17,30 @@ dist.init_process_group("gloo")
 print("world", dist.get_world_size())
 dist.destroy_process_group()
 """
-ON_HOSTS = [c for c in commands() if c.startswith("plaunch") and "--hosts" in c]
+KINDS = {"testbed": "--hosts", "slurm": "--cluster slurm", "ray": "--cluster ray"}
+ON_HOSTS = [
+    (kind, command)
+    for kind, word in KINDS.items()
+    for command in commands()
+    if command.startswith("plaunch") and word in command
+]
 
 
-def test_the_readme_has_a_command_for_hosts() -> None:
+def test_the_readme_has_commands_for_every_kind() -> None:
     """There is something to run here."""
-    assert ON_HOSTS
+    assert {kind for kind, _ in ON_HOSTS} == set(KINDS)
 
 
-@pytest.mark.parametrize("command", ON_HOSTS)
-def test_a_command_of_the_readme_runs_on_hosts(testbed: Testbed, command: str) -> None:
-    """A command of the README with --hosts runs as it stands on four hosts."""
+@pytest.mark.parametrize(("kind", "command"), ON_HOSTS)
+def test_a_command_of_the_readme_runs_on_hosts(
+    kind: str, command: str, request: pytest.FixtureRequest
+) -> None:
+    """A command of the README runs as it stands on four hosts."""
+    cluster: Any = request.getfixturevalue(kind)
+    testbed: Testbed = cluster if kind == "testbed" else cluster.testbed
     (testbed.shared / "train.py").write_text(TRAIN)
     process = testbed.run(
-        "host0",
+        "host1" if kind == "ray" else "host0",
         shlex.split(command),
         cwd="/shared",
         stdin=subprocess.DEVNULL,
