@@ -64,6 +64,7 @@ class Agent:
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
         self.raw = self.torch_there = False
+        self._early: list[tuple[int, dict[str, Any]]] = []  # said by whom we did not know yet
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
@@ -201,6 +202,9 @@ class Agent:
         worker = self._worker(message["id"])
         if worker is not None and worker.status is None:
             worker.pid = message["pid"]
+            early, self._early = self._early, []
+            for pid, said in early:
+                self._rank_says(pid, said)
         else:  # its attempt was ended before it came to be
             with contextlib.suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
@@ -364,6 +368,7 @@ class Agent:
                     os.close(fd)
             worker.outputs.clear()
         self.input.detach()
+        self._early.clear()
         self._throttled = False
         attempt, self.group = self.group.attempt, None
         self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
@@ -371,9 +376,13 @@ class Agent:
     # -- what the ranks say on their own line
 
     def _rank_says(self, pid: int, message: dict[str, Any]) -> None:
-        worker = self.group.by_pid(pid) if self.group is not None else None
-        if worker is not None and message.get("type") in ("failure", "report", "progress"):
+        if self.group is None or message.get("type") not in ("failure", "report", "progress"):
+            return
+        worker = self.group.by_pid(pid)
+        if worker is not None:
             self.out.send({**message, "rank": worker.rank})
+        elif not self.group.all_known:  # a quick rank is heard before its server tells of it
+            self._early.append((pid, message))
 
     # -- the controller
 

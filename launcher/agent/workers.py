@@ -66,6 +66,11 @@ class Group:
         """Whether any rank has been started."""
         return any(worker.pid is not None for worker in self.workers.values())
 
+    @property
+    def all_known(self) -> bool:
+        """Whether every rank that has not ended has a process that we know."""
+        return all(w.pid is not None or w.status is not None for w in self.workers.values())
+
     def by_pid(self, pid: int) -> Worker | None:
         """The worker with this process id."""
         for worker in self.workers.values():

@@ -20,11 +20,37 @@ VERDICT_KEYS = {
 }  # fmt: skip
 
 
+LATE = """
+import os, time
+
+fork = os.fork
+
+def late():
+    child = fork()
+    if child:
+        time.sleep(0.5)  # the child is at work, and nobody has been told of it
+    return child
+
+os.fork = late
+"""
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_a_rank_may_be_quicker_than_the_news_of_it(plaunch: Launcher) -> None:
+    """What it reports counts, and why it failed, though its process was not known yet."""
+    plaunch.write("late.py", LATE)
+    plaunch.write("main.py", "from launcher import report; report('quick')")
+    plaunch.write("fails.py", "raise ValueError('quick')")
+    words, env = ("--preload", "late", "--procs", "2"), {"PYTHONPATH": str(plaunch.folder)}
+
+    assert plaunch(*words, "main.py", env=env).ok().values == ["quick", "quick"]
+    assert plaunch(*words, "fails.py", env=env).verdict["exception"]["type"] == "ValueError"
 
 
 def test_result_file_is_as_the_contract_has_it(plaunch: Launcher) -> None:
