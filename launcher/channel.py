@@ -1,9 +1,6 @@
-"""Framed, authenticated messages over a byte stream; also the first words between the two ends.
+"""The first words between the controller and a node's end: both prove the job's secret.
 
-Standard library only: this file travels to the nodes. A frame is four bytes of length (big endian)
-and a JSON object. Nothing that comes from the other side is ever unpickled or evaluated.
-
-The first words: the controller sends a secret and a nonce, the node's end answers with a marker
+The controller sends a secret and a nonce, the node's end answers with a marker
 (whatever a login shell prints before it is skipped), its proof and a nonce of its own, and only
 after the controller's proof does it run the code that follows.
 """
@@ -11,51 +8,17 @@ after the controller's proof does it run the code that follows.
 from __future__ import annotations
 
 import hmac
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Message = dict[str, Any]
+from launcher.frames import ChannelError
 
-MAX_FRAME = 256 * 1024 * 1024
+Message = dict[str, Any]
+Cargo = Callable[[str], bytes]  # the agent's code, compressed, as a python of this kind takes it
+
 MAX_NOISE = 1024 * 1024
 MARKER = b"\0plaunch-agent "
-
-
-class ChannelError(Exception):
-    """The other side does not speak our protocol, or is not who it should be."""
-
-
-def encode(message: Message) -> bytes:
-    """One frame. Lone surrogates (bytes that are no UTF-8) survive as JSON escapes."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
-    if len(body) > MAX_FRAME:
-        raise ChannelError(f"a message of {len(body)} bytes is larger than {MAX_FRAME}")
-    return len(body).to_bytes(4, "big") + body
-
-
-class Decoder:
-    """Bytes in, whole messages out."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """Add ``data`` and yield the messages that are complete now. Raises ChannelError."""
-        self._buffer += data
-        while len(self._buffer) >= 4:
-            size = int.from_bytes(self._buffer[:4], "big")
-            if size > MAX_FRAME:
-                raise ChannelError(f"a frame claims {size} bytes: this is not our protocol")
-            if len(self._buffer) < 4 + size:
-                return
-            body = bytes(self._buffer[4 : 4 + size])
-            del self._buffer[: 4 + size]
-            message = json.loads(body)
-            if not isinstance(message, dict):
-                raise ChannelError("a frame holds no JSON object")
-            yield message
 
 
 def proof(secret: str, side: str, nonce: str) -> str:
@@ -66,7 +29,11 @@ def proof(secret: str, side: str, nonce: str) -> str:
 # What the two programs below have in common: they run on a node as ``python -I -S -c``, are small
 # enough for any command line, and hold no secrets.
 _WORDS = """\
-import hmac, os, sys, zlib
+import os, sys, marshal, zlib
+try: from _sha2 import sha256
+except ImportError:
+    try: from _sha256 import sha256
+    except ImportError: from hashlib import sha256
 def line():
     out = b""
     while not out.endswith(b"\\n"):
@@ -75,20 +42,28 @@ def line():
         out += byte
     return out.decode().split()
 def proof(side, nonce):
-    return hmac.new(secret.encode(), (side + " " + nonce).encode(), "sha256").hexdigest()
+    outer, inner = (bytes(b ^ pad for b in secret.encode().ljust(64, b"\\0")) for pad in (92, 54))
+    return sha256(outer + sha256(inner + (side + " " + nonce).encode()).digest()).hexdigest()
 """
 _ADMITTED = """\
 mine = os.urandom(16).hex()
-os.write(1, ("\\n\\0plaunch-agent %s %s %s\\n" % (mine, proof("agent", theirs), name)).encode())
+try: from _frozen_importlib_external import MAGIC_NUMBER as magic
+except ImportError: magic = b""
+python = "%s-%s" % (sys.implementation.cache_tag, magic.hex())
+answer = "\\n\\0plaunch-agent %s %s %s %s\\n" % (mine, proof("agent", theirs), name, python)
+os.write(1, answer.encode())
 answer, size = line()
-if not hmac.compare_digest(answer, proof("controller", mine)): sys.exit("plaunch: wrong secret")
+if answer != proof("controller", mine): sys.exit("plaunch: wrong secret")
 body, size = b"", int(size)
 while len(body) < size:
     part = os.read(0, size - len(body))
     if not part: sys.exit(0)
     body += part
-space = {"__name__": "plaunch_boot", "payload": zlib.decompress(body), "tether": tether}
-exec(compile(space["payload"].split(b"\\0", 1)[0], "<plaunch boot>", "exec"), space)
+unpack = zlib.decompressobj()
+files = marshal.loads(unpack.decompress(body))
+space = {"__name__": "plaunch_boot", "files": files, "config": unpack.unused_data}
+space["tether"] = tether
+exec(files["launcher.agent.boot"], space)
 """
 
 # Where the stream is a process's own standard input and output, which carries the secret.
@@ -100,16 +75,20 @@ name, tether = "-", None
 # Where the node has to call: its standard input says whom, and its end later means that whoever
 # started the agent has gone (the tether). ``$X`` as a name stands for the variable X.
 DIAL = f"""\
-{_WORDS}import socket, time
+{_WORDS}import time, _socket as socket
 secret, name, *doors = line()
 if name[0] == "$": name = os.environ.get(name[1:], "-")
 call, give_up = None, time.monotonic() + 30
 while call is None:
     for door in doors:
+        host, port = door.rsplit(":", 1)
         try:
-            call = socket.create_connection(door.rsplit(":", 1), 3)
+            call = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            call.settimeout(3)
+            call.connect((host, int(port)))
             break
         except OSError as error:
+            call = None
             problem = "plaunch: can't reach the launcher at %s: %s" % (" ".join(doors), error)
     if call is None and time.monotonic() > give_up: sys.exit(problem)
     if call is None: time.sleep(0.1)
@@ -128,25 +107,28 @@ def greet(
     write: Callable[[bytes], None],
     secret: str,
     nonce: str,
-    payload: bytes,
+    cargo: Cargo,
 ) -> bytes:
     """The controller's side of the first words; returns bytes that came after the marker's line.
 
-    Raises ChannelError when the stream ends or the proof is wrong. ``payload`` is compressed
-    already.
+    Raises ChannelError when the stream ends or the proof is wrong.
     """
     write(f"{secret} {nonce}\n".encode())
     answer = hear_proof(read, secret, nonce)
-    write(admission(secret, answer, payload))
+    write(admission(secret, answer, cargo(answer.python)))
     return answer.rest
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A node's end that has proved the secret: its nonce, its name, and bytes that came after."""
+    """A node's end that has proved the secret: its nonce, its name, and bytes that came after.
+
+    ``python`` is the kind of compiled code that it can run.
+    """
 
     nonce: str
     name: str
+    python: str
     rest: bytes
 
 
@@ -165,9 +147,9 @@ def hear_proof(read: Callable[[int], bytes], secret: str, nonce: str) -> Answer:
         if len(seen) > MAX_NOISE:
             raise ChannelError(f"the login shell printed {len(seen)} bytes and no agent came")
     words = seen[start + len(MARKER) : end].decode(errors="replace").split()
-    if len(words) != 3 or not hmac.compare_digest(words[1], proof(secret, "agent", nonce)):
+    if len(words) != 4 or not hmac.compare_digest(words[1], proof(secret, "agent", nonce)):
         raise ChannelError("the process on the node could not prove that it is our agent")
-    return Answer(words[0], words[2], seen[end + 1 :])
+    return Answer(words[0], words[2], words[3], seen[end + 1 :])
 
 
 def admission(secret: str, answer: Answer, payload: bytes) -> bytes:

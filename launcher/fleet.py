@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from launcher.cargo import Cargo
 from launcher.channel import Message
 from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.job import Job, Node
-from launcher.link import Event, Inbox, Link, Lost, agent_config, agent_sources, pack
+from launcher.link import Event, Inbox, Link, Lost, agent_config
 from launcher.output import Output
 
 PARALLEL = 32
@@ -89,7 +90,7 @@ class Fleet:
         self.inbox, self._output = inbox, output
         self.links: dict[str, Link] = {}
         self.problems: list[NodeError] = []
-        self._sources: dict[str, str] | None = None
+        self._cargo = Cargo()
         self._incarnation = 0
         self._opening: threading.Thread | None = None
         self._closed = False
@@ -157,18 +158,16 @@ class Fleet:
 
         Raises ClusterError if the cluster can't start anything on these nodes together.
         """
-        if self._sources is None:
-            self._sources = agent_sources()
         self._cluster.prepare(nodes)
         self._incarnation += 1
-        incarnation, sources = self._incarnation, self._sources
+        incarnation = self._incarnation
 
         def start(numbered: tuple[int, Node]) -> Link | NodeError:
             node_rank, node = numbered
-            payload = pack(agent_config(self._job, node, node_rank, incarnation), sources)
+            config = agent_config(self._job, node, node_rank, incarnation)
             link = Link(node, self.inbox)
             try:
-                link.open(self._cluster, payload)
+                link.open(self._cluster, self._cargo.with_config(config))
             except NodeError as error:
                 return error
             if self._closed:  # we were interrupted, and nobody waits for it any more

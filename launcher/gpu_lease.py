@@ -12,7 +12,10 @@ import json
 import os
 import stat
 import time
-from collections.abc import Collection, Sequence
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 # Not $TMPDIR: that differs between users and jobs, and a lease must not.
 FOLDER = "/tmp/plaunch-gpu-leases"

@@ -7,17 +7,18 @@ driver is seen. ``pynvml`` (one pure file) travels along.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
-from launcher.gpu_lease import holder, user_name
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from typing import Any
+
+    Unit = dict[str, Any]  # the fields of launcher.gpus.Gpu
 
 # A machine without any of these has no NVIDIA driver (the second: Windows' own, under WSL).
 DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg")
 # One more file that counts as a driver: the tests' stand-in.
 DRIVER_VARIABLE = "PLAUNCH_GPU_DRIVER"
-
-Unit = dict[str, Any]  # the fields of launcher.gpus.Gpu
 
 
 def probe_node(visible: str | None, own: Collection[str] = ()) -> dict[str, Any]:
@@ -27,6 +28,8 @@ def probe_node(visible: str | None, own: Collection[str] = ()) -> dict[str, Any]
     set), ``own`` are UUIDs that this very run has leased. ``error`` says why a machine with a
     driver can't be asked. May take seconds on a machine whose driver has to wake its GPUs.
     """
+    from launcher.gpu_lease import holder
+
     boards, error = _ask_driver()
     units = visible_units(visible, boards)
     for unit in units:
@@ -227,6 +230,8 @@ def _processes(nvml: Any, handle: Any) -> list[list[Any]]:
 
 def _owner(pid: int) -> str:
     try:
+        from launcher.gpu_lease import user_name
+
         return user_name(os.stat(f"/proc/{pid}").st_uid)
     except OSError:
         return ""  # ended meanwhile, or of another container

@@ -8,46 +8,22 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import threading
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from launcher import channel
 from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream
+from launcher.frames import ChannelError, Decoder, encode
 from launcher.job import Job, Node
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
 BACKLOG = 2000  # messages that may wait before reading stops and the agents feel it
-
-SOURCES = (
-    "launcher.channel",
-    "launcher.gpu_lease",
-    "launcher.gpu_probe",
-    "launcher.agent.__main__",
-    "launcher.agent.agent",
-    "launcher.agent.boot",
-    "launcher.agent.cold",
-    "launcher.agent.errands",
-    "launcher.agent.health",
-    "launcher.agent.logs",
-    "launcher.agent.probe",
-    "launcher.agent.processes",
-    "launcher.agent.rank",
-    "launcher.agent.rank_input",
-    "launcher.agent.server",
-    "launcher.agent.store",
-    "launcher.agent.warm",
-    "launcher.agent.wire",
-    "launcher.agent.workers",
-)
 
 
 @dataclass(frozen=True)
@@ -102,25 +78,6 @@ class Inbox:
         return self._queue.empty()
 
 
-def agent_sources() -> dict[str, str]:
-    """The agent's code as it travels; the packages' own ``__init__`` stay at home."""
-    here = Path(__file__).parent
-    found = {"launcher": "", "launcher.agent": ""}
-    for name in SOURCES:
-        found[name] = here.joinpath(*name.split(".")[1:]).with_suffix(".py").read_text()
-    return found
-
-
-def pynvml_source() -> dict[str, str]:
-    """NVIDIA's library for asking the driver, one pure file, so that a node needn't have it."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("pynvml")
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return {}
-    return {"pynvml": Path(spec.origin).read_text()}
-
-
 def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict[str, Any]:
     """What an agent is told with its code."""
     return {
@@ -140,13 +97,6 @@ def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict
     }
 
 
-def pack(config: Mapping[str, Any], sources: Mapping[str, str]) -> bytes:
-    """Code and config as the bootstrap takes them."""
-    body = sources["launcher.agent.boot"].encode() + b"\0"
-    body += json.dumps({"config": config, "sources": sources}).encode()
-    return zlib.compress(body, 1)
-
-
 class Link:
     """An agent that has been started on a node."""
 
@@ -158,17 +108,17 @@ class Link:
         self._closed = False
         self._reader: threading.Thread | None = None
 
-    def open(self, cluster: Cluster, payload: bytes) -> None:
+    def open(self, cluster: Cluster, cargo: Callable[[str], bytes]) -> None:
         """Start the agent and exchange the first words. Raises NodeError."""
         argv = [self.node.python, "-I", "-S", "-c", channel.BOOTSTRAP]
         self._stream = stream = cluster.connect(self.node, argv, {})
         try:
             if isinstance(stream, ProvenStream):
-                rest = stream.admit(payload)
+                rest = stream.admit(cargo)
             else:
                 secret, nonce = os.urandom(32).hex(), os.urandom(16).hex()
-                rest = channel.greet(stream.read, stream.write, secret, nonce, payload)
-        except (channel.ChannelError, OSError) as error:
+                rest = channel.greet(stream.read, stream.write, secret, nonce, cargo)
+        except (ChannelError, OSError) as error:
             raise explain(self.node, stream, str(error)) from error
         self._heard = time.monotonic()
         self._reader = threading.Thread(target=self._read, args=(stream, rest), daemon=True)
@@ -200,7 +150,7 @@ class Link:
         return self._stream.wait(timeout_s) if self._stream is not None else None
 
     def _read(self, stream: Stream, rest: bytes) -> None:
-        decoder, reason = channel.Decoder(), "the connection was closed"
+        decoder, reason = Decoder(), "the connection was closed"
         data = rest
         try:
             while True:
@@ -211,7 +161,7 @@ class Link:
                 self._heard = time.monotonic()
                 if not data:
                     break
-        except (OSError, ValueError, channel.ChannelError) as error:
+        except (OSError, ValueError, ChannelError) as error:
             reason = f"the connection broke: {error}"
         # Where the agent called us, whoever started it may follow many, and tells only at the end.
         patience_s = 0.0 if isinstance(stream, ProvenStream) else 2.0
@@ -231,7 +181,7 @@ class Link:
                     message = {"type": "beat"}
                 if message is None:
                     return
-                stream.write(channel.encode(message))
+                stream.write(encode(message))
 
 
 def explain_end(code: int, errors: str) -> str:

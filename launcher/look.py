@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from launcher import preflight, rendezvous
+from launcher.cargo import pynvml_source
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
-from launcher.link import Inbox, pynvml_source
+from launcher.link import Inbox
 from launcher.output import Output, problem_lines, ranks_in_words, table
 from launcher.placement import wanted_nodes
 from launcher.plan import prepare, probe

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from launcher.cargo import pynvml_source
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet
 from launcher.job import Job, Node, Placement
-from launcher.link import pynvml_source
 from launcher.placement import place
 
 if TYPE_CHECKING:

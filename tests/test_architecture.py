@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.link import SOURCES
+from launcher.cargo import SOURCES
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +59,7 @@ DRAWING = {
     "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurmctl",
     "launcher.tail": "",
-    "launcher.look": "launcher.request launcher.plan launcher.fleet launcher.link "
+    "launcher.look": "launcher.cargo launcher.request launcher.plan launcher.fleet launcher.link "
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
     "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
@@ -70,16 +70,17 @@ DRAWING = {
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
     "launcher.rundir launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurmctl",
-    "launcher.resources": "launcher.fleet launcher.link launcher.gpu_choice launcher.gpu_request "
+    "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
-    "launcher.fleet": "launcher.link launcher.channel launcher.output",
-    "launcher.link": "launcher.channel launcher.clusters",
+    "launcher.fleet": "launcher.cargo launcher.channel launcher.link launcher.output",
+    "launcher.link": "launcher.channel launcher.clusters launcher.frames",
+    "launcher.cargo": "",
     # which cluster, which nodes
     "launcher.discovery": "launcher.allocation launcher.config launcher.config_error "
     "launcher.clusters launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.nodelist",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
@@ -103,11 +104,12 @@ DRAWING = {
     "launcher.history": "",
     "launcher.index": "",
     # what travels to the nodes
-    "launcher.agent": "launcher.channel launcher.gpu_probe launcher.gpu_lease",
+    "launcher.agent": "launcher.frames launcher.gpu_probe launcher.gpu_lease",
     "launcher.gpus": "launcher.gpu_probe",
     "launcher.gpu_probe": "launcher.gpu_lease",
     "launcher.gpu_lease": "",
-    "launcher.channel": "",
+    "launcher.channel": "launcher.frames",
+    "launcher.frames": "",
     # data
     "launcher.job": "",
     "launcher.report": "",

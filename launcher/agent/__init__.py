@@ -1,1 +1,1 @@
-"""What runs on each node: standard library only; its source travels with the start."""
+"""What runs on each node: standard library only; its code travels with the start."""

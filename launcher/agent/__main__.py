@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
-from typing import Any
 
+from launcher.agent import health
+from launcher.agent.plain import signal
 from launcher.agent.server import Started, marker
 
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from typing import Any
 
-def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
+
+def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
     """Fork the agent and wait for it; returns the guard's exit code.
 
     The agent learns of the guard's end by a pipe, never by a parent-death signal, so that it can
@@ -34,9 +38,7 @@ def guarded(config: dict[str, Any], sources: dict[str, str]) -> int:
     try:
         return _guard(pid, marker(config["job_id"], config["node_rank"]))
     finally:
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def _private_folder() -> str:
@@ -47,10 +49,20 @@ def _private_folder() -> str:
     return folder
 
 
-def _run_agent(config: dict[str, Any], sources: dict[str, str], guard: int, folder: str) -> int:
+def _remove(folder: str) -> None:
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+    except OSError:  # something that is none of ours
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_agent(config: dict[str, Any], sources: dict[str, Any], guard: int, folder: str) -> int:
     os.setsid()
     started = Started(config, sources)  # first of all: importing torch is what takes long
-    from launcher.agent import health
     from launcher.agent.agent import Agent
 
     health.become_subreaper()
@@ -70,8 +82,6 @@ def _guard(agent: int, mark: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, pass_on)  # a scheduler may signal none but the process it started
-    from launcher.agent import health
-
     health.become_subreaper()
     status = None
     while status is None:

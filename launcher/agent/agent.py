@@ -7,23 +7,23 @@ controller is gone or silent it ends the ranks and itself.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import os
-import selectors
-import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 from launcher.agent import health, probe, processes, workers
 from launcher.agent.errands import Errands
+from launcher.agent.plain import READ, Selector, signal, suppress
 from launcher.agent.rank_input import RankInput
 from launcher.agent.server import ForkServer, Started
 from launcher.agent.store import Store
 from launcher.agent.wire import Outgoing, RankLines
-from launcher.channel import ChannelError, Decoder
+from launcher.frames import ChannelError, Decoder
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 HEARTBEAT_S = 1.0
 NOTICES = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -36,7 +36,7 @@ class Agent:
     def __init__(
         self,
         config: dict[str, Any],
-        sources: dict[str, str],
+        sources: dict[str, Any],
         guard_fd: int,
         folder: str,
         started: Started,
@@ -50,12 +50,12 @@ class Agent:
             config["kind"],
             config["target"],
             tuple(config["args"]),
-            base64.b64decode(config["pickled"]),
+            unpacked(config["pickled"]),
         )
         self.env = started.env
         self.group: workers.Group | None = None
         self.folder = folder
-        self.selector = selectors.DefaultSelector()
+        self.selector = Selector()
         self.out = Outgoing(1, self.selector)
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
         self.server = started.server
@@ -79,7 +79,8 @@ class Agent:
             for note in self._notes:
                 self._note(note)
             if self.server is None:
-                self.out.send({"type": "found", "problem": self._problem})
+                python = sys.version.split()[0]
+                self.out.send({"type": "found", "python": python, "problem": self._problem})
             else:
                 self._watch(self.server.fileno(), self._from_server)
             self._reap()
@@ -95,10 +96,10 @@ class Agent:
         return self._over or 0
 
     def _turn(self) -> None:
-        for key, _ in self.selector.select(HEARTBEAT_S / 2):
+        for fd, action in self.selector.wait(HEARTBEAT_S / 2):
             # An action before may have closed this one: a rank's end drains all that it said.
-            if self._over is None and self.selector.get_map().get(key.fd) is key:
-                key.data()
+            if self._over is None and self.selector.action(fd) is action:
+                action()
         now = time.monotonic()
         if now - self._looked > PAUSE_S:
             self._heard = now
@@ -110,7 +111,7 @@ class Agent:
         self._throttle()
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
-        self.selector.register(fd, selectors.EVENT_READ, action)
+        self.selector.register(fd, READ, action)
 
     def _throttle(self) -> None:
         """Stop reading the ranks' output while the controller does not keep up."""
@@ -206,7 +207,7 @@ class Agent:
             for pid, said in early:
                 self._rank_says(pid, said)
         else:  # its attempt was ended before it came to be
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
 
     def _worker(self, order_id: str) -> workers.Worker | None:
@@ -347,7 +348,7 @@ class Agent:
 
     def _error_file(self, worker: workers.Worker) -> str | None:
         """What torch's ``record`` decorator left, if the program uses it."""
-        with contextlib.suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
+        with suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
             return file.read(100_000)
         return None
 
@@ -421,7 +422,7 @@ class Agent:
         elif kind == "kill":
             self._kill()
         elif kind == "stdin":
-            self.input.feed(base64.b64decode(message["data"]), over=message["over"])
+            self.input.feed(unpacked(message["data"]), over=message["over"])
         elif kind == "end":
             self._end(0)
         elif (answer := self.errands.answer(message)) is not None:
@@ -446,6 +447,15 @@ class Agent:
             self.group.kill()
         health.sweep(self.mark, {os.getppid()}, health.reap)
         self.out.flush(timeout_s=1.0)
+
+
+def unpacked(text: str) -> bytes:
+    """The bytes that a text in base64 stands for."""
+    if not text:
+        return b""
+    import binascii
+
+    return binascii.a2b_base64(text)
 
 
 def _readable(fd: int) -> bool:

@@ -10,52 +10,53 @@ import sys
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any
 
 
 class Sources:
     """Imports our modules from memory: nothing is written or installed on the node."""
 
-    def __init__(self, sources: dict[str, str]) -> None:
+    def __init__(self, sources: dict[str, str | CodeType]) -> None:
         self.sources = sources
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         """A spec for the modules that we have."""
         if name not in self.sources:
             return None
-        from importlib.machinery import ModuleSpec
-
         loader: Any = self
-        return ModuleSpec(name, loader, is_package=name in ("launcher", "launcher.agent"))
+        spec: Any = type(sys.__spec__)  # importlib's ModuleSpec, without importing that
+        return spec(name, loader, is_package=name in ("launcher", "launcher.agent"))
 
     def create_module(self, spec: object) -> None:
         """The usual way."""
 
     def exec_module(self, module: Any) -> None:
-        """Run the module's source."""
+        """Run the module's code."""
         name = module.__spec__.name
-        exec(compile(self.sources[name], f"<{name}>", "exec"), module.__dict__)
+        code = self.sources[name]
+        if isinstance(code, str):
+            code = compile(code, f"<{name}>", "exec")
+        exec(code, module.__dict__)
 
-    def get_source(self, name: str) -> str:
+    def get_source(self, name: str) -> str | None:
         """For tracebacks."""
-        return self.sources[name]
+        source = self.sources[name]
+        return source if isinstance(source, str) else None
 
 
-def boot(payload: bytes, tether: int | None) -> None:
+def boot(files: dict[str, str | CodeType], config: bytes, tether: int | None) -> None:
     """Become guard and agent; never returns.
 
     ``tether`` is a file whose end means that whoever started us has gone.
     """
-    import json
-
-    data = json.loads(payload.split(b"\0", 1)[1])
-    data["config"]["tether"] = tether
-    finder: Any = Sources(data["sources"])
+    finder: Any = Sources(files)
     sys.meta_path.insert(0, finder)
     from launcher.agent.__main__ import guarded
+    from launcher.frames import loads
 
-    sys.exit(guarded(data["config"], data["sources"]))
+    sys.exit(guarded({**loads(config), "tether": tether}, files))
 
 
-if "payload" in globals():  # given by the bootstrap
-    boot(globals()["payload"], globals()["tether"])
+if "files" in globals():  # given by the bootstrap
+    boot(globals()["files"], globals()["config"], globals()["tether"])

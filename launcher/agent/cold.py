@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from typing import Any
 
 # A program that sets one of these above ``import torch`` must start in a fresh interpreter: by
 # the time a warm fork runs it, the import has read them.

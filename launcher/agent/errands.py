@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from launcher.agent import probe
+from launcher.agent.plain import socket
 
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from launcher.gpu_lease import Lease
 
 NO_SLURM_GPUS = "the SLURM job was given none there; sbatch --gpus-per-node=N asks for them"
@@ -17,7 +18,7 @@ NO_SLURM_GPUS = "the SLURM job was given none there; sbatch --gpus-per-node=N as
 class Errands:
     """Answers to questions; each returns the message to send."""
 
-    def __init__(self, job_id: str, sources: dict[str, str], env: Mapping[str, str]) -> None:
+    def __init__(self, job_id: str, sources: dict[str, Any], env: Mapping[str, str]) -> None:
         self._job_id, self._sources, self._env = job_id, sources, env
         self._leases: Lease | None = None
         self._listener: socket.socket | None = None
@@ -48,7 +49,7 @@ class Errands:
             return {"type": "listening", "port": None}
         return {"type": "listening", "port": self._listener.getsockname()[1]}
 
-    def _look_at_gpus(self, sources: dict[str, str]) -> dict[str, Any]:
+    def _look_at_gpus(self, sources: dict[str, Any]) -> dict[str, Any]:
         from launcher.gpu_probe import probe_node
 
         self._sources.update(sources)  # the driver's library, sent only where it is needed

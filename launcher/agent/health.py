@@ -9,13 +9,15 @@ environment while another subreaper (a container's init, ``systemd --user``) too
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import signal
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+
+from launcher.agent.plain import signal, suppress
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -23,13 +25,27 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def prctl(option: int, value: int) -> None:
     """Linux prctl(2); silently without effect where it does not exist."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    try:  # as ctypes does it, which takes longer to import than a whole agent needs to start
+        import _ctypes
+
+        core: Any = _ctypes
+        call = core.dlsym(core.dlopen(None, 0), "prctl")
+        core.call_function(call, (option, value, 0, 0, 0))
+    except (ImportError, AttributeError):
+        with suppress(OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def become_subreaper() -> None:
     """Orphaned descendants become our children instead of init's."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()
 
 
 def _parents() -> dict[int, int]:
@@ -39,7 +55,7 @@ def _parents() -> dict[int, int]:
         if not name.isdigit():
             continue
         try:
-            stat = Path("/proc", name, "stat").read_text(errors="replace")
+            stat = _read(f"/proc/{name}/stat")
         except OSError:
             continue
         state, parent = stat.rpartition(")")[2].split()[:2]
@@ -50,7 +66,8 @@ def _parents() -> dict[int, int]:
 
 def _carries(pid: int, mark: bytes) -> bool:
     try:
-        environ = Path("/proc", str(pid), "environ").read_bytes()
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read()
     except OSError:
         return False
     return environ.startswith(mark) or b"\0" + mark in environ
@@ -74,7 +91,7 @@ def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
 
 def reap() -> None:
     """Collect all children that have ended."""
-    with contextlib.suppress(ChildProcessError):
+    with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
@@ -93,7 +110,7 @@ def sweep(mark: str, keep: Iterable[int] = (), reap: Callable[[], None] = lambda
         if not found:
             break
         for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         reap()
@@ -107,11 +124,11 @@ def oom_kills() -> int:
     Only differences mean anything. 0 where the kernel does not tell.
     """
     count = 0
-    with contextlib.suppress(OSError):
-        count += _field(Path("/proc/vmstat").read_text(), "oom_kill")
+    with suppress(OSError):
+        count += _field(_read("/proc/vmstat"), "oom_kill")
     for path in _memory_files():
-        with contextlib.suppress(OSError):
-            count += _field(path.read_text(), "oom_kill")
+        with suppress(OSError):
+            count += _field(_read(path), "oom_kill")
     return count
 
 
@@ -123,13 +140,13 @@ def _field(text: str, name: str) -> int:
     return 0
 
 
-def _memory_files() -> list[Path]:
+def _memory_files() -> list[str]:
     files = []
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+    with suppress(OSError):
+        for line in _read("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
-                files.append(Path("/sys/fs/cgroup" + path, "memory.events"))
+                files.append(f"/sys/fs/cgroup{path}/memory.events")
             elif "memory" in controllers.split(","):
-                files.append(Path("/sys/fs/cgroup/memory" + path, "memory.oom_control"))
+                files.append(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
     return files

@@ -6,18 +6,17 @@ so only the last one is worth keeping, and a log file wants none of them.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-
 MAX_LINE = 1 << 20
 
 
-@dataclass(frozen=True)
 class Line:
     """One line without its end; ``transient`` if a carriage return ended it so far."""
 
-    text: str
-    transient: bool = False
+    # No dataclass: importing those would delay every start.
+    __slots__ = ("text", "transient")
+
+    def __init__(self, text: str, *, transient: bool = False) -> None:
+        self.text, self.transient = text, transient
 
 
 def _text(data: bytes) -> str:
@@ -30,7 +29,8 @@ class LineSplitter:
 
     def __init__(self, keep: int = 50) -> None:
         self._partial = bytearray()
-        self.tail: deque[str] = deque(maxlen=keep)
+        self._keep = keep
+        self.tail: list[str] = []
 
     @property
     def pending(self) -> bool:
@@ -47,7 +47,7 @@ class LineSplitter:
         if len(rest) >= MAX_LINE and b"\r" not in rest:
             lines.append(Line(_text(rest)))
             rest = b""
-        self.tail.extend(line.text for line in lines)
+        self._note(lines)
         # "\r\n" may be cut between its two bytes: a "\r" at the very end waits for more.
         states, found, _ = rest.removesuffix(b"\r").rpartition(b"\r")
         if found:
@@ -64,8 +64,12 @@ class LineSplitter:
         if not rest:
             return []
         line = Line(_text(_last_state(rest)))
-        self.tail.append(line.text)
+        self._note([line])
         return [line]
+
+    def _note(self, lines: list[Line]) -> None:
+        self.tail += [line.text for line in lines]
+        del self.tail[: max(0, len(self.tail) - self._keep)]
 
 
 def _last_state(line: bytes) -> bytes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import socket
 import time
-from pathlib import Path
-from typing import Any
 
+from launcher.agent.plain import socket, suppress
 from launcher.gpu_probe import has_driver
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def facts(order: dict[str, Any]) -> dict[str, Any]:
@@ -40,15 +40,19 @@ def cores() -> int:
 
 def called_from() -> list[str]:
     """Our address on the way to the launcher, where our standard input is a connection to it."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(0)) as call:
-        if call.family in (socket.AF_INET, socket.AF_INET6):
-            return [call.getsockname()[0]]
+    with suppress(OSError):
+        call = socket.socket(fileno=os.dup(0))
+        try:
+            if call.family in (socket.AF_INET, socket.AF_INET6):
+                return [call.getsockname()[0]]
+        finally:
+            call.close()
     return []
 
 
 def _text(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text().strip()
+    with suppress(OSError), open(path) as file:
+        return file.read().strip()
     return ""
 
 
@@ -59,14 +63,14 @@ def _user() -> str:
 def addresses() -> dict[str, list[str]]:
     """Addresses by network interface, IPv4 before IPv6, without link-local ones."""
     import fcntl
-    import struct
 
     found: dict[str, list[str]] = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):
-                packed = fcntl.ioctl(sock, 0x8915, struct.pack("256s", name.encode()[:15]))
-                found.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _, name in socket.if_nameindex():
+        with suppress(OSError):
+            packed = fcntl.ioctl(sock, 0x8915, name.encode()[:15].ljust(256, b"\0"))
+            found.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
+    sock.close()
     for row in _text("/proc/net/if_inet6").splitlines():
         digits, _, _, scope, _, name = row.split()
         if scope in ("00", "10"):
@@ -86,32 +90,41 @@ def interface_of(address: str) -> str | None:
 def route_to(address: str, port: int) -> tuple[str | None, str | None]:
     """Our address and interface on the way to ``address``; no packet is sent."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
         sock.connect((address, port))
         mine = sock.getsockname()[0]
-        return mine, interface_of(mine)
-    return None, None
+    except OSError:
+        return None, None
+    finally:
+        sock.close()
+    return mine, interface_of(mine)
 
 
 def reaches(address: str, port: int, timeout_s: float = 5.0) -> str | None:
     """None if a TCP connection to ``address`` works, or what went wrong."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(timeout_s)
     try:
-        socket.create_connection((address, port), timeout=timeout_s).close()
+        sock.connect((address, port))
     except OSError as error:
         return str(error)
+    finally:
+        sock.close()
     return None
 
 
 def _free_disk(path: str) -> int | None:
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(path).free
+    with suppress(OSError):
+        disk = os.statvfs(path)
+        return disk.f_bavail * disk.f_frsize
     return None
 
 
 def _is_shared(run_dir: str, job_id: str) -> bool:
     """Whether the run folder that the controller made is this node's too."""
-    with contextlib.suppress(OSError):
-        return job_id in Path(run_dir, "job.json").read_text()
+    with suppress(OSError), open(os.path.join(run_dir, "job.json")) as file:
+        return job_id in file.read()
     return False
 
 
@@ -124,6 +137,13 @@ def _program_problem(kind: str, target: str, workdir: str) -> str | None:
             return f"script can't be read: {path}"
     elif kind == "program":
         path = target if "/" not in target else os.path.join(workdir, target)
-        if shutil.which(path) is None:
+        if not _is_program(path):
             return f"program not found: {target}"
     return None
+
+
+def _is_program(path: str) -> bool:
+    """Whether a path, or a name in PATH, can be run; as shutil.which, whose import takes long."""
+    folders = [""] if "/" in path else os.get_exec_path()
+    places = [os.path.join(folder, path) for folder in folders]
+    return any(os.path.isfile(place) and os.access(place, os.X_OK) for place in places)

@@ -6,12 +6,14 @@ nothing has to be installed or written on a node.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-from collections.abc import Mapping, Sequence
 
-PR_SET_PDEATHSIG = 1
+from launcher.agent import health
+from launcher.agent.plain import signal
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # {fd} holds: warm.py \0 rank.py \0 what to do.
 ENTRY = """\
@@ -38,8 +40,6 @@ host_store({{"pickled_fd": {fd}}})
 RUN = """\
 run({kind!r}, {target!r}, {args!r}, {pickled_fd!r})
 """
-
-_libc = ctypes.CDLL(None)
 
 
 def spawn(
@@ -82,7 +82,7 @@ def _become(
     pass_fds: Sequence[int],
 ) -> None:
     os.setsid()
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    health.prctl(health.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # python ignores them; exec keeps that
         signal.signal(number, signal.SIG_DFL)
     for target, fd in enumerate(streams):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import selectors
+
+from launcher.agent.plain import WRITE, Selector
 
 
 class RankInput:
     """Bytes wait here until the rank is there and reads them."""
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: Selector) -> None:
         self._selector = selector
         self._waiting = bytearray()
         self._over = False
@@ -29,7 +30,7 @@ class RankInput:
     def detach(self) -> None:
         """The rank has ended: its end of input is closed, what it did not read is dropped."""
         if self._fd is not None:
-            if self._fd in self._selector.get_map():
+            if self._selector.action(self._fd) is not None:
                 self._selector.unregister(self._fd)
             os.close(self._fd)
             self._waiting.clear()
@@ -45,9 +46,9 @@ class RankInput:
             pass
         except OSError:
             self._waiting.clear()
-        registered = self._fd in self._selector.get_map()
+        registered = self._selector.action(self._fd) is not None
         if self._waiting and not registered:
-            self._selector.register(self._fd, selectors.EVENT_WRITE, self._write)
+            self._selector.register(self._fd, WRITE, self._write)
         elif not self._waiting and registered:
             self._selector.unregister(self._fd)
         if not self._waiting and self._over:

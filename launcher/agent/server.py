@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import os
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from launcher.agent import processes
 from launcher.agent.cold import wants_cold
-from launcher.channel import Decoder, encode
+from launcher.agent.plain import socket
+from launcher.frames import Decoder, encode
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
 
 class ForkServer:
@@ -54,6 +56,8 @@ class ForkServer:
 
     def send(self, order: dict[str, Any], fds: Sequence[int]) -> None:
         """Send an order with file descriptors beside it."""
+        import array
+
         frame = encode({**order, "fds": len(fds)})
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
@@ -87,7 +91,7 @@ class ForkServer:
 class Started:
     """What the start decided: the fork server (None, and ``problem``, if python can't run)."""
 
-    def __init__(self, config: dict[str, Any], sources: Mapping[str, str]) -> None:
+    def __init__(self, config: dict[str, Any], sources: Mapping[str, Any]) -> None:
         self.mark = marker(config["job_id"], config["node_rank"])
         self.cwd = os.path.expanduser(config["workdir"])
         self.env = {**os.environ, **config["env"], self.mark: "1"}
@@ -96,6 +100,9 @@ class Started:
         self.server: ForkServer | None = None
         kind, target = config["kind"], config["target"]
         asked = config["start"] == "cold" or kind == "program"
+        self.cold = asked
+        if kind == "program":
+            return  # nothing of Python is asked of the node
         why = None if asked else wants_cold(kind, target, self.cwd)
         if why:
             self.notes.append(f"{target} sets {why} before it imports torch: starting cold")

@@ -6,16 +6,17 @@ of the socket.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
-from collections.abc import Mapping
-from typing import Any
 
 from launcher.agent import probe, processes
 from launcher.agent.errands import listen_on
+from launcher.agent.plain import signal, socket, suppress
 from launcher.agent.server import ForkServer
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class Store:
@@ -64,7 +65,7 @@ class Store:
         self._close_socket()
         pid, self.pid = self.pid, None
         if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def _close_socket(self) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import selectors
-import socket
-import struct
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
-from launcher.channel import ChannelError, Decoder, encode
+from launcher.agent.plain import READ, WRITE, Selector, called, socket, suppress
+from launcher.frames import ChannelError, Decoder, encode
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 HIGH, LOW = 4 << 20, 1 << 20
 
@@ -20,7 +21,7 @@ HIGH, LOW = 4 << 20, 1 << 20
 class Outgoing:
     """Messages to the controller, written as fast as it takes them, never waiting for it."""
 
-    def __init__(self, fd: int, selector: selectors.BaseSelector) -> None:
+    def __init__(self, fd: int, selector: Selector) -> None:
         self._fd, self._selector = fd, selector
         self._buffer = bytearray()
         self._waiting = self.backed_up = False
@@ -44,7 +45,7 @@ class Outgoing:
         if bool(self._buffer) != self._waiting:
             self._waiting = not self._waiting
             if self._waiting:
-                self._selector.register(self._fd, selectors.EVENT_WRITE, self._write)
+                self._selector.register(self._fd, WRITE, self._write)
             else:
                 self._selector.unregister(self._fd)
         self.backed_up = len(self._buffer) > (LOW if self.backed_up else HIGH)
@@ -63,7 +64,7 @@ class RankLines:
     def __init__(
         self,
         folder: str,
-        selector: selectors.BaseSelector,
+        selector: Selector,
         deliver: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self.path = f"{folder}/agent.sock"
@@ -73,18 +74,17 @@ class RankLines:
         self._listener.listen(1024)
         self._listener.setblocking(False)
         self._lines: dict[int, tuple[socket.socket, int, Decoder]] = {}
-        selector.register(self._listener.fileno(), selectors.EVENT_READ, self._accept)
+        selector.register(self._listener.fileno(), READ, self._accept)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             while True:
-                line, _ = self._listener.accept()
+                line = called(self._listener)
                 line.setblocking(False)
-                size = struct.calcsize("3i")
-                credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-                pid = struct.unpack("3i", credentials)[0]
+                credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                pid = int.from_bytes(credentials[:4], sys.byteorder)  # then the user's and group's
                 self._lines[line.fileno()] = (line, pid, Decoder())
-                self._selector.register(line.fileno(), selectors.EVENT_READ, self._reader(line))
+                self._selector.register(line.fileno(), READ, self._reader(line))
 
     def _reader(self, line: socket.socket) -> Callable[[], None]:
         fd = line.fileno()

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from launcher.agent import health, processes
 from launcher.agent.logs import LineSplitter
+from launcher.agent.plain import signal, suppress
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Emit = Callable[[dict[str, Any]], None]
 
 
-@dataclass
 class Worker:
     """A rank's process. ``status`` is its exit code or minus its signal once it has ended."""
 
-    rank: int
-    local_rank: int
-    env: dict[str, str]
-    pid: int | None = None
-    status: int | None = None
-    killed: bool = False
-    oom: bool = False
-    stdin: int | None = None
-    outputs: dict[int, LineSplitter] = field(default_factory=dict)  # by file descriptor
-    errors: int = -1  # which of them is its standard error
-    tail: LineSplitter = field(default_factory=LineSplitter)
+    def __init__(self, rank: int, local_rank: int, env: dict[str, str]) -> None:
+        self.rank, self.local_rank, self.env = rank, local_rank, env
+        self.pid: int | None = None
+        self.status: int | None = None
+        self.killed = self.oom = False
+        self.stdin: int | None = None
+        self.outputs: dict[int, LineSplitter] = {}  # by file descriptor
+        self.errors = -1  # which of them is its standard error
+        self.tail = LineSplitter()
 
 
-@dataclass(frozen=True)
 class Program:
     """What the ranks run, as the controller sent it."""
 
-    kind: str
-    target: str
-    args: tuple[str, ...]
-    pickled: bytes = b""
+    def __init__(self, kind: str, target: str, args: tuple[str, ...], pickled: bytes) -> None:
+        self.kind, self.target, self.args, self.pickled = kind, target, args, pickled
 
     def directory(self, cwd: str) -> str | None:
         """The folder whose modules win over installed ones."""
@@ -99,7 +96,7 @@ class Group:
         """Send a signal to the ranks themselves, not to processes that they made."""
         for worker in self.workers.values():
             if worker.pid is not None and worker.status is None:
-                with contextlib.suppress(ProcessLookupError):
+                with suppress(ProcessLookupError):
                     os.kill(worker.pid, number)
 
     def kill(self) -> None:
@@ -113,7 +110,7 @@ class Group:
                 worker.status = -signal.SIGKILL  # asked for, but never started
                 continue
             for send in (os.killpg, os.kill):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
+                with suppress(ProcessLookupError, PermissionError):
                     send(worker.pid, signal.SIGKILL)
 
     def ended_with(self, worker: Worker, status: int) -> None:
@@ -180,9 +177,6 @@ def spawn_cold(
     finally:
         if fd is not None:
             os.close(fd)
-
-
-Emit = Callable[[dict[str, Any]], None]
 
 
 def read_output(worker: Worker, fd: int, raw: bool, emit: Emit) -> bool:

@@ -57,7 +57,7 @@ class Stream(Protocol):
 class ProvenStream(Stream, Protocol):
     """A stream whose other side has already proved that it knows the secret."""
 
-    def admit(self, payload: bytes) -> bytes:
+    def admit(self, cargo: Callable[[str], bytes]) -> bytes:
         """Let the agent in: our proof and its code. Returns what it has said since its proof."""
         ...
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from launcher import channel
 from launcher.clusters.base import NodeError
+from launcher.frames import ChannelError
 
 PROOF_S = 10.0  # for a caller to prove that it knows the secret
 BACKLOG = 512
@@ -36,9 +37,9 @@ class DialledStream:
         self._call, self._secret, self._answer = call, secret, answer
         self._wait, self._errors = wait, errors
 
-    def admit(self, payload: bytes) -> bytes:
+    def admit(self, cargo: channel.Cargo) -> bytes:
         """Let the agent in: our proof and its code. Returns what it has said since its proof."""
-        self.write(channel.admission(self._secret, self._answer, payload))
+        self.write(channel.admission(self._secret, self._answer, cargo(self._answer.python)))
         return self._answer.rest
 
     def read(self, size: int) -> bytes:
@@ -158,7 +159,7 @@ class Reception:
             call.sendall(f"{nonce}\n".encode())
             answer = channel.hear_proof(call.recv, self._secret, nonce)
             call.settimeout(None)
-        except (OSError, channel.ChannelError):
+        except (OSError, ChannelError):
             call.close()
             return
         with self._news:

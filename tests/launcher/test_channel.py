@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 import os
 import random
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher import channel
-from launcher.channel import ChannelError, Decoder, encode, greet, proof
+from launcher.channel import greet, proof
+from launcher.frames import ChannelError, Decoder, dumps, encode, loads
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -56,6 +60,24 @@ def test_broken_json_is_an_error() -> None:
         list(Decoder().feed(b'\0\0\0\x05{"a":'))
 
 
+@given(JSON)
+def test_json_is_what_json_says(value: Any) -> None:
+    """Its core alone reads and writes the same, to the byte, blanks and NaN included."""
+    assert dumps(value) == json.dumps(value, separators=(",", ":"))
+    assert loads(dumps(value).encode()) == value
+    assert loads(json.dumps(value, indent=1).encode() + b"\n") == value
+
+
+def test_what_is_no_json_is_refused_as_json_does() -> None:
+    """By the same errors."""
+    assert loads(b"[NaN, 1e400, -Infinity]")[1:] == [float("inf"), -float("inf")]
+    for text in (b"", b"[1,]", b"{1: 2}", b"[1] 2", b"\xff", b"nul", b'"\n"'):
+        with pytest.raises(ValueError):
+            loads(text)
+    with pytest.raises(TypeError, match="set is not JSON serializable"):
+        dumps({"a": {1}})
+
+
 class Node:
     """The bootstrap in a process of its own, as a transport starts it."""
 
@@ -83,8 +105,9 @@ class Node:
         self.process.communicate(timeout=30)
 
 
-def payload(code: str) -> bytes:
-    return zlib.compress(code.encode() + b"\0the rest")
+def cargo(code: str) -> Callable[[str], bytes]:
+    """Code for the node's end, as every kind of Python takes it, and the config behind it."""
+    return lambda _: zlib.compress(marshal.dumps({"launcher.agent.boot": code}, 2)) + b"the rest"
 
 
 @pytest.mark.parametrize(
@@ -92,9 +115,9 @@ def payload(code: str) -> bytes:
 )
 def test_login_shells_may_talk(noise: str) -> None:
     """What a login shell prints before the marker is skipped, what comes after is kept."""
-    code = 'import os; os.write(1, b"after " + payload.split(b"\\0", 1)[1])'
+    code = 'import os; os.write(1, b"after " + config)'
     with Node(noise) as node:
-        rest = greet(node.read, node.write, "secret", "nonce", payload(code))
+        rest = greet(node.read, node.write, "secret", "nonce", cargo(code))
         while len(rest) < len(b"after the rest"):
             more = node.read(100)
             assert more, rest
@@ -110,7 +133,7 @@ def test_the_node_runs_nothing_without_the_controllers_proof(tmp_path: Any) -> N
         seen = b""
         while seen.count(b"\n") < 2:
             seen += node.read(1000)
-        body = payload(f"open({str(witness)!r}, 'w')")
+        body = cargo(f"open({str(witness)!r}, 'w')")("")
         node.write(f"{'0' * 64} {len(body)}\n".encode() + body)
         _, errors = node.process.communicate(timeout=30)
     assert b"wrong secret" in errors
@@ -122,7 +145,7 @@ def test_an_impostor_is_refused() -> None:
     written: list[bytes] = []
     answers = [b"motd\n\0plaunch-agent abc " + proof("other", "agent", "n").encode() + b"\n", b""]
     with pytest.raises(ChannelError, match="could not prove"):
-        greet(lambda _: answers.pop(0), written.append, "secret", "n", b"code")
+        greet(lambda _: answers.pop(0), written.append, "secret", "n", lambda _: b"code")
     assert b"code" not in b"".join(written)
 
 
@@ -130,9 +153,9 @@ def test_a_stream_that_ends_tells_what_it_said() -> None:
     """The shell's own error is the message; endless noise is given up."""
     answers = [b"bash: python9: command not found\n", b""]
     with pytest.raises(ChannelError, match="python9: command not found"):
-        greet(lambda _: answers.pop(0), lambda _: None, "s", "n", b"")
+        greet(lambda _: answers.pop(0), lambda _: None, "s", "n", cargo(""))
     with pytest.raises(ChannelError, match="login shell printed"):
-        greet(lambda size: b"x" * size, lambda _: None, "s", "n", b"")
+        greet(lambda size: b"x" * size, lambda _: None, "s", "n", cargo(""))
 
 
 def test_the_secret_is_in_no_command_line() -> None:

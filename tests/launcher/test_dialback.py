@@ -1,13 +1,13 @@
 """Nodes that call back: who gets in, who doesn't, and what is left when either side goes."""
 
 import contextlib
-import json
+import marshal
 import os
 import socket
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,8 +29,9 @@ os.write(1, b", the starter has gone")
 """
 
 
-def payload(code: str) -> bytes:
-    return zlib.compress(code.encode() + b"\0" + json.dumps({}).encode())
+def cargo(code: str) -> Callable[[str], bytes]:
+    packed = zlib.compress(marshal.dumps({"launcher.agent.boot": code}, 2))
+    return lambda _: packed + b"{}"
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_node_that_was_invited_runs_our_code(reception: Reception) -> None:
     with dialler(reception.invitation("node1")) as process:
         stream = reception.stream("node1", 20)
         with contextlib.closing(stream):
-            words = read_all(stream, stream.admit(payload(ECHO)), b"from the node")
+            words = read_all(stream, stream.admit(cargo(ECHO)), b"from the node")
             stream.write(b"again")
             assert read_all(stream, b"", b"AGAIN") == b"AGAIN"
             assert words == b"hello from the node"
@@ -81,7 +82,7 @@ def test_one_invitation_serves_many_nodes(reception: Reception) -> None:
         for name in ("a", "b"):
             stream = reception.stream(name, 20)
             with contextlib.closing(stream):
-                assert b"hello" in read_all(stream, stream.admit(payload(ECHO)), b"node")
+                assert b"hello" in read_all(stream, stream.admit(cargo(ECHO)), b"node")
 
 
 def test_the_secret_is_never_sent_to_a_caller(reception: Reception) -> None:
@@ -92,7 +93,7 @@ def test_the_secret_is_never_sent_to_a_caller(reception: Reception) -> None:
         call.settimeout(20)
         nonce = call.recv(1000)
         wrong = channel.proof("guess", "agent", nonce.decode().strip())
-        call.sendall(channel.MARKER + f"abc {wrong} node1\n".encode())
+        call.sendall(channel.MARKER + f"abc {wrong} node1 python\n".encode())
         heard = b"" if (rest := _rest(call)) is None else rest
 
     assert secret.encode() not in nonce + heard
@@ -118,7 +119,7 @@ def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:
                 call.settimeout(20)
                 call.sendall(b"nonce\n")
                 answer = channel.hear_proof(call.recv, "secret", "nonce")
-                code = payload("import os; os.write(2, b'ran')")
+                code = cargo("import os; os.write(2, b'ran')")("")
                 call.sendall(channel.admission("guess", answer, code))
                 assert process.wait(20) == 1
             assert process.stderr is not None
@@ -130,7 +131,7 @@ def test_the_tether_shows_that_the_starter_has_gone(reception: Reception) -> Non
     with dialler(reception.invitation("node1")) as process:
         stream = reception.stream("node1", 20)
         with contextlib.closing(stream):
-            read_all(stream, stream.admit(payload(TETHERED)), b"waiting")
+            read_all(stream, stream.admit(cargo(TETHERED)), b"waiting")
             assert process.stdin is not None
             process.stdin.close()
             assert b"gone" in read_all(stream, b"", b"gone")
