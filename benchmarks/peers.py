@@ -27,7 +27,7 @@ def make() -> None:
 
 def versions() -> dict[str, str]:
     """What is installed there of the peers."""
-    names = ("torch", "lightning", "accelerate")
+    names = ("torch", "lightning", "accelerate", "ray")
     code = f"from importlib.metadata import version; print(*map(version, {names!r}))"
     done = subprocess.run(
         [str(PEERS / "python"), "-c", code], capture_output=True, text=True, check=True
