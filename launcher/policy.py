@@ -86,6 +86,7 @@ class Comeback:
 
 
 PREEMPTING = "SLURM preempts the job"
+EARLY_S = 60.0  # a program that is still starting has nothing to save
 PREEMPTED = 75  # the exit code by which a rank says: run me again
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # what a job is asked to be warned with
 NOTICES = (signal.SIGTERM, *WARNINGS)
@@ -111,7 +112,7 @@ def after_notice(result: Result, job: Scheduled) -> Comeback:
 
 
 def _while_it_runs(result: Result, job: Scheduled) -> Comeback:
-    """A job that is only warned comes back if its ranks have saved, or never began.
+    """A job that is only warned comes back if its ranks have saved, or had hardly begun.
 
     Else it would be warned again without end.
     """
@@ -121,7 +122,7 @@ def _while_it_runs(result: Result, job: Scheduled) -> Comeback:
         return Comeback("preempted", PREEMPTED, "ask", "the job has lost a node")
     if job.preempting:
         return Comeback("preempted", PREEMPTED, "ask", PREEMPTING)
-    if result.state == "preempted" or not result.ranks:
+    if result.state == "preempted" or had_hardly_begun(result):
         return Comeback("preempted", PREEMPTED, "ask", "SLURM is about to end the job")
     if result.exit_code - 128 in WARNINGS and all(rank.exit_code == 0 for rank in result.ranks):
         return Comeback("succeeded", 0, "no", "the run has ended well, just in time")
@@ -141,6 +142,16 @@ def _after_its_end(result: Result, job: Scheduled) -> Comeback:
         return Comeback(result.state, result.exit_code, "no", reason)
     code = result.exit_code if result.state == "cancelled" else 128 + signal.SIGTERM
     return Comeback("cancelled", code, "no", "the job was cancelled")
+
+
+def had_hardly_begun(result: Result) -> bool:
+    """Whether there were no ranks yet, or they died of a warning before they could know of it."""
+    by_warning = (PREEMPTED, result.exit_code)
+    return not result.ranks or (
+        result.exit_code - 128 in WARNINGS
+        and result.seconds < EARLY_S
+        and all(rank.exit_code in by_warning for rank in result.ranks)
+    )
 
 
 def lost_a_node(result: Result) -> bool:

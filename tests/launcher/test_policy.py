@@ -66,7 +66,8 @@ RUNS, OVER = Scheduled(), Scheduled(running=False)
         (NEVER_BEGAN, RUNS, "preempted", 75, "ask"),
         (KILLED_BY_TERM, RUNS, "cancelled", 143, "no"),
         (FINISHED, RUNS, "succeeded", 0, "no"),
-        (ended("cancelled", 140), RUNS, "cancelled", 140, "no"),
+        (ended("cancelled", 140), RUNS, "preempted", 75, "ask"),  # while it was starting
+        (replace(ended("cancelled", 140), seconds=600.0), RUNS, "cancelled", 140, "no"),
         # preempted: it comes back, saved or not
         (SAVED, Scheduled(preempting=True), "preempted", 75, "ask"),
         (KILLED_BY_TERM, Scheduled(preempting=True), "preempted", 75, "ask"),
