@@ -21,7 +21,7 @@ else:
         import signal
         import socket
 
-__all__ = ["READ", "WRITE", "Selector", "called", "signal", "socket", "suppress"]
+__all__ = ["Selector", "called", "signal", "socket", "suppress"]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
