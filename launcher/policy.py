@@ -96,7 +96,7 @@ def is_notice(result: Result) -> bool:
     """Whether a run ended in a way that the scheduler may have to do with."""
     if result.state == "cancelled":
         return result.exit_code - 128 in NOTICES
-    return result.state == "preempted" or lost_a_node(result)
+    return result.state == "preempted" or lost_a_node(result) or was_signalled(result)
 
 
 def after_notice(result: Result, job: Scheduled) -> Comeback:
@@ -152,6 +152,12 @@ def had_hardly_begun(result: Result) -> bool:
         and result.seconds < EARLY_S
         and all(rank.exit_code in by_warning for rank in result.ranks)
     )
+
+
+def was_signalled(result: Result) -> bool:
+    """Whether a rank died of a scheduler's signal before we could hear that it was one."""
+    found = result.verdict
+    return found is not None and found.signal in {signal.Signals(n).name for n in NOTICES}
 
 
 def lost_a_node(result: Result) -> bool:

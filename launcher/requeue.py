@@ -41,6 +41,7 @@ def settle(result: Result, output: Output) -> tuple[Result, policy.Comeback | No
         result,
         state=comeback.state,
         exit_code=comeback.exit_code,
+        verdict=None if comeback.state == "cancelled" else result.verdict,
         preemptions=result.preemptions + more,
     )
     return settled, comeback

@@ -55,6 +55,7 @@ SAVED, KILLED_BY_TERM = ended("preempted", 75), ended("cancelled", 143)
 FINISHED = replace(ended("cancelled", 140), ranks=(RankResult(0, 0, "n", 0),))
 NEVER_BEGAN = ended("cancelled", 140, ranks=False)
 NODE_LOST = ended("failed", 1, LOST)
+SIGNALLED = ended("failed", 143, Verdict("signal", 0, "n", 143, signal="SIGTERM"))
 RUNS, OVER = Scheduled(), Scheduled(running=False)
 
 
@@ -79,6 +80,9 @@ RUNS, OVER = Scheduled(), Scheduled(running=False)
         # cancelled by the user: it stays so, even if the ranks have saved
         (SAVED, OVER, "cancelled", 143, "no"),
         (KILLED_BY_TERM, OVER, "cancelled", 143, "no"),
+        (SIGNALLED, OVER, "cancelled", 143, "no"),
+        (SIGNALLED, Scheduled(preempting=True), "preempted", 75, "ask"),
+        (SIGNALLED, RUNS, "failed", 143, "no"),
         # the time limit, without a warning
         (SAVED, Scheduled(running=False, timed_out=True), "preempted", 75, "no"),
         (KILLED_BY_TERM, Scheduled(running=False, timed_out=True), "cancelled", 143, "no"),
@@ -104,6 +108,7 @@ def test_a_job_comes_back_unless_somebody_wants_it_gone(
         (KILLED_BY_TERM, True),
         (NEVER_BEGAN, True),
         (NODE_LOST, True),
+        (SIGNALLED, True),
         (ended("cancelled", 130), False),
         (ended("failed", 1, SAME), False),
         (ended("succeeded", 0), False),

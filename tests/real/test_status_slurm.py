@@ -179,7 +179,7 @@ def test_by_plaunchs_own_id(any_login: Login) -> None:
     login.until_it_speaks(job_id)
     own = login.status(job_id)[0]["job_id"]
     assert f"plaunch: SLURM job {job_id}: cancelled\n" in login("cancel", own).stderr
-    assert login.status(own)[0]["over"]
+    assert login.status(own)[0]["state"] == "cancelled"
 
 
 def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
