@@ -58,6 +58,9 @@ class Followed:
         if job.state == "RUNNING" and self._running != job.restarts:
             self._running = job.restarts
             self._output.say(f"job {self.job_id} runs on {job.nodes}")
+        elif job.over and self._running is None and job.nodes:  # quicker than two looks at it
+            self._running = job.restarts
+            self._output.say(f"job {self.job_id} ran on {job.nodes}")
         if not job.waiting:
             return
         # SLURM counts a restart a moment later than it puts the job back

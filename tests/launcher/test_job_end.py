@@ -172,6 +172,18 @@ def test_what_is_said_of_a_jobs_way(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]
 
 
+def test_a_job_that_is_over_at_the_first_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it ran is said, once; of one that never started, nothing."""
+    quick, never = (Followed(number, traces(tmp_path), Output()) for number in ("12", "13"))
+    for _ in range(2):
+        quick.tell(SlurmJob("12", state="COMPLETED", nodes="h[1-2]"))
+        never.tell(SlurmJob("13", state="CANCELLED"))
+
+    assert capsys.readouterr().err == "plaunch: job 12 ran on h[1-2]\n"
+
+
 @pytest.mark.parametrize(
     ("reason", "words"),
     [

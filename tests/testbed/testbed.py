@@ -311,8 +311,13 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _stands_still(pid: int) -> bool:
+    """Whether a process that was sent SIGSTOP does nothing more of its own.
+
+    One in D waits in the kernel, for good if its child of a vfork was stopped before the exec; it
+    obeys the signal before it goes on.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZXD"
     except OSError:
         return True
 
