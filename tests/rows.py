@@ -53,8 +53,8 @@ def table() -> str:
     lines = [
         "# What of Lightning works, and which test shows it",
         "",
-        "The API of PyTorch Lightning 1.0 to 1.5 that `engine` owes its users, row by row (S), and",
-        "what was decided where those versions contradict each other (C). The page is made from the",
+        "The API of PyTorch Lightning 1.0 to 1.5 that `engine` owes its users, row by row (S),",
+        "and what was decided where those versions contradict each other (C). It is made from the",
         "tests: each names the rows that it would fail without. `holds` is a row that such a test",
         "shows wherever the tests run; `needs more` one that is shown only where there is a GPU or",
         "some package.",
