@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 
@@ -21,6 +22,12 @@ class FitSettings:
     check_val_every_n_epoch: int | None
     num_sanity_val_steps: int
     log_every_n_steps: int
+    truncated_bptt_steps: int
+    max_time: timedelta | None
+    detect_anomaly: bool
+    terminate_on_nan: bool
+    track_grad_norm: float | str  # the p of a p-norm, "inf", or -1 for none
+    stochastic_weight_avg: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class DataSettings:
     use_distributed_sampler: bool
     prepare_data_per_node: bool
     inference_mode: bool
+    multiple_trainloader_mode: str
+    reload_dataloaders_every_n_epochs: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,10 @@ class HardwareSettings:
     sync_batchnorm: bool
     deterministic: Any
     benchmark: bool | None
+    plugins: Any
+    amp_backend: str
+    amp_level: str | None
+    auto_select_gpus: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,22 @@ class OutputSettings:
     fast_dev_run: int
     ckpt_path: Any
     profiler: Any
+    flush_logs_every_n_steps: int
+    process_position: int
+    weights_save_path: str | None
+    log_gpu_memory: str | None
+    move_metrics_to_cpu: bool
+    barebones: bool
+    enable_autolog_hparams: bool
+    model_registry: str | None
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """What is looked for before training."""
+
+    auto_lr_find: bool | str
+    auto_scale_batch_size: str | None
 
 
 @dataclass(frozen=True)
@@ -76,3 +105,4 @@ class Settings:
     data: DataSettings
     hardware: HardwareSettings
     output: OutputSettings
+    tune: TuneSettings

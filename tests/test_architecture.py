@@ -183,6 +183,7 @@ FOLDERS = (
     "engine.loggers",
     "engine.loops",
     "engine.metrics",
+    "engine.options",
     "engine.profilers",
     "engine.strategies",
 )

@@ -121,12 +121,13 @@ def test_every_option_is_documented_in_help() -> None:
 
 def arguments_table() -> str:
     """The Trainer's arguments as a table, from the table that the Trainer itself reads."""
-    from engine.options import _INTERNAL, OPTIONS
+    from engine.options import OLD, SHOWN
 
-    rows = ["| argument | default | meaning |", "|---|---|---|"]
-    for option in OPTIONS:
-        if option.name not in _INTERNAL:
-            rows.append(f"| `{option.name}` | `{option.default!r}` | {option.meaning} |")
+    rows = ["| argument | default | meaning | since |", "|---|---|---|---|"]
+    for row in SHOWN:
+        rows.append(f"| `{row.name}` | `{row.default!r}` | {row.meaning} | {row.since} |")
+    rows += ["", "Spellings of 1.x:", "", "| argument | is now | since |", "|---|---|---|"]
+    rows += [f"| `{row.name}` | {row.meaning} | {row.since} |" for row in OLD]
     return "\n".join(rows)
 
 

@@ -1,0 +1,23 @@
+"""The Trainer's arguments: one table, and the small frozen settings that it is turned into.
+
+A row is an argument: its name, default, meaning, parser, and the Lightning that had it first.
+Spellings of 1.x are translated before the table is read; an argument that is neither is an error
+with the nearest name.
+"""
+
+from engine.options.parsing import parse
+from engine.options.refusals import LATER
+from engine.options.spellings import as_list
+from engine.options.table import OLD, OPTIONS, SHOWN
+from engine.options.words import description, signature
+
+__all__ = [
+    "LATER",
+    "OLD",
+    "OPTIONS",
+    "SHOWN",
+    "as_list",
+    "description",
+    "parse",
+    "signature",
+]

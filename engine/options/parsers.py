@@ -1,0 +1,156 @@
+"""What each argument may be: a parser takes a value, and raises ValueError with what to give."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+Parser = Callable[[Any], Any]
+
+
+def as_is(value: Any) -> Any:
+    """Anything."""
+    return value
+
+
+def flag(value: Any) -> bool:
+    """True or False; numbers as Python reads them."""
+    if isinstance(value, (bool, int)):
+        return bool(value)
+    raise ValueError("True or False")
+
+
+def count(value: Any) -> int:
+    """A number of 0 or more."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("a number of 0 or more")
+
+
+def optional_count(value: Any) -> int | None:
+    """A number of 0 or more, or None."""
+    return None if value is None else count(value)
+
+
+def count_or_all(value: Any) -> int:
+    """A number of 0 or more, or -1."""
+    return -1 if value in (-1, None) else count(value)
+
+
+def epochs(value: Any) -> int | None:
+    """A number of epochs, -1 or None."""
+    return -1 if value == -1 else optional_count(value)
+
+
+def share_or_count(value: Any) -> int | float:
+    """A float is a share, an int a number."""
+    if isinstance(value, float) and 0.0 <= value <= 1.0:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("a share between 0.0 and 1.0, or a number of batches (an int)")
+
+
+def interval(value: Any) -> int | float:
+    """A share of an epoch, or a number of training batches."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, float) and 0.0 < value <= 1.0:
+        return value
+    raise ValueError("a share of an epoch (up to 1.0), or a number of training batches (an int)")
+
+
+def accumulation(value: Any) -> int | dict[int, int]:
+    """A number of batches, or one for each epoch from which on it counts."""
+    if isinstance(value, Mapping):
+        schedule = {count(epoch): count(number) for epoch, number in value.items()}
+        if schedule and min(schedule.values()) > 0:
+            return {0: 1, **schedule}
+    elif count(value) > 0:
+        return count(value)
+    raise ValueError("a number of 1 or more, or {epoch: number}")
+
+
+def optional_number(value: Any) -> float | None:
+    """A number of 0 or more, or None."""
+    if value is None or (isinstance(value, (int, float)) and value >= 0):
+        return None if value is None else float(value)
+    raise ValueError("a number of 0 or more, or None")
+
+
+def norm(value: Any) -> float | str:
+    """The p of a p-norm: a number above 0, "inf", or -1 for none."""
+    if value == "inf":
+        return "inf"
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if number > 0 or number == -1:
+            return "inf" if number == float("inf") else number
+    raise ValueError("a number above 0, 'inf', or -1 for none")
+
+
+def one_of(*words: Any) -> Parser:
+    """One of a few words."""
+
+    def parse(value: Any) -> Any:
+        if not any(value is word or value == word for word in words):
+            raise ValueError(f"one of {', '.join(map(str, words))}")
+        return value
+
+    return parse
+
+
+def profiler(value: Any) -> Any:
+    """A profiler by name, or one."""
+    if value is None or value is False or value == "passthrough":
+        return None
+    if value is True:
+        return "simple"
+    if value in ("simple", "advanced", "pytorch"):
+        return value
+    methods = ("profile", "start", "stop", "setup", "describe", "teardown")
+    has_all = all(callable(getattr(value, name, None)) for name in methods)
+    if has_all and not isinstance(value, type):
+        return value
+    raise ValueError("'simple', 'advanced', 'pytorch' or an object of engine.profilers")
+
+
+def runs(value: Any) -> int:
+    """True is one batch, a number so many."""
+    return int(value) if isinstance(value, bool) else count(value)
+
+
+def path(value: Any) -> str | None:
+    """A path, made absolute."""
+    return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
+
+
+def duration(value: Any) -> timedelta | None:
+    """A time as "DD:HH:MM:SS", a dict of timedelta's words, or a timedelta."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+):(\d\d?):(\d\d?):(\d\d?)", value.strip())
+        if match is not None:
+            days, hours, minutes, seconds = map(int, match.groups())
+            value = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    elif isinstance(value, Mapping):
+        value = timedelta(**value)
+    if isinstance(value, timedelta) and value >= timedelta(0):
+        return value
+    raise ValueError("'DD:HH:MM:SS', a dict such as {'hours': 2}, or a timedelta")
+
+
+def scaling(value: Any) -> str | None:
+    """How the batch size grows."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return "power"
+    return str(one_of("power", "binsearch")(value))

@@ -1,0 +1,67 @@
+"""From a trainer's arguments to its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from engine.errors import MisconfigurationException
+from engine.options.refusals import refuse
+from engine.options.spellings import translate
+from engine.options.table import OPTIONS, Option
+from engine.settings import (
+    DataSettings,
+    FitSettings,
+    HardwareSettings,
+    OutputSettings,
+    Settings,
+    TuneSettings,
+)
+
+S = TypeVar("S")
+
+
+def parse(given: Mapping[str, Any]) -> Settings:
+    """The settings that a trainer's arguments mean; raises where one is unknown or wrong."""
+    arguments = refuse(translate(given), given)
+    values = {
+        option.name: _parsed(option, arguments.get(option.name, option.default))
+        for option in OPTIONS
+    }
+    if values["fast_dev_run"]:
+        _shorten(values)
+    if values["max_epochs"] is None and values["max_steps"] == -1:
+        values["max_epochs"] = 1000
+    return Settings(
+        _take(FitSettings, values),
+        _take(DataSettings, values),
+        _take(HardwareSettings, values),
+        _take(OutputSettings, values),
+        _take(TuneSettings, values),
+    )
+
+
+def _parsed(option: Option, value: Any) -> Any:
+    if value is None and not option.takes_none:
+        value = option.default  # None was the default of many arguments at one time or another
+    try:
+        return option.parse(value)
+    except (ValueError, TypeError) as error:
+        raise MisconfigurationException(
+            f"Trainer({option.name}={value!r}): give {error} ({option.meaning})"
+        ) from None
+
+
+def _take(settings: type[S], values: Mapping[str, Any]) -> S:
+    names = [field.name for field in fields(settings)]  # type: ignore[arg-type]  # a dataclass
+    return settings(**{name: values[name] for name in names})
+
+
+def _shorten(values: dict[str, Any]) -> None:
+    """What fast_dev_run means: a few batches of everything, and nothing is left behind."""
+    batches = values["fast_dev_run"]
+    for name in ("train", "val", "test", "predict"):
+        values[f"limit_{name}_batches"] = batches
+    values.update(max_epochs=1, max_steps=batches, num_sanity_val_steps=0, val_check_interval=1.0)
+    values.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=False)

@@ -1,0 +1,82 @@
+"""Spellings of 1.x, in the words of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import MisconfigurationException
+
+RENAMED = {
+    "replace_sampler_ddp": "use_distributed_sampler",
+    "resume_from_checkpoint": "ckpt_path",
+}
+_DISTRIBUTED_WORDS = ("dp", "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "horovod")
+
+
+def translate(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments in the words of the table; what was left at None in 1.x stays out."""
+    arguments = dict(given)
+    for old, new in RENAMED.items():
+        if old in arguments:
+            _put(arguments, old, new, arguments.pop(old))
+    if arguments.pop("reload_dataloaders_every_epoch", False):
+        _put(arguments, "reload_dataloaders_every_epoch", "reload_dataloaders_every_n_epochs", 1)
+    _translate_devices(arguments)
+    _translate_output(arguments)
+    return arguments
+
+
+def _put(arguments: dict[str, Any], old: str, new: str, value: Any) -> None:
+    if arguments.get(new) is not None and arguments[new] != value:
+        raise MisconfigurationException(
+            f"Trainer({old}=..., {new}=...): both mean the same, give one of them"
+        )
+    arguments[new] = value
+
+
+def _translate_devices(arguments: dict[str, Any]) -> None:
+    backend = arguments.pop("distributed_backend", None)
+    word = backend if backend is not None else arguments.get("accelerator")
+    if word in _DISTRIBUTED_WORDS:  # 1.x named the strategy there
+        arguments.pop("accelerator", None)
+        if word == "ddp_cpu":
+            arguments["accelerator"], word = "cpu", "ddp"
+        _put(arguments, "accelerator", "strategy", word)
+    gpus = arguments.pop("gpus", None)
+    processes = arguments.pop("num_processes", None)
+    if gpus not in (None, 0, "0", "", []):
+        _put(arguments, "gpus", "accelerator", "gpu")
+        _put(arguments, "gpus", "devices", gpus)
+    elif processes not in (None, 1):
+        _put(arguments, "num_processes", "accelerator", "cpu")
+        _put(arguments, "num_processes", "devices", processes)
+    elif gpus is not None:  # 0 was said: the CPU, whatever there is
+        arguments.setdefault("accelerator", "cpu")
+
+
+def _translate_output(arguments: dict[str, Any]) -> None:
+    keeps = arguments.pop("checkpoint_callback", None)
+    if isinstance(keeps, bool):
+        _put(arguments, "checkpoint_callback", "enable_checkpointing", keeps)
+    elif keeps is not None:  # 1.0 took the callback itself
+        arguments["callbacks"] = [*as_list(arguments.get("callbacks")), keeps]
+    if "progress_bar_refresh_rate" in arguments:
+        rate = arguments.pop("progress_bar_refresh_rate")
+        if rate == 0:
+            arguments["enable_progress_bar"] = False
+        elif rate is not None:
+            arguments["refresh_rate"] = rate
+    if "weights_summary" in arguments:
+        depth = {"top": 1, "full": -1, None: 0}.get(arguments.pop("weights_summary"))
+        if depth is None:
+            raise MisconfigurationException("weights_summary is 'top', 'full' or None")
+        arguments["enable_model_summary"] = depth != 0
+        arguments["summary_depth"] = depth or 1
+
+
+def as_list(value: Any) -> list[Any]:
+    """None, one or several as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
