@@ -11,10 +11,11 @@ from typing import Any
 from engine import checkpoint as files
 from engine import distributed, lifecycle, resume, rundir
 from engine.datamodule import LightningDataModule
-from engine.defaults import make_callbacks, make_loggers, with_module_callbacks
+from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import place
 from engine.distributed import join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException, Preempted
+from engine.folders import TrainerFolders
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
@@ -46,7 +47,7 @@ from engine.view import TrainerView
 from engine.weights import checkpoint_to_evaluate, given_checkpoint, newest_of_run
 
 
-class Trainer(TrainerView):
+class Trainer(TrainerView, TrainerFolders):
     """Trains, validates, tests and predicts with a LightningModule.
 
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
@@ -375,37 +376,6 @@ class Trainer(TrainerView):
             self._optimization if verb != "fit" else Optimization(),
         )
         return self._run
-
-    # ------------------------------------------------------------------ folders and loggers
-
-    @property
-    def default_root_dir(self) -> str:
-        """Where everything is written that was not told to go elsewhere."""
-        given = self._settings.output.default_root_dir
-        return given or rundir.launched_dir() or os.getcwd()
-
-    @property
-    def loggers(self) -> list[Any]:
-        """The loggers; the default one is made when first asked for."""
-        if self._loggers is None:
-            self._loggers = make_loggers(self._settings.output, self._fit_folder())
-        return self._loggers
-
-    @property
-    def logger(self) -> Any:
-        """The first logger, None without any."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def log_dir(self) -> str | None:
-        """The folder of this run, which its loggers and checkpoints share."""
-        folders = [logger.log_dir for logger in self.loggers if logger.log_dir is not None]
-        folder = folders[0] if folders else self._fit_folder()
-        return None if folder is None else str(folder)
-
-    def _fit_folder(self) -> str | None:
-        told_elsewhere = self._settings.output.default_root_dir is not None
-        return None if told_elsewhere else rundir.fit_folder(self._ordinal)
 
 
 def _sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:

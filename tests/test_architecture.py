@@ -118,7 +118,8 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed",
-    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.loaders "
+    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.folders "
+    "engine.loaders "
     "engine.lifecycle "
     "engine.preemption engine.profilers engine.profiling engine.signals "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
@@ -126,6 +127,7 @@ DRAWING = {
     "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
     "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
     "engine.loggers.base",
+    "engine.folders": "engine.defaults engine.rundir",
     "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
     "engine.loaders": "engine.data engine.datamodule engine.hooks engine.loops engine.run",
     "engine.results": "engine.reports",

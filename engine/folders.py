@@ -1,0 +1,52 @@
+"""Where a trainer writes: its folders, and the loggers that share them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from engine import rundir
+from engine.defaults import make_loggers
+from engine.settings import Settings
+
+
+class TrainerFolders:
+    """The part of a trainer's face that names folders and loggers."""
+
+    _settings: Settings
+    _loggers: list[Any] | None
+    _ordinal: int | None
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where everything is written that was not told to go elsewhere."""
+        given = self._settings.output.default_root_dir
+        return given or rundir.launched_dir() or os.getcwd()
+
+    @property
+    def weights_save_path(self) -> str:
+        """Where checkpoints are written that were not told to go elsewhere."""
+        return self._settings.output.weights_save_path or self.default_root_dir
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The loggers; the default one is made when first asked for."""
+        if self._loggers is None:
+            self._loggers = make_loggers(self._settings.output, self._fit_folder())
+        return self._loggers
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, None without any."""
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of this run, which its loggers and checkpoints share."""
+        folders = [logger.log_dir for logger in self.loggers if logger.log_dir is not None]
+        folder = folders[0] if folders else self._fit_folder()
+        return None if folder is None else str(folder)
+
+    def _fit_folder(self) -> str | None:
+        told_elsewhere = self._settings.output.default_root_dir is not None
+        return None if told_elsewhere else rundir.fit_folder(self._ordinal)
