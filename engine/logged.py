@@ -105,7 +105,7 @@ class Logged:
         collection, hook = self.collection, self.hook
         if collection is None or hook is None or hook not in DEFAULTS:
             raise MisconfigurationException(
-                f"self.log({name!r}) was called in `{hook or 'no hook'}`, where nothing can be "
+                f"self.log({name!r}) was called in `{hook or _caller()}`, where nothing can be "
                 f"logged; the places for it are {', '.join(sorted(DEFAULTS))}"
             )
         on_step, on_epoch = DEFAULTS[hook]
@@ -239,6 +239,14 @@ class Logged:
         self._train = self.hook = None
         self.epoch_callback, self.epoch_bar, self.sent = {}, {}, {}
         self.close_training()
+
+
+def _caller() -> str:
+    """The name of the function that called `self.log`: the nearest one that is not the engine's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("engine."):
+        frame = frame.f_back
+    return frame.f_code.co_name
 
 
 def _is_metric(value: Any) -> bool:

@@ -142,7 +142,7 @@ def test_limits_and_shuffling(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:there is a validation_step")
 def test_a_seed_makes_two_runs_equal(tmp_path):
-    """Order and dropout too; another seed gives another order."""
+    """S235: order and dropout too; another seed gives another order."""
     orders = []
     for seed in (1, 1, 2):
         model = Toy(dropout=0.5)
@@ -153,7 +153,7 @@ def test_a_seed_makes_two_runs_equal(tmp_path):
 
 
 def test_workers_are_seeded_by_rank_and_epoch():
-    """No two ranks augment alike, and an epoch's seed does not depend on what came before."""
+    """S235: no two ranks augment alike, and an epoch's seed does not depend on what came before."""
 
     class Draws(torch.utils.data.Dataset):
         def __len__(self):

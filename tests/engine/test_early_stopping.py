@@ -33,7 +33,7 @@ def test_max_mode_wants_larger_values():
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
 def test_an_improvement_of_less_than_min_delta_is_none(mode, sign):
-    """The value must be better than the best by more than min_delta."""
+    """S214: the value must be better than the best by more than min_delta."""
     values = [sign * value for value in (1.0, 0.95, 0.91)]
     assert stops_after(Patience(patience=2, min_delta=0.1, mode=mode), values) == 3
     assert stops_after(Patience(patience=2, min_delta=0.01, mode=mode), values) is None
@@ -64,7 +64,7 @@ def epochs_until_it_stops(folder, callback, scores, name="early_stop_on", **opti
 
 
 def test_the_defaults(tmp_path):
-    """It watches early_stop_on, smaller is better, and stops after 3 validations in vain."""
+    """S212, C3: it watches early_stop_on, smaller is better, and has a patience of 3."""
     stopping = EarlyStopping()
     defaults = ("early_stop_on", 0.0, 3, "min")
     assert (stopping.monitor, stopping.min_delta, stopping.patience, stopping.mode) == defaults
@@ -76,14 +76,14 @@ def test_the_defaults(tmp_path):
 
 
 def test_the_monitor_can_be_the_first_argument(tmp_path):
-    """EarlyStopping('val_loss'), as in the tutorials."""
+    """S213: EarlyStopping('val_loss'), as in the tutorials."""
     stopping = EarlyStopping("val_loss", patience=1)
 
     assert epochs_until_it_stops(tmp_path, stopping, [1.0, 2, 3], "val_loss") == 2
 
 
 def test_patience_counts_validations_and_not_epochs(tmp_path):
-    """With validation every second epoch, two epochs cost one unit of patience."""
+    """S214: with validation every second epoch, two epochs cost one unit of patience."""
     for options in ({}, {"check_on_train_epoch_end": True}):
         stopping = EarlyStopping(patience=2, **options)
         epochs = epochs_until_it_stops(
@@ -102,7 +102,7 @@ def test_validations_within_an_epoch_count(tmp_path):
 
 
 def test_a_missing_metric_is_an_error_unless_not_strict(tmp_path):
-    """strict names what was logged; otherwise the training goes on."""
+    """S212, C3: strict names what was logged; otherwise the training goes on."""
     with pytest.raises(RuntimeError, match=r"'early_stop_on'.*score, train_loss"):
         epochs_until_it_stops(tmp_path, EarlyStopping(), [1.0], "score")
 

@@ -34,7 +34,7 @@ def outcome(trainer, **arguments):
 
 
 def test_without_a_model_the_best_checkpoint_is_tested(trained, capsys):
-    """And one line says which; with the model, the weights that it has."""
+    """S118, C1: and one line says which; with the model, the weights that it has."""
     trainer, model = trained
     present = model.net[0].weight.sum().item()
     best = Worse.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
@@ -46,7 +46,7 @@ def test_without_a_model_the_best_checkpoint_is_tested(trained, capsys):
 
 
 def test_a_checkpoint_can_be_named(trained, tmp_path):
-    """best, last, or a path; one that does not exist is an error."""
+    """C1: best, last, or a path; one that does not exist is an error."""
     trainer, model = trained
     last = outcome(trainer, ckpt_path="last")
     assert outcome(trainer, ckpt_path="best") != last
@@ -60,7 +60,7 @@ def test_a_checkpoint_can_be_named(trained, tmp_path):
 
 
 def test_fit_does_not_test(tmp_path):
-    """Tests run when they are asked for."""
+    """S117: tests run when they are asked for."""
 
     class Never(Toy):
         def test_step(self, batch, batch_idx):
@@ -70,7 +70,7 @@ def test_fit_does_not_test(tmp_path):
 
 
 def test_results_and_the_table(tmp_path, capsys):
-    """One dict a loader; the table is printed unless verbose=False."""
+    """S116: one dict a loader; the table is printed unless verbose=False."""
     trainer = quiet(tmp_path)
     results = trainer.test(Toy(), loader())
     assert list(results[0]) == ["test_loss"]
@@ -80,7 +80,7 @@ def test_results_and_the_table(tmp_path, capsys):
 
 
 def test_a_step_value_in_a_test_has_its_bare_name(tmp_path):
-    """Scripts read test(...)[0]["test_acc"] though they log with on_step=True."""
+    """S104: scripts read test(...)[0]["test_acc"] though they log with on_step=True."""
 
     class Steps(Toy):
         def test_step(self, batch, batch_idx):
@@ -91,7 +91,7 @@ def test_a_step_value_in_a_test_has_its_bare_name(tmp_path):
 
 
 def test_predictions_come_in_the_order_of_the_data(tmp_path):
-    """One list for one loader, lists for several, nothing if it is not wanted."""
+    """S119: one list for one loader, lists for several, nothing if it is not wanted."""
     trainer = quiet(tmp_path)
     model = Toy()
     one = trainer.predict(model, loader(10))

@@ -402,7 +402,7 @@ def test_gradients_are_unscaled_before_they_are_clipped(tmp_path):
 
 
 def test_ctrl_c_is_handed_on(tmp_path):
-    """Hooks run, checkpoints stay, and the program ends as an interrupted one does."""
+    """S125: hooks run, checkpoints stay, and the program ends as an interrupted one does."""
     calls = []
 
     class Interrupted(Toy):

@@ -48,7 +48,7 @@ def test_versions_count_up_from_zero(tmp_path):
 
 
 def test_a_version_is_known_before_anything_is_written(tmp_path):
-    """logger.version and log_dir can be asked for at once, and asking makes no folder."""
+    """S209: logger.version and log_dir can be asked for at once, and asking makes no folder."""
     logger = TensorBoardLogger(tmp_path)
 
     assert (logger.name, logger.version) == ("lightning_logs", 0)
@@ -167,7 +167,7 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
 
 
 def test_tensorboard_reads_what_was_logged(tmp_path):
-    """Scalars, several lines in a chart, and raw content arrive in the event file."""
+    """S229: scalars, several lines in a chart, and raw content arrive in the event file."""
     logger = TensorBoardLogger(tmp_path)
     logger.log_hyperparams({"lr": 0.1, "net": {"depth": 2}})
     logger.log_metrics({"train loss": 0.5, "acc": torch.tensor(0.25)}, step=3)
@@ -252,7 +252,7 @@ def test_csv_holds_one_row_for_each_call(tmp_path):
 
 
 def test_csv_is_appended_to_and_not_rewritten(tmp_path):
-    """A flush leaves every byte that was there; only a new column makes a new file."""
+    """S227: a flush leaves every byte that was there; only a new column makes a new file."""
     logger = CSVLogger(tmp_path)
     file = Path(logger.log_dir) / "metrics.csv"
     logger.log_metrics({"a": 1.0}, step=0)
@@ -284,7 +284,7 @@ def test_csv_flushes_by_steps(tmp_path):
 
 
 def test_csv_is_complete_after_kill_minus_nine(tmp_path):
-    """Every row up to the last flush survives SIGKILL, in whole lines, also across new columns."""
+    """S227: every row up to the last flush survives SIGKILL, whole, also across new columns."""
     program = """
 import os, signal, sys
 from engine.loggers import CSVLogger

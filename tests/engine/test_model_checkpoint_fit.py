@@ -30,7 +30,7 @@ def fit(folder: Path, checkpoint: ModelCheckpoint, scores=SCORES, **options):
 
 
 def test_the_three_best_and_the_newest(tmp_path):
-    """The tutorial's callback leaves the tutorial's names: the 3 best, and last.ckpt."""
+    """S122, S204, S207: the tutorial's callback leaves the tutorial's names, and last.ckpt."""
     checkpoint = ModelCheckpoint(
         dirpath=tmp_path,
         monitor="val_loss",
@@ -68,7 +68,7 @@ def test_without_a_monitor_the_newest_stays(tmp_path):
 
 
 def test_all_or_none(tmp_path):
-    """save_top_k=-1 keeps every epoch, 0 keeps none."""
+    """S122: save_top_k=-1 keeps every epoch, 0 keeps none."""
     fit(tmp_path, ModelCheckpoint(dirpath=tmp_path / "all", save_top_k=-1))
     none = ModelCheckpoint(dirpath=tmp_path / "none", save_top_k=0)
     fit(tmp_path, none)
@@ -88,7 +88,7 @@ def test_max_mode_and_a_name_without_fields(tmp_path):
 
 
 def test_weights_only(tmp_path):
-    """save_weights_only leaves out the optimizer and the loops, and keeps the weights."""
+    """S206: save_weights_only leaves out the optimizer and the loops, and keeps the weights."""
     full = ModelCheckpoint(dirpath=tmp_path / "full", filename="a")
     light = ModelCheckpoint(dirpath=tmp_path / "light", filename="a", save_weights_only=True)
     trainer = trainer_for(tmp_path, full, light)

@@ -67,6 +67,19 @@ def test_it_looks_seldom(tmp_path):
     assert re.findall(r"(\d+)/16", text) == ["4", "8", "12", "16"] * 2
 
 
+def test_the_bar_shows_what_was_logged_for_it(tmp_path):
+    """S092: prog_bar=True is in the bar's text, all else is not."""
+
+    class Both(Scripted):
+        def training_step(self, batch, batch_idx):
+            self.log("hidden", 1.0)
+            return super().training_step(batch, batch_idx)
+
+    text = shown(tmp_path, io.StringIO(), model=Both([0.5, 0.25]))
+    assert "score=0.5 train_loss=0.7" in text
+    assert "hidden" not in text
+
+
 def test_a_run_that_picked_no_metric_for_the_bar_shows_what_it_has(tmp_path):
     """prog_bar=True is not needed to see how it goes."""
 

@@ -176,8 +176,8 @@ done(tested=tested, few=few, predicted=predicted, evaluated=mine,
 
 
 def test_two_ranks_evaluate_as_one_does(run_ranks):
-    """23 samples in batches of 3, and 2 samples for 2 ranks: nobody counts one twice or misses one,
-    predictions come in the data's order, and ranks meet once an epoch, not in steps.
+    """S119: 23 samples in batches of 3, and 2 samples for 2 ranks: nobody counts one twice or
+    misses one, predictions come in the data's order, and ranks meet once an epoch, not in steps.
     """
     (alone,) = run_ranks(EVALUATION, ranks=1)
     first, second = run_ranks(EVALUATION, ranks=2)
@@ -261,8 +261,8 @@ done(best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
 
 
 def test_ranks_agree(run_ranks, tmp_path):
-    """On versions, checkpoints and values; data is prepared once, printed once and logged once; a
-    checkpoint that is missing fails on all of them.
+    """S072, S100, S101, S209: on versions, checkpoints and values; data is prepared once, printed
+    once and logged once; a checkpoint that is missing fails on all of them.
     """
     first, second = run_ranks(AGREEMENT, ranks=2)
     assert first["best"] == second["best"]

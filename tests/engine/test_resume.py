@@ -49,7 +49,7 @@ class SaveAt(Callback):
 
 @pytest.mark.parametrize("moment", [{"epoch": 1}, {"step": 9}], ids=["epoch end", "mid epoch"])
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, moment):
-    """Weights, samples, learning rate, callbacks and metrics go on bit for bit, with dropout,
+    """S208: weights, samples, learning rate, callbacks and metrics go on bit for bit, with dropout,
     shuffling and a scheduler, wherever the run was cut.
     """
     path = tmp_path / "cut.ckpt"
@@ -141,7 +141,7 @@ class Needy(LightningModule):
 
 
 def test_hyper_parameters_come_back(tmp_path):
-    """A Namespace as it was; an object that is no data is named in a warning, not dropped."""
+    """S075, S076: a Namespace as it was; an object that is no data is named in a warning."""
     from engine.hparams import from_plain, to_plain
 
     args = Namespace(out=2, path=Path("/data"), sizes=(1, 2))
@@ -156,7 +156,7 @@ def test_hyper_parameters_come_back(tmp_path):
 
 
 def test_hyper_parameters_can_be_overridden(tmp_path):
-    """What is given at load counts; a shape that no longer fits is reported by name."""
+    """S083, S121: what is given at load counts; a shape that no longer fits is reported by name."""
     trainer = quiet(tmp_path)
     trainer.fit(Toy(lr=0.5), loader())
     trainer.save_checkpoint(tmp_path / "t.ckpt")
