@@ -126,8 +126,33 @@ def module_from_checkpoint(
     if not module.hparams and params:
         module.__dict__["_hparams"] = AttributeDict({**params, **overrides})
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"], strict=strict)
+    state = checkpoint["state_dict"]
+    try:
+        module.load_state_dict(state, strict=strict)
+    except RuntimeError as error:
+        raise RuntimeError(_misfit(module, state, overrides, os.fspath(path), error)) from error
     return module
+
+
+def _misfit(
+    module: Any, state: dict[str, Any], overrides: dict[str, Any], path: str, error: Exception
+) -> str:
+    """Why the weights of a file are none for the module: shapes first, since they stop it."""
+    mine = module.state_dict()
+    shapes = [
+        f"{name} is {tuple(value.shape)} in the file and {tuple(mine[name].shape)} in the module"
+        for name, value in state.items()
+        if name in mine and hasattr(value, "shape") and value.shape != mine[name].shape
+    ]
+    if not shapes:
+        return f"{error}. strict=False loads what fits"
+    given = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
+    more = f", and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+    return (
+        f"the weights of {path!r} do not fit {type(module).__name__}({given}): "
+        f"{'; '.join(shapes[:3])}{more}. Leave out the argument that changes a shape, or make the "
+        "module anew and copy the weights that you want"
+    )
 
 
 def _init_arguments(

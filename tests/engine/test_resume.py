@@ -155,17 +155,6 @@ def test_hyper_parameters_come_back(tmp_path):
     assert "in_dim" in loaded.hparams
 
 
-def test_hyper_parameters_can_be_overridden(tmp_path):
-    """S083, S121: what is given at load counts; a shape that no longer fits is reported by name."""
-    trainer = quiet(tmp_path)
-    trainer.fit(Toy(lr=0.5), loader())
-    trainer.save_checkpoint(tmp_path / "t.ckpt")
-    assert Toy.load_from_checkpoint(tmp_path / "t.ckpt").hparams.lr == 0.5
-    assert Toy.load_from_checkpoint(tmp_path / "t.ckpt", lr=0.2).hparams.lr == 0.2
-    with pytest.raises(RuntimeError, match="size mismatch for net"):
-        Toy.load_from_checkpoint(tmp_path / "t.ckpt", width=5)
-
-
 def test_a_namespace_saved_as_the_hyper_parameters(tmp_path):
     """save_hyperparameters(args) keeps the members, and load hands a Namespace to __init__."""
 
