@@ -138,29 +138,54 @@ def raise_together(error: BaseException | None) -> None:
 
 def on_rank_zero() -> bool:
     """Whether this is the process that prints and writes."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank() == 0
-    return os.environ.get("RANK", "0") == "0"
+    return rank_zero_only.rank == 0
 
 
-def rank_zero_only(function: Callable[..., T]) -> Callable[..., T | None]:
-    """Make a function do nothing on all ranks but the first."""
+class RankZeroOnly:
+    """Makes a function do nothing on all ranks but the first: `@rank_zero_only`.
 
-    @wraps(function)
-    def on_zero(*args: Any, **kwargs: Any) -> T | None:
-        return function(*args, **kwargs) if on_rank_zero() else None
+    Programs of 1.x also read `rank_zero_only.rank`, and some set it: then that counts.
+    """
 
-    return on_zero
+    def __init__(self) -> None:
+        self._given: int | None = None
+
+    @property
+    def rank(self) -> int:
+        """The rank of this process."""
+        if self._given is not None:
+            return self._given
+        if dist.is_available() and dist.is_initialized():
+            return dist.get_rank()
+        return int(os.environ.get("RANK", "0"))
+
+    @rank.setter
+    def rank(self, value: int) -> None:
+        self._given = value
+
+    def __call__(self, function: Callable[..., T]) -> Callable[..., T | None]:
+        """The function, doing nothing elsewhere."""
+
+        @wraps(function)
+        def on_zero(*args: Any, **kwargs: Any) -> T | None:
+            return function(*args, **kwargs) if self.rank == 0 else None
+
+        return on_zero
 
 
-def rank_zero_info(message: str) -> None:
-    """One line to stderr, from rank zero."""
+rank_zero_only = RankZeroOnly()
+
+
+def rank_zero_info(message: Any, *args: Any, **_: Any) -> None:
+    """One line to stderr, from rank zero; `args` are put in the place of `%s` and the like."""
     if on_rank_zero():
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{str(message) % args if args else message}\n")
         sys.stderr.flush()
 
 
-def rank_zero_warn(message: str, stacklevel: int = 3) -> None:
+def rank_zero_warn(
+    message: Any, category: type[Warning] = UserWarning, stacklevel: int = 3, **_: Any
+) -> None:
     """A warning from rank zero."""
     if on_rank_zero():
-        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+        warnings.warn(message, category, stacklevel=stacklevel)
