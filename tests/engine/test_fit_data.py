@@ -1,0 +1,125 @@
+"""fit: every way of handing over the data, and what counts when there are two."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from toy import Toy, loader, quiet
+
+from engine import LightningDataModule, LightningModule
+
+
+class Counts(Toy):
+    """Keeps how many batches each step saw, and of which loader."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = {"train": 0, "val": []}
+
+    def training_step(self, batch, batch_idx):
+        self.counts["train"] += 1
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=None):
+        self.counts["val"].append(dataloader_idx)
+        self.log("val_loss", self.loss(batch))
+
+
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        return loader(8)
+
+    def val_dataloader(self):
+        return loader(12)
+
+
+@pytest.mark.parametrize(
+    ("positional", "keywords", "expected"),
+    [
+        ((loader(), loader(8)), {}, (6, 2)),
+        ((loader(), [loader(8)]), {}, (6, 2)),
+        ((loader(),), {"val_dataloaders": loader(8)}, (6, 2)),
+        ((), {"train_dataloader": loader(), "val_dataloaders": loader(8)}, (6, 2)),
+        ((), {"train_dataloaders": loader(), "val_dataloaders": [loader(8)]}, (6, 2)),
+        ((Data(),), {}, (2, 3)),
+        ((), {"datamodule": Data()}, (2, 3)),
+        ((None, None, Data()), {}, (2, 3)),
+    ],
+    ids=str,
+)
+def test_fit_takes_its_data_in_many_forms(tmp_path, positional, keywords, expected):
+    """S110, S111, S112, S115: by position, by either name, a data module in any place."""
+    model = Counts()
+    quiet(tmp_path).fit(model, *positional, **keywords)
+    assert (model.counts["train"], len(model.counts["val"])) == expected
+
+
+def test_several_validation_loaders(tmp_path):
+    """S115: each step is told which loader its batch is of; the values have names of their own."""
+    model = Counts()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), [loader(4), loader(8)])
+    assert model.counts["val"] == [0, 1, 1]
+    assert {"val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"} <= set(
+        trainer.callback_metrics
+    )
+
+
+def test_a_validation_step_without_a_loader(tmp_path):
+    """S113: it trains; one warning says that there is no validation."""
+    model = Counts()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quiet(tmp_path, max_epochs=2).fit(model, loader())
+    said = [str(w.message) for w in caught if "no validation" in str(w.message)]
+    assert len(said) == 1 and "validation_step" in said[0]
+    assert model.counts == {"train": 12, "val": []}
+
+
+class Own(Counts):
+    """A module that brings its data."""
+
+    def train_dataloader(self):
+        return loader(4)
+
+    def val_dataloader(self):
+        return [loader(4), loader(4)]
+
+
+def test_a_module_can_bring_its_data(tmp_path):
+    """S114, C8: fit(model) takes the module's loaders; what is given to fit counts more than those,
+    and a warning says so.
+    """
+    model = Own()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet(tmp_path).fit(model)
+    assert model.counts == {"train": 1, "val": [0, 1]}
+    both = Own()
+    with pytest.warns(UserWarning, match="that was given is used, not `train_dataloader`"):
+        quiet(tmp_path).fit(both, loader())
+    assert both.counts == {"train": 6, "val": [0, 1]}
+    with pytest.warns(UserWarning, match="that was given is used, not `val_dataloader`"):
+        quiet(tmp_path).fit(both, None, loader(8))
+    assert both.counts["val"] == [0, 1, None, None]
+
+
+def test_a_plain_module_is_trained_as_it_is(tmp_path):
+    """S113: also one with nothing but a training step says nothing of validation."""
+
+    class Least(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Linear(4, 2)
+
+        def training_step(self, batch, batch_index):
+            return self.net(batch[0]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet(tmp_path).fit(Least(), loader())
