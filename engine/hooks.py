@@ -58,12 +58,24 @@ def fitted(method: Hook, offered: int) -> Hook:
     return lambda *args: method(*args[:count])
 
 
-def takes(method: Hook, name: str) -> bool:
-    """Whether `method` has a parameter `name`."""
+def takes(method: Hook, name: str, or_any: bool = False) -> bool:
+    """Whether `method` has a parameter `name`, or, if asked, takes any keyword."""
     try:
-        return name in inspect.signature(method).parameters
+        parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):
         return False
+    return name in parameters or (
+        or_any and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    )
+
+
+def requires(method: Hook, name: str) -> bool:
+    """Whether `method` has a parameter `name` that must be given."""
+    try:
+        parameter = inspect.signature(method).parameters.get(name)
+    except (TypeError, ValueError):
+        return False
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def by_name(method: Hook, *names: str) -> Hook:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from engine.entries import Collection
-from engine.hooks import accepted, takes
+from engine.hooks import accepted, requires, takes
 from engine.loops.optimize import detached
 from engine.run import Run, batches_of, send_to_loggers, until_told
 
@@ -117,7 +117,10 @@ def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[
     that may have fewer batches.
     """
     method, logged = getattr(run.module, name), run.logged
-    wants_index = takes(method, "dataloader_idx") or (many and accepted(method, 3) == 3)
+    # A single loader has no index, and a parameter with a default keeps that.
+    wants_index = requires(method, "dataloader_idx") or (
+        many and (takes(method, "dataloader_idx") or accepted(method, 3) == 3)
+    )
     extra = (dataloader_idx,) if wants_index else ()
     count = accepted(method, 2)
     step_end = getattr(run.module, f"{name}_end", None)

@@ -103,7 +103,7 @@ def test_a_module_can_bring_its_data(tmp_path):
     assert both.counts == {"train": 6, "val": [0, 1]}
     with pytest.warns(UserWarning, match="that was given is used, not `val_dataloader`"):
         quiet(tmp_path).fit(both, None, loader(8))
-    assert both.counts["val"] == [0, 1, None, None]
+    assert both.counts["val"] == [0, 1, None, None]  # one loader alone has no index
 
 
 def test_a_plain_module_is_trained_as_it_is(tmp_path):
