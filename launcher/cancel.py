@@ -16,7 +16,8 @@ from launcher import job_status, run_facts, slurmctl
 from launcher.index import Entry
 from launcher.job_status import JobStatus
 from launcher.output import Output
-from launcher.slurmctl import SlurmError, SlurmJob
+from launcher.slurm_jobs import SlurmJob
+from launcher.slurmctl import SlurmError
 
 GRACE_S = 30.0  # a run's own, if its folder doesn't say
 AFTER_GRACE_S = 30.0  # for killed ranks to be gone, and SLURM to notice

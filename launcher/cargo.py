@@ -30,6 +30,7 @@ SOURCES = (
     "launcher.agent.errands",
     "launcher.agent.health",
     "launcher.agent.logs",
+    "launcher.agent.outputs",
     "launcher.agent.plain",
     "launcher.agent.probe",
     "launcher.agent.processes",

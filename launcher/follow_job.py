@@ -12,8 +12,9 @@ from queue import SimpleQueue
 from launcher import job_end, rundir
 from launcher.job import Result
 from launcher.output import Output
+from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
-from launcher.slurmctl import SlurmError, SlurmJob, finished
+from launcher.slurmctl import SlurmError, finished
 from launcher.tail import Tail
 from launcher.watch import Heard, Watch
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from launcher.job import Failure, PastAttempt, RankResult, Result, State, Verdict, VerdictKind
-from launcher.slurmctl import SlurmJob
+from launcher.slurm_jobs import SlurmJob
 
 Data = TypeVar("Data")
 

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher import index, run_facts, slurmctl
+from launcher import index, run_facts, slurm_jobs, slurmctl
 from launcher.history import ENDS
 from launcher.index import Entry
 from launcher.job_end import how_it_ended, judge
 from launcher.request import UsageError
 from launcher.run_facts import RunFacts
 from launcher.rundir import read
+from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
-from launcher.slurmctl import SlurmError, SlurmJob
+from launcher.slurmctl import SlurmError
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def _of_array(jobs: Iterable[SlurmJob]) -> tuple[str, str]:
     counts = {"queued": 0, "running": 0, "ended": 0}
     for job in jobs:
         tasks = (job.array or "").partition("_")[2].strip("[]")
-        number = max(1, len(slurmctl.numbers(tasks)))
+        number = max(1, len(slurm_jobs.numbers(tasks)))
         counts["queued" if job.waiting else "ended" if job.over else "running"] += number
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     live = [what for what in ("running", "queued") if counts[what]]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from launcher import policy, slurmctl
+from launcher import policy, slurm_jobs, slurmctl
 from launcher.job import Result
 from launcher.link import Inbox
 from launcher.output import Output
@@ -59,7 +59,7 @@ def is_batch_process() -> bool:
     return False
 
 
-def ask(job_id: str, output: Output) -> slurmctl.SlurmJob | None:
+def ask(job_id: str, output: Output) -> slurm_jobs.SlurmJob | None:
     """The job as SLURM knows it; asks again while SLURM's controller is away."""
     give_up = time.monotonic() + ASK_LONG_S
     said = False
@@ -78,7 +78,7 @@ def ask(job_id: str, output: Output) -> slurmctl.SlurmJob | None:
             return None
 
 
-def scheduled(job: slurmctl.SlurmJob, environ: Mapping[str, str]) -> policy.Scheduled:
+def scheduled(job: slurm_jobs.SlurmJob, environ: Mapping[str, str]) -> policy.Scheduled:
     """What matters of a job's state (pure)."""
     before = environ.get("SLURM_RESTART_COUNT", "0")
     return policy.Scheduled(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher import batch_script, index, slurmctl
+from launcher import batch_script, index, slurm_jobs, slurmctl
 from launcher.batch_options import merge
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.config import SlurmOptions
@@ -90,7 +90,7 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
     script = batch_script.render(request).encode("utf-8", "surrogateescape")
     folder = os.path.abspath(request.workdir or ".")
     check(request, folder)
-    tasks = sorted(slurmctl.numbers(request.options.array or ""))
+    tasks = sorted(slurm_jobs.numbers(request.options.array or ""))
     env = environment(request, {**found.each.env, **request.run.env}, os.environ)
     try:
         job = Submitted(slurmctl.submit(script, env), request, folder, tasks)

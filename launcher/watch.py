@@ -14,7 +14,8 @@ from types import TracebackType
 
 from launcher import slurmctl
 from launcher.output import Output
-from launcher.slurmctl import SlurmAway, SlurmError, SlurmJob
+from launcher.slurm_jobs import SlurmJob
+from launcher.slurmctl import SlurmAway, SlurmError
 
 TICK_S = 0.2
 ASK_S = 2.0

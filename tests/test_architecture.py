@@ -46,18 +46,20 @@ DRAWING = {
     "launcher.job_logs": "launcher.index launcher.job_status launcher.output launcher.request "
     "launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
-    "launcher.slurmctl",
+    "launcher.slurm_jobs launcher.slurmctl",
     "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.request "
-    "launcher.run_facts launcher.rundir launcher.slurm_words launcher.slurmctl",
+    "launcher.run_facts launcher.rundir launcher.slurm_jobs launcher.slurm_words "
+    "launcher.slurmctl",
     "launcher.run_facts": "launcher.history launcher.rundir",
     # through a queue
     "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
     "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurmctl",
+    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
+    "launcher.slurmctl",
     "launcher.follow_job": "launcher.job_end launcher.output launcher.rundir "
-    "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
-    "launcher.watch": "launcher.output launcher.slurmctl",
+    "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
+    "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "",
     "launcher.look": "launcher.cargo launcher.request launcher.plan launcher.fleet launcher.link "
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
@@ -69,7 +71,8 @@ DRAWING = {
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
     "launcher.rundir launcher.verdict",
-    "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurmctl",
+    "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
+    "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
     "launcher.fleet": "launcher.cargo launcher.channel launcher.link launcher.output",
@@ -84,7 +87,7 @@ DRAWING = {
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
-    "launcher.job_end": "launcher.slurmctl",
+    "launcher.job_end": "launcher.slurm_jobs",
     "launcher.slurm_words": "",
     "launcher.batch_script": "launcher.batch_options launcher.request",
     "launcher.batch_options": "launcher.config launcher.request",
@@ -97,7 +100,8 @@ DRAWING = {
     "launcher.verdict": "",
     "launcher.nodelist": "",
     # the batch system
-    "launcher.slurmctl": "",
+    "launcher.slurmctl": "launcher.slurm_jobs",
+    "launcher.slurm_jobs": "",
     # what goes out
     "launcher.output": "launcher.clusters.base",
     "launcher.rundir": "launcher.history",
@@ -143,7 +147,8 @@ DRAWING = {
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
     # user code's side
-    "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision",
+    "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision "
+    "engine.sequences",
     "engine.datamodule": "engine.data engine.hparams",
     "engine.hooks": "engine.callbacks.base",
     # families
@@ -171,6 +176,7 @@ DRAWING = {
     "engine.signals": "",
     "engine.workers": "engine.signals",
     "engine.seed": "",
+    "engine.sequences": "engine.data",
     "engine.late_dynamo": "",
     "engine.state": "",
     # words

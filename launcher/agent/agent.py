@@ -13,11 +13,12 @@ import time
 
 from launcher.agent import health, probe, processes, workers
 from launcher.agent.errands import Errands
+from launcher.agent.outputs import Outputs
 from launcher.agent.plain import READ, Selector, signal, suppress
 from launcher.agent.rank_input import RankInput
 from launcher.agent.server import ForkServer, Started
 from launcher.agent.store import Store
-from launcher.agent.wire import Outgoing, RankLines
+from launcher.agent.wire import Outgoing, RankLines, unpacked
 from launcher.frames import ChannelError, Decoder
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -46,12 +47,8 @@ class Agent:
         self.mark = started.mark
         self.cwd = started.cwd
         self.python = config["python"]
-        self.program = workers.Program(
-            config["kind"],
-            config["target"],
-            tuple(config["args"]),
-            unpacked(config["pickled"]),
-        )
+        pickled = unpacked(config["pickled"])
+        self.program = workers.Program(config["kind"], config["target"], config["args"], pickled)
         self.env = started.env
         self.group: workers.Group | None = None
         self.folder = folder
@@ -63,14 +60,14 @@ class Agent:
         self.store = Store(self.python, self.env, sources["launcher.agent.warm"])
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
-        self.raw = self.torch_there = False
+        self.outputs = Outputs(self.selector, self.out)
+        self.torch_there = False
         self._early: list[tuple[int, dict[str, Any]]] = []  # said by whom we did not know yet
         self._decoder = Decoder()
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
         self._notes, self._problem = started.notes, started.problem
         self._over: int | None = None
-        self._throttled = False
 
     def run(self) -> int:
         """Work until the controller says so or goes away; returns the exit code."""
@@ -108,22 +105,11 @@ class Agent:
             self._end(1)
         if now - self.out.last > HEARTBEAT_S:
             self.out.send({"type": "beat"})
-        self._throttle()
+        if self.group is not None:
+            self.outputs.throttle(self.group.workers.values())
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
         self.selector.register(fd, READ, action)
-
-    def _throttle(self) -> None:
-        """Stop reading the ranks' output while the controller does not keep up."""
-        if self.group is None or self.out.backed_up == self._throttled:
-            return
-        self._throttled = self.out.backed_up
-        for worker in self.group.workers.values():
-            for fd in worker.outputs:
-                if self._throttled:
-                    self.selector.unregister(fd)
-                else:
-                    self._watch(fd, self._output_reader(worker, fd))
 
     # -- signals and children
 
@@ -148,14 +134,9 @@ class Agent:
         self._reap()
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            self._on_exit(pid, status)  # the fork server's end is seen on its socket
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+                self._on_exit(*ended)  # the fork server's end is seen on its socket
 
     # -- the fork server
 
@@ -245,8 +226,8 @@ class Agent:
             env["PLAUNCH_SOCKET"] = self.lines.path
             env["TORCHELASTIC_ERROR_FILE"] = f"{self.folder}/error-{rank['rank']}.json"
             made.append(workers.Worker(rank["rank"], rank["local_rank"], env))
-        self.raw = message["world_size"] == 1
-        self.group = workers.Group(message["attempt"], made, with_stdin=self.raw)
+        self.outputs.raw = message["world_size"] == 1
+        self.group = workers.Group(message["attempt"], made, with_stdin=self.outputs.raw)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()
 
@@ -262,8 +243,9 @@ class Agent:
                 streams = self._open_streams(worker)
                 fd = workers.pickled_file(self.program)
                 order = self.group.fork_order(worker, self.program, self.cwd)
-                self.server.send(order, [*streams, *([] if fd is None else [fd])])
-                for end in (*streams, *([] if fd is None else [fd])):
+                ends = [*streams, *([] if fd is None else [fd])]
+                self.server.send(order, ends)
+                for end in ends:
                     os.close(end)
 
     def _open_streams(self, worker: workers.Worker) -> tuple[int, int, int]:
@@ -271,15 +253,11 @@ class Agent:
         streams = self.group.open_streams(worker)
         if worker.stdin is not None:
             self.input.attach(worker.stdin)
-        for fd in worker.outputs:
-            self._watch(fd, self._output_reader(worker, fd))
+        self.outputs.watch(worker)
         return streams
 
     def _launch_cold(self, worker: workers.Worker) -> None:
-        for fd in worker.outputs:
-            self.selector.unregister(fd)
-            os.close(fd)
-        worker.outputs.clear()
+        self.outputs.close(worker)
         self.input.detach()
         streams = self._open_streams(worker)
         source = self.sources["launcher.agent.rank"]
@@ -296,15 +274,6 @@ class Agent:
         if worker.status is not None:
             self._tell_exit(worker)
 
-    def _output_reader(self, worker: workers.Worker, fd: int) -> Callable[[], None]:
-        def read() -> None:
-            if not workers.read_output(worker, fd, self.raw, self.out.send):
-                self.selector.unregister(fd)
-                os.close(fd)
-                del worker.outputs[fd]
-
-        return read
-
     def _on_exit(self, pid: int, status: int) -> None:
         if pid == self.store.pid:
             # Without it the ranks would look for each other for half an hour.
@@ -320,7 +289,7 @@ class Agent:
     def _tell_exit(self, worker: workers.Worker) -> None:
         """Everything that the rank has said goes out before the news of its end."""
         self.lines.drain()
-        self._read_left(worker)
+        self.outputs.read_left(worker)
         self.out.send(
             {
                 "type": "exit",
@@ -329,28 +298,11 @@ class Agent:
                 "killed": worker.killed,
                 "oom": worker.oom,
                 "tail": list(worker.tail.tail),
-                "error_file": self._error_file(worker),
+                "error_file": workers.error_file(worker),
             }
         )
         if self.group is not None and self.group.ended:
             self._close_group()
-
-    def _read_left(self, worker: workers.Worker) -> None:
-        for fd in list(worker.outputs):
-            if self._throttled:
-                self._watch(fd, lambda: None)
-            for _ in range(64):  # a child of the rank that writes for ever must not hold us
-                before = len(worker.outputs)
-                self._output_reader(worker, fd)()
-                if len(worker.outputs) < before or not _readable(fd):
-                    break
-        worker.tail.flush()
-
-    def _error_file(self, worker: workers.Worker) -> str | None:
-        """What torch's ``record`` decorator left, if the program uses it."""
-        with suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
-            return file.read(100_000)
-        return None
 
     def _close_group(self) -> None:
         """The attempt is over here: nothing of it stays but the fork server and the store.
@@ -362,15 +314,11 @@ class Agent:
         keep = {pid for pid in (os.getppid(), server, self.store.pid) if pid is not None}
         left = health.sweep(self.mark, keep)
         for worker in self.group.workers.values():
-            for fd in list(worker.outputs):
-                self._output_reader(worker, fd)()
-                if fd in worker.outputs:
-                    self.selector.unregister(fd)
-                    os.close(fd)
-            worker.outputs.clear()
+            self.outputs.read_once(worker)
+            self.outputs.close(worker)
         self.input.detach()
         self._early.clear()
-        self._throttled = False
+        self.outputs.throttled = False
         attempt, self.group = self.group.attempt, None
         self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
 
@@ -439,26 +387,10 @@ class Agent:
         self.out.send({"type": "note", "text": text})
 
     def _end(self, code: int) -> None:
-        if self._over is None:
-            self._over = code
+        self._over = code if self._over is None else self._over
 
     def _clean_up(self) -> None:
         if self.group is not None:
             self.group.kill()
         health.sweep(self.mark, {os.getppid()}, health.reap)
         self.out.flush(timeout_s=1.0)
-
-
-def unpacked(text: str) -> bytes:
-    """The bytes that a text in base64 stands for."""
-    if not text:
-        return b""
-    import binascii
-
-    return binascii.a2b_base64(text)
-
-
-def _readable(fd: int) -> bool:
-    import select
-
-    return bool(select.select([fd], [], [], 0)[0])

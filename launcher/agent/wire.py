@@ -113,3 +113,12 @@ class RankLines:
             read = self._reader(line)
             while line.fileno() >= 0 and select.select([line], [], [], 0)[0]:
                 read()
+
+
+def unpacked(text: str) -> bytes:
+    """The bytes that a text in base64 stands for."""
+    if not text:
+        return b""
+    import binascii
+
+    return binascii.a2b_base64(text)

@@ -10,10 +10,8 @@ from launcher.agent.plain import signal, suppress
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
-
-    Emit = Callable[[dict[str, Any]], None]
 
 
 class Worker:
@@ -33,7 +31,7 @@ class Worker:
 class Program:
     """What the ranks run, as the controller sent it."""
 
-    def __init__(self, kind: str, target: str, args: tuple[str, ...], pickled: bytes) -> None:
+    def __init__(self, kind: str, target: str, args: list[str], pickled: bytes) -> None:
         self.kind, self.target, self.args, self.pickled = kind, target, args, pickled
 
     def directory(self, cwd: str) -> str | None:
@@ -133,7 +131,7 @@ class Group:
             "id": self.order_id(worker),
             "kind": program.kind,
             "target": program.target,
-            "args": list(program.args),
+            "args": program.args,
             "env": worker.env,
             "cwd": cwd,
             "directory": program.directory(cwd),
@@ -167,7 +165,7 @@ def spawn_cold(
         return
     fd = pickled_file(program)
     order = processes.RUN.format(
-        kind=program.kind, target=program.target, args=list(program.args), pickled_fd=fd
+        kind=program.kind, target=program.target, args=program.args, pickled_fd=fd
     )
     pass_fds = () if fd is None else (fd,)
     try:
@@ -179,24 +177,8 @@ def spawn_cold(
             os.close(fd)
 
 
-def read_output(worker: Worker, fd: int, raw: bool, emit: Emit) -> bool:
-    """Pass on what a rank has written; False at the end of the stream."""
-    try:
-        data = os.read(fd, 65536)
-    except BlockingIOError:
-        return True
-    except OSError:
-        data = b""
-    splitter = worker.outputs[fd]
-    head = {"rank": worker.rank, "err": fd == worker.errors}
-    if raw and data:
-        emit({"type": "raw", **head, "text": data.decode("utf-8", "surrogateescape")})
-    worker.tail.feed(data)
-    lines = splitter.feed(data) if data else splitter.flush()
-    whole = [line.text for line in lines if not line.transient]
-    if whole and not raw:
-        emit({"type": "lines", **head, "lines": whole})
-    for line in lines:
-        if line.transient and not raw:
-            emit({"type": "transient", **head, "text": line.text})
-    return bool(data)
+def error_file(worker: Worker) -> str | None:
+    """What torch's ``record`` decorator left, if the program uses it."""
+    with suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
+        return file.read(100_000)
+    return None

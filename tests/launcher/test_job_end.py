@@ -14,8 +14,8 @@ from launcher.job import Failure, PastAttempt, RankResult, Result, Verdict
 from launcher.job_end import conclude, read_result, worst
 from launcher.output import Output
 from launcher.rundir import result_as_data
+from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
-from launcher.slurmctl import SlurmJob
 from launcher.tail import Tail
 
 RESULT = Result(

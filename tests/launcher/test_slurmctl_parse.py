@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher import slurmctl
-from launcher.slurmctl import SlurmAway, SlurmError, SlurmJob
+from launcher import slurm_jobs, slurmctl
+from launcher.slurm_jobs import SlurmJob
+from launcher.slurmctl import SlurmAway, SlurmError
 
 SAID = Path(__file__).parent / "slurm_says"
 
 
 def jobs() -> dict[str, SlurmJob]:
-    return {job.id: job for job in slurmctl.parse_jobs((SAID / "jobs.txt").read_text())}
+    return {job.id: job for job in slurm_jobs.parse_jobs((SAID / "jobs.txt").read_text())}
 
 
 def test_all_jobs_are_found() -> None:
@@ -71,7 +72,7 @@ def test_tasks_of_an_array() -> None:
 
 def test_the_queue() -> None:
     """One line a job or task, however long its lists are."""
-    found = slurmctl.parse_queue((SAID / "queue.txt").read_text())
+    found = slurm_jobs.parse_queue((SAID / "queue.txt").read_text())
     assert len(found) == 16
     by_name = {job.array or job.id: job for job in found}
     assert by_name["2_5"] == SlurmJob(
@@ -87,7 +88,7 @@ def test_the_queue() -> None:
     )
     assert (by_name["2_1"].id, by_name["2_1"].nodes) == ("11", "host1")
     assert (by_name["1"].array, by_name["1"].run_time) == (None, "0:06")
-    assert slurmctl.parse_queue("\nslurm says something else\n") == []
+    assert slurm_jobs.parse_queue("\nslurm says something else\n") == []
 
 
 def test_the_accounting() -> None:
@@ -98,7 +99,7 @@ def test_the_accounting() -> None:
         "3|3|root|OUT_OF_MEMORY|0:125|host[1-2]|2|00:00:04|UNLIMITED",
     ]
     text = "\n".join(rows).replace("|", "\x1f") + "\n"
-    first, second, third = slurmctl.parse_accounting(text)
+    first, second, third = slurm_jobs.parse_accounting(text)
     assert (first.state, first.signal, first.array) == ("CANCELLED", 15, "1_1")
     assert (second.state, second.nodes) == ("PENDING", "")
     assert second.is_called("1_4")
@@ -120,7 +121,7 @@ def test_the_accounting() -> None:
 )
 def test_lists_of_numbers(text: str, found: set[int]) -> None:
     """Exit codes, and the tasks of an array."""
-    assert slurmctl.numbers(text) == found
+    assert slurm_jobs.numbers(text) == found
 
 
 @given(st.text(), st.text(), st.text(st.characters(exclude_characters="\n")))
@@ -131,7 +132,7 @@ def test_whatever_a_user_writes(name: str, comment: str, path: str) -> None:
         f"JobState=PENDING Reason=Resources Requeue=0 Restarts=2 ExitCode=0:0 "
         f"Command=/x WorkDir=/w Comment={comment} StdErr={path} StdIn=/dev/null StdOut={path} \n"
     )
-    (job,) = [job for job in slurmctl.parse_jobs(line) if job.id == "5"]
+    (job,) = [job for job in slurm_jobs.parse_jobs(line) if job.id == "5"]
     if " UserId=" not in name:
         assert (job.name, job.state, job.reason, job.restarts) == (name, "PENDING", "Resources", 2)
 

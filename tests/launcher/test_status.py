@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from launcher import job_status, run_facts, slurmctl
+from launcher import job_status, run_facts, slurm_jobs
 from launcher.index import Entry
 from launcher.job_logs import start_of_last
 from launcher.run_facts import RunFacts
-from launcher.slurmctl import SlurmJob
+from launcher.slurm_jobs import SlurmJob
 from tests.launcher.runs import PLAUNCH, Launcher, Run, alive
 
 SHORT = "echo rank $RANK of $WORLD_SIZE; echo more; exit ${CODE:-0}"
@@ -454,7 +454,7 @@ def test_a_whole_array() -> None:
     """Its tasks are counted, those that have not begun too."""
     entry = Entry("/runs/a", "slurm", slurm="2")
     said = Path(__file__).parent / "slurm_says/jobs.txt"
-    jobs = [job for job in slurmctl.parse_jobs(said.read_text()) if job.array]
+    jobs = [job for job in slurm_jobs.parse_jobs(said.read_text()) if job.array]
     assert job_status.decide(entry, RunFacts("missing"), jobs, None) == (
         "running",
         "array: 6 queued, 2 running",
