@@ -124,11 +124,12 @@ DRAWING = {
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed",
     "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.folders "
     "engine.loaders "
-    "engine.lifecycle "
+    "engine.lifecycle engine.shell "
     "engine.preemption engine.profilers engine.profiling engine.signals "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
-    "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state",
+    "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state "
+    "engine.strategies engine.tuner",
     "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
     "engine.loggers.base",
     "engine.folders": "engine.defaults engine.rundir",
@@ -146,10 +147,12 @@ DRAWING = {
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
+    "engine.tuner": "engine.callbacks.base engine.datamodule engine.lifecycle engine.optimizers "
+    "engine.preemption engine.rundir engine.seed engine.signals engine.strategies",
     # user code's side
     "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision "
     "engine.sequences",
-    "engine.datamodule": "engine.data engine.hparams",
+    "engine.datamodule": "engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # families
     "engine.callbacks": "engine.callbacks.base",
@@ -168,7 +171,9 @@ DRAWING = {
     "engine.entries": "",
     "engine.hparams": "",
     "engine.optimizers": "",
-    "engine.options": "engine.precision",
+    "engine.options": "engine.precision engine.shell",
+    "engine.shell": "engine.readings",
+    "engine.readings": "",
     "engine.precision": "",
     "engine.reports": "engine.hparams",
     "engine.rundir": "",
@@ -194,6 +199,7 @@ FOLDERS = (
     "engine.options",
     "engine.profilers",
     "engine.strategies",
+    "engine.tuner",
 )
 
 HEAVY = {"torch", "numpy", "yaml", "paramiko", "rich", "ray", "psutil", "cloudpickle", "pynvml"}
@@ -269,6 +275,14 @@ def test_the_drawing_shows_what_there_is() -> None:
 def test_the_drawing_has_no_cycle() -> None:
     """Arrows point one way, through words and folders, too."""
     TopologicalSorter({name: {t for t in allowed(name) if t != name} for name in DRAWING}).prepare()
+
+
+def test_no_file_is_long() -> None:
+    """What one reads at a time fits into 400 lines."""
+    files = [path for package in ("launcher", "engine") for path in (ROOT / package).rglob("*.py")]
+    long = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
+
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}
 
 
 def test_no_modules_import_each_other() -> None:
