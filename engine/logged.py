@@ -91,6 +91,7 @@ class Logged:
         self.sent: dict[str, torch.Tensor] = {}
         self.has_new_step_value = False
         self._train: Collection | None = None
+        self._noted = False
 
     # ------------------------------------------------------------------ taking in
 
@@ -133,6 +134,15 @@ class Logged:
         )
         collection.entries[(hook, name + self.dataloader_suffix)] = entry
         return entry
+
+    def note_no_effect(self, *names: str) -> None:
+        """Say once that some arguments of `self.log` are accepted and change nothing."""
+        if not self._noted:
+            self._noted = True
+            distributed.rank_zero_warn(
+                f"self.log: {' and '.join(names)} have no effect: with truncated back-propagation "
+                "each split's value counts in the epoch's as any other (said once)"
+            )
 
     def take(self, entry: Entry, value: Any, size: int | None, keep_graph: bool) -> None:
         """Take in one value; `size` is the number of samples behind it, None to look."""

@@ -28,6 +28,7 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
 
     example_input_array: Any = None
     automatic_optimization: bool = True
+    truncated_bptt_steps: int = 0  # cut sequences to so many steps; 0: as the Trainer says
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -147,6 +148,15 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         algorithm = kwargs.get("gradient_clip_algorithm", algorithm)
         self.clip_gradients(optimizer, value, algorithm)
 
+    def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
+        """Cut a batch into parts of `split_size` steps, for truncated back-propagation.
+
+        By default along the second dimension, which is time.
+        """
+        from engine.sequences import split_batch
+
+        return split_batch(batch, split_size)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add to a checkpoint."""
 
@@ -199,6 +209,8 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
                 sync_dist_op,
                 add_dataloader_idx,
             )
+            if tbptt_reduce_fx is not None or tbptt_pad_token is not None:
+                logged.note_no_effect("tbptt_reduce_fx", "tbptt_pad_token")
             entry = logged.enter(name, value, flags)
         logged.take(entry, value, batch_size, enable_graph)
 

@@ -25,7 +25,7 @@ class ManualStep:
     def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
         _refuse_automatic(run)
         module = run.module
-        self.window = 1
+        self.window = self.parts = 1
         self.optimizers = [
             LightningOptimizer(one, partial(self._step, one, idx), partial(self._turn, one, idx))
             for idx, one in enumerate(run.optimization.optimizers)
@@ -52,6 +52,10 @@ class ManualStep:
     def arranged(self, outputs: list[Any]) -> list[Any]:
         """What `training_epoch_end` gets."""
         return outputs
+
+    def joined(self, outputs: list[Any]) -> Any:
+        """What hooks get of a batch that ran in parts."""
+        return [output for output in outputs if output is not None] or None
 
     def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
         """Run one batch; returns what the step returned, detached."""

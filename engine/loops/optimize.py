@@ -42,6 +42,7 @@ class TrainingStep:
         self.idx, self.counts = place or (0, run.state.progress)
         self.optimizer = optimizers[self.idx] if optimizers else None
         self.window = 1  # batches in a window of accumulation
+        self.parts = 1  # parts of a batch whose mean is stepped with
         self.pending = False  # the window has gradients already
         self.unsynced = False  # which are of this rank alone
         self.skipped = 0
@@ -69,6 +70,10 @@ class TrainingStep:
     def arranged(self, outputs: list[Any]) -> list[Any]:
         """What `training_epoch_end` gets."""
         return outputs
+
+    def joined(self, outputs: list[Any]) -> Any:
+        """What hooks get of a batch that ran in parts."""
+        return [output for output in outputs if output is not None] or None
 
     def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
         """Run one batch; returns what `on_train_batch_end` gets, None for a skipped batch.
@@ -106,7 +111,8 @@ class TrainingStep:
             return loss, output
         if not self.pending and self._zero_grad is not None:
             self._zero_grad(batch_idx)
-        self._backward(loss / self.window if self.window > 1 else loss)
+        shares = self.window * self.parts
+        self._backward(loss / shares if shares > 1 else loss)
         self.pending = self.optimizer is not None
         return loss, output
 
@@ -215,17 +221,17 @@ def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
 def fitted_to_step(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
     """`forward`, without the arguments that the module's `training_step` does not take."""
     method, count = run.module.training_step, len(run.optimization.optimizers)
-    if count <= 1 or not run.module.automatic_optimization:
-        return forward if accepted(method, 2) == 2 else lambda batch, batch_idx: forward(batch)
-    if not takes(method, "optimizer_idx"):
+    is_one_of_several = count > 1 and run.module.automatic_optimization
+    if is_one_of_several and not takes(method, "optimizer_idx", or_any=True):
         raise MisconfigurationException(
             f"configure_optimizers returned {count} optimizers, so training_step needs another "
             "argument, `optimizer_idx`, which says whose loss to return; or set "
             "`self.automatic_optimization = False` and step them by hand"
         )
-    if takes(method, "batch_idx") or accepted(method, 3) == 3:
+    by_keyword = sum(takes(method, name) for name in ("optimizer_idx", "hiddens"))
+    if takes(method, "batch_idx") or accepted(method, 2 + by_keyword) == 2 + by_keyword:
         return forward
-    return lambda batch, batch_idx, optimizer_idx: forward(batch, optimizer_idx=optimizer_idx)
+    return lambda batch, batch_idx, **by_name: forward(batch, **by_name)
 
 
 def loss_of(output: Any) -> torch.Tensor:

@@ -50,6 +50,22 @@ class Turns:
         for turn in self._turns:
             turn.begin_epoch(window)
 
+    @property
+    def parts(self) -> int:
+        """Parts of a batch whose mean is stepped with."""
+        return self._turns[0].parts
+
+    @parts.setter
+    def parts(self, count: int) -> None:
+        for turn in self._turns:
+            turn.parts = count
+
+    def joined(self, outputs: list[Any]) -> Any:
+        """What hooks get of a batch that ran in parts: a list of them for each optimizer."""
+        ran = [output for output in outputs if output is not None]
+        mine = [[o for o in one if o is not None] or None for one in zip(*ran, strict=True)]
+        return mine or None
+
     def arranged(self, outputs: list[Any]) -> list[Any]:
         """What `training_epoch_end` gets: a list of outputs for each optimizer."""
         return [[o for o in mine if o is not None] for mine in zip(*outputs, strict=True)]

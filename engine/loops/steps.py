@@ -8,13 +8,15 @@ from typing import Any, Protocol
 from engine.loops.manual import ManualStep
 from engine.loops.optimize import TrainingStep, fitted_forward
 from engine.loops.several import Turns
+from engine.loops.splits import Memory, Splits, is_split, remembering
 from engine.run import Run
 
 
 class Step(Protocol):
     """Runs training batches, and steps what learns from them."""
 
-    window: int
+    window: int  # batches in a window of accumulation
+    parts: int  # parts of a batch whose mean is stepped with
 
     def begin_epoch(self, window: int) -> None:
         """Begin with windows of so many batches."""
@@ -22,12 +24,22 @@ class Step(Protocol):
     def arranged(self, outputs: list[Any]) -> list[Any]:
         """What `training_epoch_end` gets."""
 
+    def joined(self, outputs: list[Any]) -> Any:
+        """What hooks get of a batch that ran in parts."""
+
     def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
         """Run one batch; returns what hooks get of it."""
 
 
-def step_of(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
-    """What runs the batches of this module."""
+def step_of(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Any:
+    """What runs the batches of this module: a `Step`, or one that cuts batches for it."""
+    if not is_split(run):
+        return _whole(run, forward, wants_outputs)
+    memory = Memory()
+    return Splits(run, _whole(run, remembering(run, forward, memory), wants_outputs), memory)
+
+
+def _whole(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
     if not run.module.automatic_optimization:
         return ManualStep(run, forward, wants_outputs)
     run.module.__dict__["_manual"] = None

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import MisconfigurationException
-from engine.options.table import INTERNAL, OLD, SHOWN
+from engine.options.table import INTERNAL, NEVER, OLD, SHOWN
 
 # Arguments of Lightning that nothing here answers to yet: the value in this table means the same as
 # leaving the argument out, any other is refused. Take a line away once the argument works.
 LATER: dict[str, tuple[Any, ...]] = {
     "amp_backend": (None, "native"),
     "amp_level": (None, "O2"),
-    "auto_lr_find": (False,),
-    "auto_scale_batch_size": (None, False),
     "auto_select_gpus": (False,),
     "barebones": (False,),
     "detect_anomaly": (False, None),
@@ -32,14 +30,7 @@ LATER: dict[str, tuple[Any, ...]] = {
     "stochastic_weight_avg": (False,),
     "terminate_on_nan": (None, False),
     "track_grad_norm": (-1,),
-    "truncated_bptt_steps": (None, 0),
     "weights_save_path": (None,),
-}
-
-# Arguments that never come: their neutral values, and what to use instead.
-NEVER: dict[str, tuple[tuple[Any, ...], str]] = {
-    "ipus": ((None,), "IPUs are not supported; use accelerator='gpu' or 'cpu'"),
-    "tpu_cores": ((None, 0), "TPUs are not supported; use accelerator='gpu' or 'cpu'"),
 }
 
 
@@ -47,7 +38,7 @@ def refuse(arguments: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]
     """The arguments without those that mean nothing; raises where one is unknown or refused."""
     kept = dict(arguments)
     known = {option.name for option in SHOWN} | set(INTERNAL)
-    given = set(given)
+    given, never = set(given), {refusal.name: refusal for refusal in NEVER}
     for name, value in arguments.items():
         if name in LATER:
             del kept[name]
@@ -55,11 +46,10 @@ def refuse(arguments: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]
                 raise MisconfigurationException(
                     f"Trainer({name}={value!r}): this argument is not supported yet; leave it out"
                 )
-        elif name in NEVER:
-            neutral, instead = NEVER[name]
+        elif name in never:
             del kept[name]
-            if not _is_one_of(value, neutral):
-                raise MisconfigurationException(f"Trainer({name}={value!r}): {instead}")
+            if not _is_one_of(value, never[name].neutral):
+                raise MisconfigurationException(f"Trainer({name}={value!r}): {never[name].instead}")
         elif name not in known or (name in INTERNAL and name in given):
             raise TypeError(unknown(name))
     return kept
@@ -71,7 +61,7 @@ def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
 
 def unknown(name: str) -> str:
     """What to say of an argument that there is not, with the nearest that there is."""
-    known = [option.name for option in (*SHOWN, *OLD)] + list(NEVER)
+    known = [row.name for row in (*SHOWN, *OLD, *NEVER)]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"Trainer has no argument {name!r}{hint}"
