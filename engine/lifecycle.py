@@ -18,7 +18,7 @@ def set_up(run: Run, verb: str) -> None:
     hooks, world = run.hooks, run.strategy.world
     per_node = run.settings.data.prepare_data_per_node
     if (world.local_rank if per_node else world.rank) == 0:
-        prepare_data(run)
+        prepare_data(run.datamodule, run.module)
     run.strategy.barrier()
     settle_loggers(run)
     hooks.call("on_before_accelerator_backend_setup")
@@ -59,9 +59,9 @@ def make_deterministic(hardware: HardwareSettings) -> None:
         torch.backends.cudnn.benchmark = bool(hardware.benchmark)
 
 
-def prepare_data(run: Run) -> None:
+def prepare_data(*owners: Any) -> None:
     """Call `prepare_data`; attributes set there would be missing on other ranks."""
-    for owner in (run.datamodule, run.module):
+    for owner in owners:
         if owner is None:
             continue
         before = set(vars(owner))

@@ -101,6 +101,8 @@ def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> 
 
 def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | None:
     """How fit validates; None where module or data have nothing for it."""
+    if run.state.tuning:
+        return None
     has_step = callable(getattr(run.module, "validation_step", None))
     if run.settings.data.overfit_batches and has_step:
         return evaluation_plan(run, "validate", [training], base)

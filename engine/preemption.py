@@ -25,7 +25,7 @@ def is_wanted(trainer: Any, verb: str) -> bool:
 
     Under a launcher always, since that runs it again; else a fit that keeps checkpoints does.
     """
-    if trainer.fast_dev_run:
+    if trainer.fast_dev_run or trainer.tuning:
         return False
     keeps = verb == "fit" and trainer.checkpoint_callback is not None
     return launched_dir() is not None or keeps

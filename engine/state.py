@@ -45,6 +45,7 @@ class State:
     testing: bool = False
     predicting: bool = False
     sanity_checking: bool = False
+    tuning: bool = False  # this is a trial of the tuner, which must leave no trace
     should_stop: bool = False
     is_last_batch: bool = False
     already_complete: bool = False  # an earlier process has done all of this fit

@@ -89,6 +89,11 @@ class TrainerView:
         return self._state.predicting
 
     @property
+    def tuning(self) -> bool:
+        """Whether this is a trial of the tuner."""
+        return self._state.tuning
+
+    @property
     def sanity_checking(self) -> bool:
         """Whether the validation before the training is running."""
         return self._state.sanity_checking

@@ -105,7 +105,8 @@ class TrainingEpoch:
         self._schedules = Schedules(run)
         self._outputs: list[Any] = []
         self._log_every = run.settings.fit.log_every_n_steps if run.loggers else 0
-        self._line = line() if line().is_open else None
+        is_shown = line().is_open and not run.state.tuning
+        self._line = line() if is_shown else None
         self._restored = run.state.restored_metrics
 
     def run(self) -> None:
