@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from engine.hparams import KeepsHyperparameters
+from engine.shell import FromShell
 
 
-class LightningDataModule(KeepsHyperparameters):
+class LightningDataModule(KeepsHyperparameters, FromShell):
     """Prepares data and makes loaders; every method may be left out.
 
     `prepare_data` runs in one process of each node (download, tokenise; no attributes set), `setup`

@@ -33,7 +33,7 @@ from engine.loops.fit import FitPlan, fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
-from engine.options import description, parse, signature
+from engine.options import description, parse, shell_arguments, signature
 from engine.precision import make_precision
 from engine.preemption import Watch, is_wanted, remove_outdated, was_left_alone
 from engine.profiling import Measurement, make_profiler
@@ -41,13 +41,14 @@ from engine.reports import line
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
+from engine.shell import Argument, FromShell
 from engine.signals import listening
 from engine.state import State
 from engine.view import TrainerView
 from engine.weights import checkpoint_to_evaluate, given_checkpoint, newest_of_run
 
 
-class Trainer(TrainerView, TrainerFolders):
+class Trainer(TrainerView, TrainerFolders, FromShell):
     """Trains, validates, tests and predicts with a LightningModule.
 
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
@@ -78,6 +79,11 @@ class Trainer(TrainerView, TrainerFolders):
         for callback in self.callbacks:
             callback.on_init_start(self)
             callback.on_init_end(self)
+
+    @classmethod
+    def shell_arguments(cls) -> list[Argument]:
+        """The arguments as the command line has them, old spellings too."""
+        return shell_arguments()
 
     # ------------------------------------------------------------------ verbs
 

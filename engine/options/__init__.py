@@ -8,16 +8,18 @@ with the nearest name.
 from engine.options.parsing import parse
 from engine.options.refusals import LATER
 from engine.options.spellings import as_list
-from engine.options.table import OLD, OPTIONS, SHOWN
-from engine.options.words import description, signature
+from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
+from engine.options.words import description, shell_arguments, signature
 
 __all__ = [
     "LATER",
+    "NEVER",
     "OLD",
     "OPTIONS",
     "SHOWN",
     "as_list",
     "description",
     "parse",
+    "shell_arguments",
     "signature",
 ]

@@ -121,6 +121,61 @@ def profiler(value: Any) -> Any:
     raise ValueError("'simple', 'advanced', 'pytorch' or an object of engine.profilers")
 
 
+def accelerator(value: Any) -> str | None:
+    """What to compute on; in 1.x also how the ranks work together."""
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError("'cpu', 'gpu', 'mps' or 'auto'; objects are not supported")
+
+
+def words(value: Any) -> str | None:
+    """A word or a path, as it is."""
+    if value is None or isinstance(value, (str, os.PathLike)):
+        return None if value is None else os.fspath(value)
+    raise ValueError("a text")
+
+
+def devices(value: Any) -> int | list[int] | None:
+    """How many devices, or which; None leaves that open.
+
+    A number counts, in a text as well; a list, or a text with commas, names; -1 is all of them.
+    """
+    if isinstance(value, str):
+        value = _of_text(value.strip())
+    if isinstance(value, (list, tuple)):
+        if all(isinstance(one, str) for one in value):
+            value = [_of_text(one.strip()) for one in value]
+        named = [one for one in value if isinstance(one, int) and not isinstance(one, bool)]
+        if len(named) == len(value) and min(named, default=0) >= 0:
+            if len(set(named)) < len(named):
+                raise ValueError("each device once")
+            return named
+    elif value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= -1):
+        return value
+    raise ValueError("a number, -1 for all, a list such as [0, 1], or '0,1'")
+
+
+def _of_text(text: str) -> int | list[int] | None:
+    if text in ("", "auto"):
+        return None
+    try:
+        if "," in text:
+            return [int(part) for part in text.split(",") if part.strip()]
+        return int(text)
+    except ValueError:
+        raise ValueError("a number, -1 for all, a list such as [0, 1], or '0,1'") from None
+
+
+def logger(value: Any) -> Any:
+    """True, False, a logger or several."""
+    several = value if isinstance(value, (list, tuple)) else [value]
+    if value is None or isinstance(value, bool):
+        return True if value is None else value
+    if all(callable(getattr(one, "log_metrics", None)) for one in several):
+        return list(value) if isinstance(value, tuple) else value
+    raise ValueError("True, False, a logger of engine.loggers or a list of them")
+
+
 def runs(value: Any) -> int:
     """True is one batch, a number so many."""
     return int(value) if isinstance(value, bool) else count(value)

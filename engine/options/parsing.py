@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from engine.errors import MisconfigurationException
 from engine.options.refusals import refuse
 from engine.options.spellings import translate
-from engine.options.table import OPTIONS, Option
+from engine.options.table import OPTIONS
 from engine.settings import (
     DataSettings,
     FitSettings,
@@ -26,8 +25,7 @@ def parse(given: Mapping[str, Any]) -> Settings:
     """The settings that a trainer's arguments mean; raises where one is unknown or wrong."""
     arguments = refuse(translate(given), given)
     values = {
-        option.name: _parsed(option, arguments.get(option.name, option.default))
-        for option in OPTIONS
+        option.name: option.read(arguments.get(option.name, option.default)) for option in OPTIONS
     }
     if values["fast_dev_run"]:
         _shorten(values)
@@ -40,17 +38,6 @@ def parse(given: Mapping[str, Any]) -> Settings:
         _take(OutputSettings, values),
         _take(TuneSettings, values),
     )
-
-
-def _parsed(option: Option, value: Any) -> Any:
-    if value is None and not option.takes_none:
-        value = option.default  # None was the default of many arguments at one time or another
-    try:
-        return option.parse(value)
-    except (ValueError, TypeError) as error:
-        raise MisconfigurationException(
-            f"Trainer({option.name}={value!r}): give {error} ({option.meaning})"
-        ) from None
 
 
 def _take(settings: type[S], values: Mapping[str, Any]) -> S:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import MisconfigurationException
+from engine.options.table import OLD
 
 RENAMED = {
     "replace_sampler_ddp": "use_distributed_sampler",
@@ -17,6 +18,9 @@ _DISTRIBUTED_WORDS = ("dp", "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "horovod")
 def translate(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same arguments in the words of the table; what was left at None in 1.x stays out."""
     arguments = dict(given)
+    for option in OLD:
+        if option.name in arguments:
+            arguments[option.name] = option.read(arguments[option.name])
     for old, new in RENAMED.items():
         if old in arguments:
             _put(arguments, old, new, arguments.pop(old))
@@ -45,7 +49,9 @@ def _translate_devices(arguments: dict[str, Any]) -> None:
         _put(arguments, "accelerator", "strategy", word)
     gpus = arguments.pop("gpus", None)
     processes = arguments.pop("num_processes", None)
-    if gpus not in (None, 0, "0", "", []):
+    if arguments.get("accelerator") == "auto" and gpus:
+        del arguments["accelerator"]
+    if gpus not in (None, 0, []):
         _put(arguments, "gpus", "accelerator", "gpu")
         _put(arguments, "gpus", "devices", gpus)
     elif processes not in (None, 1):
@@ -68,9 +74,7 @@ def _translate_output(arguments: dict[str, Any]) -> None:
         elif rate is not None:
             arguments["refresh_rate"] = rate
     if "weights_summary" in arguments:
-        depth = {"top": 1, "full": -1, None: 0}.get(arguments.pop("weights_summary"))
-        if depth is None:
-            raise MisconfigurationException("weights_summary is 'top', 'full' or None")
+        depth = {"top": 1, "full": -1, None: 0}[arguments.pop("weights_summary")]
         arguments["enable_model_summary"] = depth != 0
         arguments["summary_depth"] = depth or 1
 

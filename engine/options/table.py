@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from engine.errors import MisconfigurationException
 from engine.options import parsers as read
 from engine.precision import precision_name
 
@@ -23,7 +24,18 @@ class Option(NamedTuple):
     @property
     def takes_none(self) -> bool:
         """Whether None means something of its own."""
-        return self.default is None or self.name == "check_val_every_n_epoch"
+        return self.default is None or self.name in ("check_val_every_n_epoch", "weights_summary")
+
+    def read(self, value: Any) -> Any:
+        """The value as the settings have it; raises with what to give where it is wrong."""
+        if value is None and not self.takes_none:
+            value = self.default  # None was the default of many arguments at one time or another
+        try:
+            return self.parse(value)
+        except (ValueError, TypeError) as error:
+            raise MisconfigurationException(
+                f"Trainer({self.name}={value!r}): give {error} ({self.meaning})"
+            ) from None
 
 
 _LOADERS = ("max_size_cycle", "min_size", "max_size", "sequential")
@@ -34,14 +46,14 @@ OPTIONS = (
         "accelerator",
         None,
         "cpu, gpu, mps or auto; None: CPU, or a launcher's GPUs",
-        read.as_is,
+        read.accelerator,
         "1.0",
     ),
     Option(
         "devices",
         None,
         "how many devices a node, or which; None: the launcher's",
-        read.as_is,
+        read.devices,
         "1.4",
     ),
     Option("num_nodes", 1, "number of nodes", read.count, "1.0"),
@@ -52,7 +64,7 @@ OPTIONS = (
     Option("amp_level", None, "of Apex: no effect", read.as_is, "1.0"),
     Option("auto_select_gpus", False, "take GPUs that are idle", _FLAG, "1.0"),
     Option(
-        "logger", True, "True: TensorBoard; False: none; a logger or several", read.as_is, "1.0"
+        "logger", True, "True: TensorBoard; False: none; a logger or several", read.logger, "1.0"
     ),
     Option("callbacks", None, "a callback or several", read.as_is, "1.0"),
     Option("fast_dev_run", False, "run a few batches (True: one) of everything", read.runs, "1.0"),
@@ -184,32 +196,60 @@ BY_NAME = {option.name: option for option in OPTIONS}
 
 # Spellings of 1.x: what they are now.
 OLD = (
-    Option("gpus", None, "accelerator='gpu' and devices", read.as_is, "1.0"),
-    Option("num_processes", None, "accelerator='cpu' and devices", read.as_is, "1.0"),
+    Option("gpus", None, "accelerator='gpu' and devices", read.devices, "1.0"),
+    Option("num_processes", None, "accelerator='cpu' and devices", read.optional_count, "1.0"),
     Option("distributed_backend", None, "strategy", read.as_is, "1.0"),
     Option("checkpoint_callback", None, "enable_checkpointing", read.as_is, "1.0"),
     Option(
         "progress_bar_refresh_rate",
         None,
         "ProgressBar(refresh_rate=...); 0 is enable_progress_bar=False",
-        read.as_is,
+        read.optional_count,
         "1.0",
     ),
     Option(
         "weights_summary",
         "top",
         "ModelSummary(max_depth=...); None is enable_model_summary=False",
-        read.as_is,
+        read.one_of("top", "full", None),
         "1.0",
     ),
-    Option("resume_from_checkpoint", None, "fit(ckpt_path=...)", read.as_is, "1.0"),
-    Option("replace_sampler_ddp", True, "use_distributed_sampler", read.as_is, "1.0"),
+    Option("resume_from_checkpoint", None, "fit(ckpt_path=...)", read.words, "1.0"),
+    Option("replace_sampler_ddp", True, "use_distributed_sampler", _FLAG, "1.0"),
     Option(
         "reload_dataloaders_every_epoch",
         False,
         "reload_dataloaders_every_n_epochs=1",
-        read.as_is,
+        _FLAG,
         "1.0",
     ),
 )
-OLD_BY_NAME = {option.name: option for option in OLD}
+
+
+class Refusal(NamedTuple):
+    """An argument that never comes: what is the same as leaving it out, and what to use instead."""
+
+    name: str
+    neutral: tuple[Any, ...]
+    instead: str
+    since: str
+
+
+_GPUS_INSTEAD = "use accelerator='gpu', with devices=N, or accelerator='cpu'"
+NEVER = (
+    Refusal("tpu_cores", (None, 0), f"TPUs are not supported; {_GPUS_INSTEAD}", "1.0"),
+    Refusal("ipus", (None, 0), f"IPUs are not supported; {_GPUS_INSTEAD}", "1.4"),
+    Refusal("hpus", (None, 0), f"HPUs are not supported; {_GPUS_INSTEAD}", "1.6"),
+    Refusal(
+        "automatic_optimization",
+        (None, True),
+        "set `self.automatic_optimization = False` in the module's __init__",
+        "1.0",
+    ),
+    Refusal(
+        "enable_pl_optimizer",
+        (None, True, False),
+        "leave it out: `self.optimizers()` gives wrapped optimizers, `use_pl_optimizer=False` bare",
+        "1.1",
+    ),
+)

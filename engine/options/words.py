@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
+from typing import Any
 
 from engine.options.refusals import LATER
-from engine.options.table import OLD, SHOWN
+from engine.options.table import NEVER, OLD, SHOWN
+from engine.shell import Argument
 
 
 def signature() -> inspect.Signature:
@@ -22,3 +25,21 @@ def description() -> str:
     old = [f"{option.name}: 1.x's word for {option.meaning}" for option in OLD]
     later = [f"not supported yet: {', '.join(LATER)}"] if LATER else []
     return "\n".join([*lines, *old, *later])
+
+
+def shell_arguments() -> list[Argument]:
+    """The arguments as the command line has them, those too that are only there to be refused."""
+    arguments = [
+        Argument(row.name, row.default, row.meaning, row.parse, (type(row.default),))
+        for row in (*SHOWN, *OLD)
+    ]
+    for row in NEVER:
+        meaning, parse = "not supported", partial(_refused, row.neutral, row.instead)
+        arguments.append(Argument(row.name, row.neutral[0], meaning, parse, (type(None),)))
+    return arguments
+
+
+def _refused(neutral: tuple[Any, ...], instead: str, value: Any) -> Any:
+    if value in neutral:
+        return value
+    raise ValueError(f"nothing: {instead}")

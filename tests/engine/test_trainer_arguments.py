@@ -168,22 +168,45 @@ def test_the_world_is_read_from_torchruns_variables():
 
 
 @pytest.mark.parametrize(
-    ("devices", "indices"),
+    ("gpus", "indices"),
     [
-        (None, None),
-        ("auto", None),
         (2, [0, 1]),
         ([1, 3], [1, 3]),
+        ((1, 3), [1, 3]),
         ("1, 3", [1, 3]),
+        ("1,3", [1, 3]),
         (-1, [0, 1, 2, 3]),
         ("-1", [0, 1, 2, 3]),
         ("2", [0, 1]),
         ("3,", [3]),
+        ([0], [0]),
+        (["0", "2"], [0, 2]),
+        (1, [0]),
+        ("1", [0]),
     ],
+    ids=str,
 )
-def test_numbers_count_and_lists_name(devices, indices):
-    """As Lightning 1.5 reads `gpus`."""
-    assert device_indices(devices, available=4) == indices
+def test_numbers_count_and_lists_name(gpus, indices):
+    """S136, S182-S184, S187, C13: numbers count, also in a text; what has a comma names."""
+    for said in ({"gpus": gpus}, {"accelerator": "gpu", "devices": gpus}):
+        hardware = hardware_of(**said)
+        assert hardware.accelerator == "gpu"
+        assert device_indices(hardware.devices, available=4) == indices
+
+
+@pytest.mark.parametrize("gpus", [None, 0, "0", "", []], ids=repr)
+def test_no_gpus_is_the_cpu(gpus, monkeypatch):
+    """S136, S181: also on a machine that has GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert place(hardware_of(gpus=gpus), World()).root_device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("gpus", ["two", [0, 0], [-1], 1.5, True, "1;2", -2], ids=repr)
+def test_what_is_no_list_of_gpus_is_refused(gpus):
+    """S136: with what to give."""
+    with pytest.raises(MisconfigurationException, match=r"gpus=.*'0,1'|each device once"):
+        parse({"gpus": gpus})
 
 
 @pytest.mark.parametrize(
