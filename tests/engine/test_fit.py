@@ -468,15 +468,6 @@ def test_persistent_workers_persist(tmp_path):
     assert len(pids) == 1
 
 
-def test_several_trainers_do_not_know_each_other(tmp_path):
-    """Six experiments in one program: versions 0 to 5, each with its own metrics."""
-    for version in range(6):
-        trainer = quiet(tmp_path, logger=True, limit_train_batches=1)
-        trainer.fit(Toy(), loader())
-        assert trainer.logger.version == version
-        assert trainer.global_step == 1
-
-
 def test_a_module_can_be_copied_and_pickled_after_fit(tmp_path):
     """It is a model, not a part of the run."""
     import copy
