@@ -22,6 +22,8 @@ _MODULE_FIRST = {
     "on_test_epoch_end",
     "on_validation_end",
 }
+# These are offered an epoch's outputs, and get them only by an argument of that place.
+_WITH_OUTPUTS = {"on_train_epoch_end", "on_validation_epoch_end", "on_test_epoch_end"}
 
 
 class NamesHook(Protocol):
@@ -76,6 +78,16 @@ def requires(method: Hook, name: str) -> bool:
     except (TypeError, ValueError):
         return False
     return parameter is not None and parameter.default is parameter.empty
+
+
+def asks_for(method: Hook, place: int) -> bool:
+    """Whether `method` names its argument at `place`: `unused` only keeps that place."""
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(named) > place and named[place] != "unused"
 
 
 def by_name(method: Hook, *names: str) -> Hook:
@@ -145,6 +157,14 @@ class Hooks:
 
         return call
 
+    def wants_outputs(self, name: str) -> bool:
+        """Whether an override of `name`, the end of an epoch, takes its outputs as in 1.3."""
+        own = self.own(name)
+        return (own is not None and asks_for(own, 0)) or any(
+            is_overridden(name, callback, Callback) and asks_for(getattr(callback, name), 2)
+            for callback in self._callbacks
+        )
+
     def may_log(self, name: str) -> bool:
         """Whether anybody who could log has the hook `name`: the engine's own members never do."""
         return self.own(name) is not None or any(
@@ -186,7 +206,7 @@ class Hooks:
         return method
 
     def _bound(self, callback: Callback, name: str, offered: int) -> Hook:
-        method = fitted(getattr(callback, name), offered + 2)
+        method = _fitted_to(name, getattr(callback, name), offered, 2)
         return partial(method, self._trainer, self._module)
 
     def _owners(self, name: str, offered: int) -> tuple[list[Hook], Hook | None, list[Hook]]:
@@ -197,4 +217,10 @@ class Hooks:
                 late = name in _MODULE_FIRST and hasattr(callback, "monitor")
                 (after if late else before).append(self._bound(callback, name, offered))
         own = self.own(name)
-        return before, None if own is None else fitted(own, offered), after
+        return before, None if own is None else _fitted_to(name, own, offered, 0), after
+
+
+def _fitted_to(name: str, method: Hook, offered: int, leading: int) -> Hook:
+    if name in _WITH_OUTPUTS and not asks_for(method, leading):
+        return lambda *args: method(*args[:leading])
+    return fitted(method, offered + leading)

@@ -148,6 +148,10 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
         algorithm = kwargs.get("gradient_clip_algorithm", algorithm)
         self.clip_gradients(optimizer, value, algorithm)
 
+    def get_progress_bar_dict(self) -> dict[str, Any]:
+        """What the progress bar shows beside what was logged with `prog_bar=True` (1.x)."""
+        return {}
+
     def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
         """Cut a batch into parts of `split_size` steps, for truncated back-propagation.
 

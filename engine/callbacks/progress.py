@@ -71,7 +71,7 @@ class ProgressBar(Callback):
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
         """The values to show, by name: numbers, tensors or text."""
-        return dict(trainer.progress_bar_metrics)
+        return {**pl_module.get_progress_bar_dict(), **trainer.progress_bar_metrics}
 
     def print(self, *values: Any, **options: Any) -> None:
         """Print, as the built-in does, above the moving line."""

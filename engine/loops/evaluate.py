@@ -42,14 +42,15 @@ def evaluate(run: Run, plan: Plan) -> Results:
         call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
         epoch_end = getattr(run.module, f"{verb}_epoch_end", None)
-        outputs: list[list[Any]] = []
-        for dataloader_idx in range(len(plan.loaders)):
-            outputs.append(evaluate_loader(run, plan, dataloader_idx, epoch_end is not None))
+        keeps = epoch_end is not None or run.hooks.wants_outputs(f"on_{verb}_epoch_end")
+        count = len(plan.loaders)
+        outputs = [evaluate_loader(run, plan, index, keeps) for index in range(count)]
+        kept = outputs[0] if count == 1 else outputs
         if epoch_end is not None:
             run.logged.hook = f"{verb}_epoch_end"
-            epoch_end(outputs[0] if len(outputs) == 1 else outputs)
+            epoch_end(kept)
             run.logged.hook = None
-        values = end_epoch(run, collection, f"on_{verb}_epoch_end")
+        values = end_epoch(run, collection, f"on_{verb}_epoch_end", kept)
         run.logged.close_evaluation()
         if not run.state.sanity_checking:
             send_to_loggers(run, values)
@@ -57,9 +58,10 @@ def evaluate(run: Run, plan: Plan) -> Results:
     return by_loader(collection.results, len(plan.loaders))
 
 
-def end_epoch(run: Run, collection: Collection, hook: str) -> dict[str, torch.Tensor]:
+def end_epoch(run: Run, collection: Collection, hook: str, outputs: Any) -> dict[str, torch.Tensor]:
     """Reduce an epoch's metrics and call the hooks of its end; returns what loggers get.
 
+    `outputs` are for those who take them, as hooks of 1.3 did.
     The metrics are there before the hooks. What hooks log themselves is reduced once more, before
     the callbacks that monitor it; where no hook could have logged there is no second collective.
     """
@@ -71,9 +73,9 @@ def end_epoch(run: Run, collection: Collection, hook: str) -> dict[str, torch.Te
         if may_log:
             values.update(logged.finish_epoch(collection))
 
-    call = hooks.find(hook, 0, then=finish)
+    call = hooks.find(hook, 1, then=finish)
     if call is not None:
-        call()
+        call(outputs)
     hooks.call("on_epoch_end")
     if hooks.may_log("on_epoch_end"):
         finish()

@@ -100,7 +100,8 @@ class TrainingEpoch:
         self._old_batch_start = run.hooks.find("on_batch_start")
         self._batch_end = run.hooks.find("on_train_batch_end", 4)
         self._old_batch_end = run.hooks.find("on_batch_end")
-        wants = self._epoch_end is not None or self._batch_end is not None
+        self._keeps = self._epoch_end is not None or run.hooks.wants_outputs("on_train_epoch_end")
+        wants = self._keeps or self._batch_end is not None
         self._step = step_of(run, plan.forward, wants)
         self._schedules = Schedules(run)
         self._outputs: list[Any] = []
@@ -129,9 +130,9 @@ class TrainingEpoch:
         if starts_anew:
             call("on_epoch_start")
             call("on_train_epoch_start")
-        elif self._epoch_end is not None:
+        elif self._keeps:
             rank_zero_warn(
-                f"training_epoch_end gets the outputs of batch {progress.batch} and on: those "
+                f"the epoch's end gets the outputs of batch {progress.batch} and on: those "
                 "before were of an earlier process"
             )
         self._outputs = []
@@ -174,7 +175,7 @@ class TrainingEpoch:
                     self._batch_end(output, batch, batch_idx, 0)
                 if self._old_batch_end is not None:
                     self._old_batch_end()
-                if self._epoch_end is not None and output is not None:
+                if self._keeps and output is not None:
                     self._outputs.append(output)
                 self._after_batch(stepped, is_last)
                 if self._stops_here():
@@ -259,17 +260,17 @@ class TrainingEpoch:
         """The end of an epoch: plateau schedulers, its hooks, its metrics."""
         run, progress = self._run_parts, self._run_parts.state.progress
         self._schedules.after_epoch()
+        outputs, self._outputs = self._step.arranged(self._outputs), []
         if self._epoch_end is not None:
             run.logged.hook = "training_epoch_end"
-            returned = self._epoch_end(self._step.arranged(self._outputs))
+            returned = self._epoch_end(outputs)
             run.logged.hook = None
             if returned is not None:
                 raise MisconfigurationException(
                     "training_epoch_end returned something; use self.log to keep a value"
                 )
-        self._outputs = []
         progress.epoch_ended = True
-        values = end_epoch(run, collection, "on_train_epoch_end")
+        values = end_epoch(run, collection, "on_train_epoch_end", outputs)
         if self._log_every:
             send_to_loggers(run, values)
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False

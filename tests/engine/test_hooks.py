@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from toy import Toy, loader, quiet
 
 from engine import Callback, LightningDataModule
+from engine.callbacks import ProgressBar
 from engine.hooks import by_name, fitted
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -31,7 +34,13 @@ OWN = [
     "test_step",
     "test_step_end",
     "predict_step",
+    "train_dataloader",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "forward",
 ]
+TRANSFER = ["on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"]
 
 
 def recorder(calls, prefix, base, names):
@@ -42,6 +51,8 @@ def recorder(calls, prefix, base, names):
 
         def method(self, *args, **kwargs):
             calls.append(prefix + name)
+            if name == "train_dataloader":
+                return loader(8)
             if inner is not None:
                 return inner(self, *args, **kwargs)
             return args[0] if name.endswith("_step_end") else None
@@ -57,8 +68,10 @@ def both(name):
 
 def evaluation(stage, batches):
     each = [
+        *TRANSFER,
         *both(f"on_{stage}_batch_start"),
         f"{stage}_step",
+        "forward",
         f"{stage}_step_end",
         *both(f"on_{stage}_batch_end"),
     ]
@@ -75,10 +88,12 @@ def evaluation(stage, batches):
 
 
 TRAINING_BATCH = [
+    *TRANSFER,
     *both("on_batch_start"),
     *both("on_train_batch_start"),
     "optimizer_step",  # its closure is what follows
     "training_step",
+    "forward",
     "training_step_end",
     *both("on_before_zero_grad"),
     "optimizer_zero_grad",
@@ -104,6 +119,7 @@ FIT = [
     *both("on_fit_start"),
     *both("on_pretrain_routine_start"),
     *both("on_pretrain_routine_end"),
+    "train_dataloader",
     *both("on_sanity_check_start"),
     *evaluation("validation", 1),
     *both("on_sanity_check_end"),
@@ -131,16 +147,17 @@ def recorded(calls):
 
 
 def test_the_hooks_of_fit_are_called_in_lightnings_order(tmp_path):
-    """Two training batches, one of validation: the list of 1.5, entry by entry."""
+    """S047-S065, S264, C2: two training batches, one of validation: the list of 1.5, entry by
+    entry, gradients made None before backward, and the hooks of 1.3 among them."""
     calls = []
     module, callback = recorded(calls)
     trainer = quiet(tmp_path, callbacks=callback, num_sanity_val_steps=1)
-    trainer.fit(module, loader(8), loader(4))
+    trainer.fit(module, val_dataloaders=loader(4))
     assert calls == FIT
 
 
 def test_the_hooks_of_test_and_predict(tmp_path):
-    """Each stands between setup and teardown."""
+    """S027, S028, S066: each step with its end; all stand between setup and teardown."""
     calls = []
     module, callback = recorded(calls)
     trainer = quiet(tmp_path, callbacks=callback)
@@ -157,10 +174,12 @@ def test_the_hooks_of_test_and_predict(tmp_path):
     assert calls == [*begin, *evaluation("test", 2), *both("teardown")]
     calls.clear()
     trainer.predict(module, loader(4))
-    predict = ["on_predict_start", "on_predict_epoch_start", "on_predict_batch_start"]
     assert calls == [
         *begin,
-        *(hook for name in predict for hook in both(name)),
+        *both("on_predict_start"),
+        *both("on_predict_epoch_start"),
+        *TRANSFER,
+        *both("on_predict_batch_start"),
         "predict_step",
         *both("on_predict_batch_end"),
         *both("on_predict_epoch_end"),
@@ -170,7 +189,8 @@ def test_the_hooks_of_test_and_predict(tmp_path):
 
 
 def test_every_hook_of_a_callback_is_called_somewhere(tmp_path):
-    """No method of the base class is a promise that nothing keeps."""
+    """S067, S211: no method of the base class is a promise that nothing keeps, and modules may
+    have all those hooks, too (the lists above)."""
     calls = []
     callback = recorder(calls, "", Callback, HOOKS)()
     path = tmp_path / "a.ckpt"
@@ -212,7 +232,8 @@ def test_callbacks_that_monitor_come_after_the_module(tmp_path):
 
 
 def test_signatures_of_both_ages_work(tmp_path):
-    """Hooks get as many arguments as they take: those of 1.x and those of 2.x."""
+    """S015, S055, S057, S059: hooks and steps get as many arguments as they take, whatever they
+    call them: those of 1.x and those of 2.x."""
     calls = []
 
     class Old(Toy):
@@ -280,6 +301,57 @@ def test_signatures_of_both_ages_work(tmp_path):
     assert calls == [0, 0, 0, 0, 0, 1]
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+def test_hooks_that_take_outputs(tmp_path):
+    """S060, S067: ends of batches and epochs in the forms of 1.3, on module and callback."""
+    got = {}
+
+    class Old(Toy):
+        def on_train_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
+            got["batch"] = (sorted(outputs), outputs["loss"].requires_grad, dataloader_idx)
+
+        def on_train_epoch_end(self, outputs):
+            got["module"] = [sorted(one) for one in outputs]
+
+        def validation_step(self, batch, batch_idx):
+            return batch_idx
+
+        def on_validation_epoch_end(self, outputs):
+            got["validation"] = outputs
+
+    class Watch(Callback):
+        def on_train_epoch_end(self, trainer, pl_module, outputs):
+            got["callback"] = outputs
+
+        def on_validation_epoch_end(self, trainer, pl_module):
+            got["new"] = True
+
+    class Unused(Callback):
+        def on_train_epoch_end(self, trainer, pl_module, unused=None):
+            got["unused"] = unused
+
+    quiet(tmp_path, callbacks=[Watch(), Unused()]).fit(Old(), loader(8), loader())
+    assert got["batch"] == (["loss"], False, 0)
+    assert got["module"] == [["loss"]] * 2 == [sorted(one) for one in got["callback"]]
+    assert (got["validation"], got["new"]) == ([*range(6)], True)
+    got.clear()
+    quiet(tmp_path, callbacks=Unused()).fit(Toy(), loader(8), loader())
+    assert got == {"unused": None}
+
+
+def test_what_the_bar_shows_by_the_module(tmp_path):
+    """S092: `get_progress_bar_dict` of 1.x adds to what was logged for the bar."""
+
+    class Shows(Toy):
+        def get_progress_bar_dict(self):
+            return {**super().get_progress_bar_dict(), "mood": "fine"}
+
+    lines = io.StringIO()
+    bar = ProgressBar()
+    bar._stream = lines
+    quiet(tmp_path, callbacks=bar, enable_progress_bar=True).fit(Shows(), loader(8), loader())
+    assert "mood=fine" in lines.getvalue()
 
 
 def test_a_step_that_a_module_leaves_out(tmp_path):
