@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -142,14 +145,19 @@ def test_limits_and_shuffling(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:there is a validation_step")
 def test_a_seed_makes_two_runs_equal(tmp_path):
-    """S235: order and dropout too; another seed gives another order."""
-    orders = []
+    """S235: order and dropout too; another seed gives another order. Python, numpy and torch draw
+    from it.
+    """
+    orders, draws = [], []
     for seed in (1, 1, 2):
         model = Toy(dropout=0.5)
-        seed_everything(seed, verbose=False)
+        assert seed_everything(seed, verbose=False) == seed
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
         quiet(tmp_path).fit(model, loader(shuffle=True))
         orders.append((model.seen, model.net[0].weight.sum().item()))
     assert orders[0] == orders[1] != orders[2]
+    assert draws[0] == draws[1]
+    assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
 
 
 def test_workers_are_seeded_by_rank_and_epoch():
@@ -173,10 +181,6 @@ def test_workers_are_seeded_by_rank_and_epoch():
 
 def test_random_state_can_be_kept_and_put_back():
     """That of python, numpy and torch."""
-    import random
-
-    import numpy as np
-
     state = random_state()
     first = (random.random(), np.random.rand(), torch.rand(1).item())
     set_random_state(state)

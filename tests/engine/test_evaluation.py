@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy import Toy, loader, quiet, weights
 
-from engine import LightningDataModule, MisconfigurationException
+from engine import LightningDataModule, LightningModule, MisconfigurationException
 from engine.callbacks import ModelCheckpoint
 
 
@@ -62,19 +62,30 @@ def test_a_checkpoint_can_be_named(trained, tmp_path):
 def test_fit_does_not_test(tmp_path):
     """S117: tests run when they are asked for."""
 
+    called = []
+
     class Never(Toy):
         def test_step(self, batch, batch_idx):
-            raise AssertionError
+            called.append(batch_idx)
 
-    quiet(tmp_path).fit(Never(), loader(), loader())
+        def test_dataloader(self):
+            return loader(4)
+
+    trainer = quiet(tmp_path)
+    trainer.fit(Never(), loader(), loader())
+    assert called == []
+    trainer.test(verbose=False)
+    assert called == [0]
 
 
 def test_results_and_the_table(tmp_path, capsys):
     """S116: one dict a loader; the table is printed unless verbose=False."""
     trainer = quiet(tmp_path)
-    results = trainer.test(Toy(), loader())
+    results = trainer.test(Toy(), dataloaders=loader())
     assert list(results[0]) == ["test_loss"]
-    assert "test_loss" in capsys.readouterr().out
+    assert f"{results[0]['test_loss']:.6g}" in capsys.readouterr().out
+    assert trainer.test(Toy(), loader(), verbose=False) == results
+    assert "test_loss" not in capsys.readouterr().out
     trainer.validate(Toy(), val_dataloaders=loader(), verbose=False)
     assert "val_loss" not in capsys.readouterr().out
 
@@ -91,7 +102,9 @@ def test_a_step_value_in_a_test_has_its_bare_name(tmp_path):
 
 
 def test_predictions_come_in_the_order_of_the_data(tmp_path):
-    """S119: one list for one loader, lists for several, nothing if it is not wanted."""
+    """S119: one list for one loader, lists for several, nothing if it is not wanted; of the
+    weights of a file, if one is given.
+    """
     trainer = quiet(tmp_path)
     model = Toy()
     one = trainer.predict(model, loader(10))
@@ -100,6 +113,19 @@ def test_predictions_come_in_the_order_of_the_data(tmp_path):
     assert [len(each) for each in two] == [1, 2]
     assert trainer.predict(model, loader(), return_predictions=False) is None
     assert len(quiet(tmp_path, limit_predict_batches=2).predict(model, loader())) == 2
+
+    class Answers(Toy):
+        predict_step = LightningModule.predict_step
+
+    inputs = torch.utils.data.DataLoader(torch.ones(4, 4), batch_size=2)
+    other = Answers()
+    trainer.predict(other, inputs)
+    trainer.save_checkpoint(tmp_path / "other.ckpt")
+    before = other(torch.ones(2, 4))
+    torch.nn.init.ones_(other.net[0].weight)
+    assert not torch.allclose(other(torch.ones(2, 4)), before)
+    answers = trainer.predict(other, inputs, ckpt_path=tmp_path / "other.ckpt")
+    assert torch.allclose(answers[1], before)
 
 
 def test_predict_by_default_is_forward(tmp_path):

@@ -48,6 +48,7 @@ def test_the_three_best_and_the_newest(tmp_path):
         "last.ckpt",
     }
     assert Path(checkpoint.best_model_path).name == "sample-mnist-epoch=03-val_loss=0.20.ckpt"
+    assert Path(checkpoint.best_model_path).is_file()
     assert Path(checkpoint.kth_best_model_path).name == "sample-mnist-epoch=02-val_loss=0.40.ckpt"
     assert checkpoint.best_model_score.item() == pytest.approx(0.2)
     assert checkpoint.current_score.item() == pytest.approx(0.6)
@@ -58,8 +59,38 @@ def test_the_three_best_and_the_newest(tmp_path):
     assert checkpoint.last_model_path == str(tmp_path / "last.ckpt")
 
 
+def test_the_best_three_by_accuracy(tmp_path):
+    """S205: names with four digits, weights only, the largest three; with validation in every other
+    epoch none is judged by an older value.
+    """
+    options = {
+        "filename": "{epoch:02d}-{val_acc:.4f}",
+        "save_top_k": 3,
+        "monitor": "val_acc",
+        "mode": "max",
+        "save_weights_only": True,
+        "save_on_train_epoch_end": True,
+    }
+    trainer = trainer_for(tmp_path, ModelCheckpoint(tmp_path / "each", **options), max_epochs=5)
+    trainer.fit(Scripted([0.5, 0.75, 0.25, 0.875, 0.65625], name="val_acc"))
+    assert files_in(tmp_path / "each") == {
+        "epoch=01-val_acc=0.7500.ckpt",
+        "epoch=03-val_acc=0.8750.ckpt",
+        "epoch=04-val_acc=0.6562.ckpt",
+    }
+    assert "optimizer_states" not in torch.load(trainer.checkpoint_callback.best_model_path)
+    second = ModelCheckpoint(tmp_path / "other", **options)
+    trainer = trainer_for(tmp_path, second, max_epochs=6, check_val_every_n_epoch=2)
+    trainer.fit(Scripted([0.5, 0.75, 0.25], name="val_acc"))
+    assert files_in(tmp_path / "other") == {
+        "epoch=01-val_acc=0.5000.ckpt",
+        "epoch=03-val_acc=0.7500.ckpt",
+        "epoch=05-val_acc=0.2500.ckpt",
+    }
+
+
 def test_without_a_monitor_the_newest_stays(tmp_path):
-    """By default one file is kept, that of the last epoch, in the folder of the run."""
+    """S203: by default one file is kept, that of the last epoch, in the folder of the run."""
     checkpoint = ModelCheckpoint()
     fit(tmp_path, checkpoint)
 
@@ -88,7 +119,7 @@ def test_max_mode_and_a_name_without_fields(tmp_path):
 
 
 def test_weights_only(tmp_path):
-    """S206: save_weights_only leaves out the optimizer and the loops, and keeps the weights."""
+    """S206: save_weights_only leaves out all but the weights, which load for inference."""
     full = ModelCheckpoint(dirpath=tmp_path / "full", filename="a")
     light = ModelCheckpoint(dirpath=tmp_path / "light", filename="a", save_weights_only=True)
     trainer = trainer_for(tmp_path, full, light)
@@ -98,7 +129,11 @@ def test_weights_only(tmp_path):
     weights = torch.load(tmp_path / "light" / "a.ckpt", weights_only=True)
     assert "optimizer_states" in everything
     assert "optimizer_states" not in weights
+    assert "lr_schedulers" in everything and "callbacks" in everything
+    assert not {"lr_schedulers", "callbacks"} & set(weights)
     assert torch.equal(everything["state_dict"]["weight"], weights["state_dict"]["weight"])
+    loaded = Scripted.load_from_checkpoint(tmp_path / "light" / "a.ckpt")
+    assert torch.equal(loaded.weight, trainer.lightning_module.weight)
 
 
 def test_nan_is_never_the_best(tmp_path):

@@ -47,20 +47,29 @@ class SaveAt(Callback):
             trainer.save_checkpoint(self.path)
 
 
+@pytest.mark.parametrize("precision", [32, 16])
 @pytest.mark.parametrize("moment", [{"epoch": 1}, {"step": 9}], ids=["epoch end", "mid epoch"])
-def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, moment):
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, moment, precision):
     """S208: weights, samples, learning rate, callbacks and metrics go on bit for bit, with dropout,
-    shuffling and a scheduler, wherever the run was cut.
+    shuffling, a scheduler and, in 16 bits, a scale of the loss, wherever the run was cut; the
+    checkpoint is named as in 1.x or as in 2.x.
     """
     path = tmp_path / "cut.ckpt"
     whole, counter = Scheduled(dropout=0.5), SaveAt(path, **moment)
     torch.manual_seed(1)
-    trainer = quiet(tmp_path, max_epochs=4, callbacks=counter)
+    options = {"max_epochs": 4, "precision": precision}
+    trainer = quiet(tmp_path, callbacks=counter, **options)
     trainer.fit(whole, loader(shuffle=True), loader())
     torch.manual_seed(99)  # another process would be anywhere
     resumed, second = Scheduled(dropout=0.5), SaveAt(path)
-    again = quiet(tmp_path, max_epochs=4, callbacks=second)
-    again.fit(resumed, loader(shuffle=True), loader(), ckpt_path=path)
+    if precision == 16:
+        again = quiet(tmp_path, callbacks=second, resume_from_checkpoint=path, **options)
+        again.fit(resumed, loader(shuffle=True), loader())
+        scales = [t._run.precision.scaler.state_dict() for t in (trainer, again)]
+        assert scales[0] == scales[1] and scales[0]["_growth_tracker"] == 24
+    else:
+        again = quiet(tmp_path, callbacks=second, **options)
+        again.fit(resumed, loader(shuffle=True), loader(), ckpt_path=path)
 
     assert torch.equal(weights(whole), weights(resumed))
     assert whole.seen[-len(resumed.seen) :] == resumed.seen
