@@ -9,11 +9,14 @@ from typing import Any
 from engine.callbacks.base import Callback
 from engine.errors import MisconfigurationException
 from engine.options import as_list
-from engine.settings import OutputSettings
+from engine.settings import OutputSettings, Settings
 
 
-def make_callbacks(output: OutputSettings) -> list[Callback]:
-    """The user's callbacks and those that are there by default; checkpoints come last."""
+def make_callbacks(settings: Settings) -> list[Callback]:
+    """The user's callbacks, those that arguments ask for, and the default ones; checkpoints come
+    last.
+    """
+    output = settings.output
     callbacks = as_list(output.callbacks)
     for callback in callbacks:
         if not isinstance(callback, Callback):
@@ -35,13 +38,42 @@ def make_callbacks(output: OutputSettings) -> list[Callback]:
 
         if not any(isinstance(c, ProgressBar) for c in callbacks):
             rate = output.refresh_rate
-            callbacks.append(ProgressBar() if rate is None else ProgressBar(refresh_rate=rate))
+            rate = 1 if rate is None else rate
+            callbacks.append(ProgressBar(rate, output.process_position))
     if output.enable_model_summary:
         from engine.callbacks.summary import ModelSummary
 
         if not any(isinstance(c, ModelSummary) for c in callbacks):
             callbacks.append(ModelSummary(max_depth=output.summary_depth))
-    return checkpoints_last(callbacks)
+    return checkpoints_last([*callbacks, *asked_for(settings, callbacks)])
+
+
+def asked_for(settings: Settings, there: Sequence[Callback]) -> list[Callback]:
+    """The callbacks that arguments stand for; one that is there already is not made again."""
+    fit, output = settings.fit, settings.output
+    callbacks: list[Callback] = []
+    if fit.stochastic_weight_avg:
+        from engine.callbacks.swa import StochasticWeightAveraging
+
+        if not any(isinstance(c, StochasticWeightAveraging) for c in there):
+            callbacks.append(StochasticWeightAveraging())
+    if fit.terminate_on_nan:
+        from engine.callbacks.finite import TerminateOnNaN
+
+        callbacks.append(TerminateOnNaN())
+    if fit.track_grad_norm != -1:
+        from engine.callbacks.grad_norm import GradientNorm
+
+        callbacks.append(GradientNorm(fit.track_grad_norm))
+    if output.log_gpu_memory is not None:
+        from engine.callbacks.gpu_memory import GpuMemory
+
+        callbacks.append(GpuMemory(output.log_gpu_memory))
+    if fit.max_time is not None:
+        from engine.callbacks.timer import Timer
+
+        callbacks.append(Timer(fit.max_time))
+    return callbacks
 
 
 def checkpoints_last(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -29,6 +29,19 @@ class TrainerFolders:
         return self._settings.output.weights_save_path or self.default_root_dir
 
     @property
+    def checkpoint_root(self) -> str:
+        """The folder of this run in which a ModelCheckpoint without a `dirpath` has its own."""
+        root = self._settings.output.weights_save_path
+        if root is None:
+            return os.path.abspath(self.log_dir or self.default_root_dir)
+        logger = self.logger
+        if getattr(logger, "log_dir", None) is None:
+            return root
+        version = logger.version
+        folder = version if isinstance(version, str) else f"version_{version}"
+        return os.path.join(root, str(logger.name or ""), folder)
+
+    @property
     def loggers(self) -> list[Any]:
         """The loggers; the default one is made when first asked for."""
         if self._loggers is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.hooks import fitted
 from engine.run import Run
-from engine.settings import HardwareSettings
+from engine.settings import FitSettings, HardwareSettings
 
 
 def set_up(run: Run, verb: str) -> None:
@@ -51,6 +52,11 @@ def tear_down(run: Run, verb: str, status: str) -> None:
 
 
 def make_deterministic(hardware: HardwareSettings) -> None:
+def anomalies(fit: FitSettings) -> AbstractContextManager[object]:
+    """Let autograd say which forward operation made a gradient that is no number, if asked for."""
+    return torch.autograd.set_detect_anomaly(True) if fit.detect_anomaly else nullcontext()
+
+
     """Let torch use only deterministic algorithms, where that is asked for."""
     if hardware.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -91,7 +97,8 @@ def log_hyperparameters(run: Run) -> None:
         if owner is not None and getattr(owner, "_log_hparams", False):
             params.update(owner.hparams_initial)
     for logger in run.loggers:
-        if params:
+    wanted = run.settings.output.enable_autolog_hparams
+        if params and wanted:
             logger.log_hyperparams(params)
         logger.log_graph(run.module)
         logger.save()

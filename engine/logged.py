@@ -81,7 +81,9 @@ class Flags(NamedTuple):
 class Logged:
     """All that was logged in a run: the present hook, the open collection, the last values."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_cpu: bool = False) -> None:
+        self._to_cpu = to_cpu  # values wait there, not on the device
+        self.flushes = 0  # how often loggers have written to disk because it was time
         self.hook: str | None = None
         self.collection: Collection | None = None
         self.batch: Any = None  # of the step that runs, for its size
@@ -158,13 +160,14 @@ class Logged:
         if entry.on_step:
             if entry.sync_step:
                 value = distributed.all_reduce(value, entry.sync_op)
+            value = value.cpu() if self._to_cpu else value
             entry.latest = value if keep_graph else value.detach()
             entry.is_new = self.has_new_step_value = True
         if entry.on_epoch and entry.metric is None:
             weight = 1.0
             if entry.counts_samples:
                 weight = float(batch_size(self.batch) if size is None else size)
-            entry.add(value, weight)
+            entry.add(value.cpu() if self._to_cpu else value, weight)
 
     # ------------------------------------------------------------------ epochs
 

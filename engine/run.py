@@ -61,6 +61,11 @@ def send_to_loggers(run: Run, values: Mapping[str, Any], step: int | None = None
     for logger in run.loggers:
         logger.log_metrics(floats, step)
 
+    every = run.settings.output.flush_logs_every_n_steps
+    if every and (step + 1) // every > run.logged.flushes:
+        run.logged.flushes = (step + 1) // every
+        for logger in run.loggers:
+            logger.save()
 
 def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None:
     """What a batch goes through on its way to the device; None if there is nothing to do.

@@ -8,6 +8,13 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class OptimizerSteps:
+    """An interval that is counted in optimizer steps, not in batches."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How long to train, and how a step is taken."""
 
@@ -18,7 +25,7 @@ class FitSettings:
     accumulate_grad_batches: int | dict[int, int]
     gradient_clip_val: float | None
     gradient_clip_algorithm: str
-    val_check_interval: int | float
+    val_check_interval: int | float | OptimizerSteps
     check_val_every_n_epoch: int | None
     num_sanity_val_steps: int
     log_every_n_steps: int
@@ -79,14 +86,13 @@ class OutputSettings:
     fast_dev_run: int
     ckpt_path: Any
     profiler: Any
-    flush_logs_every_n_steps: int
+    flush_logs_every_n_steps: int | None
     process_position: int
     weights_save_path: str | None
     log_gpu_memory: str | None
     move_metrics_to_cpu: bool
     barebones: bool
     enable_autolog_hparams: bool
-    model_registry: str | None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self.predict_dataloaders: Any = None
         self.ckpt_path: str | None = None
         self._state = State()
-        self._logged = Logged()
+        self._logged = Logged(self._settings.output.move_metrics_to_cpu)
         self._optimization = Optimization()
         self._run: Run | None = None
         self._index: rundir.Index | None = None
@@ -75,7 +75,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self._given_train: Any = None
         self._training: tuple[Any, int | float] | None = None
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
-        self.callbacks = make_callbacks(self._settings.output)
+        self.callbacks = make_callbacks(self._settings)
         for callback in self.callbacks:
             callback.on_init_start(self)
             callback.on_init_end(self)
@@ -327,7 +327,8 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
     @contextmanager
     def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
-        with listening(is_wanted(self, verb), stays=rundir.launched_dir() is not None):
+        stays, settings = rundir.launched_dir() is not None, self._settings
+        with listening(is_wanted(self, verb), stays=stays), lifecycle.anomalies(settings.fit):
             yield from self._within(verb, module, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:

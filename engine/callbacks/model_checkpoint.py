@@ -160,8 +160,7 @@ class ModelCheckpoint(Callback):
         if not self._fitting:
             return
         if not self._dirpath_was_given:
-            root = trainer.log_dir or trainer.default_root_dir
-            self.dirpath = os.path.join(os.path.abspath(root), "checkpoints")
+            self.dirpath = os.path.join(trainer.checkpoint_root, "checkpoints")
         self.dirpath = trainer.strategy.broadcast(self.dirpath)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

@@ -16,6 +16,7 @@ from engine.loops.steps import step_of
 from engine.reports import line
 from engine.run import Run, batches_of, send_to_loggers
 from engine.seed import random_state, set_random_state
+from engine.settings import OptimizerSteps
 from engine.signals import notice
 
 
@@ -215,12 +216,12 @@ class TrainingEpoch:
             send_to_loggers(run, logged.new_step_values())
         if self._line is not None:
             self._line.progress(progress.step, progress.epoch)
-        if self._plan.validation is not None and self._validates_now(is_last):
+        if self._plan.validation is not None and self._validates_now(stepped, is_last):
             self.validate()
         if notice.came is not None and stepped and not is_last and not self._stops_here():
             self._plan.look()
 
-    def _validates_now(self, is_last: bool) -> bool:
+    def _validates_now(self, stepped: bool, is_last: bool) -> bool:
         """Whether it is time to validate: the end of an epoch, or of an interval in it."""
         fit, state = self._run_parts.settings.fit, self._run_parts.state
         progress, count = state.progress, self._plan.count
@@ -234,7 +235,7 @@ class TrainingEpoch:
             return is_last
         if isinstance(interval, float):
             return progress.batch % max(1, int(count * interval)) == 0
-        if every is None or interval > count:
+        if every is None or interval > count or count == float("inf"):
             return progress.total_batches % interval == 0
         return progress.batch % interval == 0
 
@@ -255,6 +256,8 @@ class TrainingEpoch:
         if 0 <= run.settings.fit.max_steps <= run.state.progress.step:
             return True
         return run.state.should_stop and may_stop(run)
+        if isinstance(interval, OptimizerSteps):
+            return stepped and progress.step % interval.number == 0
 
     def _end(self, collection: Collection) -> None:
         """The end of an epoch: plateau schedulers, its hooks, its metrics."""

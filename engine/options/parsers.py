@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
+
+from engine.settings import OptimizerSteps
 
 Parser = Callable[[Any], Any]
 
@@ -54,13 +54,20 @@ def share_or_count(value: Any) -> int | float:
     raise ValueError("a share between 0.0 and 1.0, or a number of batches (an int)")
 
 
-def interval(value: Any) -> int | float:
-    """A share of an epoch, or a number of training batches."""
+def interval(value: Any) -> int | float | OptimizerSteps:
+    """A share of an epoch, a number of training batches, or of optimizer steps ("500opt")."""
+    if isinstance(value, str) and value.endswith("opt") and value[:-3].strip().isdigit():
+        value = OptimizerSteps(int(value[:-3]))
+    if isinstance(value, OptimizerSteps) and value.number > 0:
+        return value
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     if isinstance(value, float) and 0.0 < value <= 1.0:
         return value
-    raise ValueError("a share of an epoch (up to 1.0), or a number of training batches (an int)")
+    raise ValueError(
+        "a share of an epoch (up to 1.0), a number of training batches (an int), or of optimizer "
+        "steps ('500opt')"
+    )
 
 
 def accumulation(value: Any) -> int | dict[int, int]:
@@ -186,20 +193,18 @@ def path(value: Any) -> str | None:
     return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
 
 
-def duration(value: Any) -> timedelta | None:
-    """A time as "DD:HH:MM:SS", a dict of timedelta's words, or a timedelta."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+):(\d\d?):(\d\d?):(\d\d?)", value.strip())
-        if match is not None:
-            days, hours, minutes, seconds = map(int, match.groups())
-            value = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    elif isinstance(value, Mapping):
-        value = timedelta(**value)
-    if isinstance(value, timedelta) and value >= timedelta(0):
-        return value
-    raise ValueError("'DD:HH:MM:SS', a dict such as {'hours': 2}, or a timedelta")
+def native(value: Any) -> str:
+    """The one backend of mixed precision."""
+    if value in (None, "native"):
+        return "native"
+    raise ValueError("'native', torch's own mixed precision: Apex is not supported")
+
+
+def level(value: Any) -> str | None:
+    """Apex's level; two of them are what torch's own mixed precision does."""
+    if value in (None, "O1", "O2"):
+        return value  # type: ignore[no-any-return]  # one of three
+    raise ValueError("precision=16, 'bf16' or 32 in its place: levels are Apex's")
 
 
 def scaling(value: Any) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from engine.errors import MisconfigurationException
 from engine.options.refusals import refuse
 from engine.options.spellings import translate
 from engine.options.table import OPTIONS
@@ -27,10 +28,12 @@ def parse(given: Mapping[str, Any]) -> Settings:
     values = {
         option.name: option.read(arguments.get(option.name, option.default)) for option in OPTIONS
     }
+    if values["barebones"]:
+        _strip(values, arguments)
     if values["fast_dev_run"]:
         _shorten(values)
     if values["max_epochs"] is None and values["max_steps"] == -1:
-        values["max_epochs"] = 1000
+        values["max_epochs"] = 1000 if values["max_time"] is None else -1
     return Settings(
         _take(FitSettings, values),
         _take(DataSettings, values),
@@ -45,6 +48,32 @@ def _take(settings: type[S], values: Mapping[str, Any]) -> S:
     return settings(**{name: values[name] for name in names})
 
 
+_BARE: dict[str, Any] = {
+    "detect_anomaly": False,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+    "fast_dev_run": 0,
+    "log_gpu_memory": None,
+    "logger": False,
+    "num_sanity_val_steps": 0,
+    "profiler": None,
+    "terminate_on_nan": False,
+    "track_grad_norm": -1,
+}
+
+
+def _strip(values: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """What barebones means: nothing that a training does not need."""
+    for name, bare in _BARE.items():
+        if given.get(name) not in (None, False, bare):
+            raise MisconfigurationException(
+                f"Trainer(barebones=True, {name}={given[name]!r}): barebones is without it; give "
+                "one of the two"
+            )
+        values[name] = bare
+
+
 def _shorten(values: dict[str, Any]) -> None:
     """What fast_dev_run means: a few batches of everything, and nothing is left behind."""
     batches = values["fast_dev_run"]
@@ -52,3 +81,4 @@ def _shorten(values: dict[str, Any]) -> None:
         values[f"limit_{name}_batches"] = batches
     values.update(max_epochs=1, max_steps=batches, num_sanity_val_steps=0, val_check_interval=1.0)
     values.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=False)
+    values.update(auto_lr_find=False, auto_scale_batch_size=None, max_time=None)

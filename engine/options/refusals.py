@@ -12,25 +12,8 @@ from engine.options.table import INTERNAL, NEVER, OLD, SHOWN
 # Arguments of Lightning that nothing here answers to yet: the value in this table means the same as
 # leaving the argument out, any other is refused. Take a line away once the argument works.
 LATER: dict[str, tuple[Any, ...]] = {
-    "amp_backend": (None, "native"),
-    "amp_level": (None, "O2"),
-    "auto_select_gpus": (False,),
-    "barebones": (False,),
-    "detect_anomaly": (False, None),
-    "enable_autolog_hparams": (True,),
-    "flush_logs_every_n_steps": (None, 100),
-    "log_gpu_memory": (None,),
-    "max_time": (None,),
-    "model_registry": (None,),
-    "move_metrics_to_cpu": (False,),
-    "multiple_trainloader_mode": ("max_size_cycle",),
     "plugins": (None, []),
-    "process_position": (0,),
-    "reload_dataloaders_every_n_epochs": (0,),
     "stochastic_weight_avg": (False,),
-    "terminate_on_nan": (None, False),
-    "track_grad_norm": (-1,),
-    "weights_save_path": (None,),
 }
 
 

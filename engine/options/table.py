@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from engine.durations import duration
 from engine.errors import MisconfigurationException
 from engine.options import parsers as read
 from engine.precision import precision_name
@@ -60,8 +61,8 @@ OPTIONS = (
     Option("strategy", None, "ddp, ddp_find_unused_parameters_true or auto", read.as_is, "1.5"),
     Option("precision", 32, "32, 16, bf16 or 64", precision_name, "1.0"),
     Option("plugins", None, "plugins of 1.x", read.as_is, "1.1"),
-    Option("amp_backend", "native", "what computes in 16 bits: native", read.as_is, "1.0"),
-    Option("amp_level", None, "of Apex: no effect", read.as_is, "1.0"),
+    Option("amp_backend", "native", "what computes in 16 bits: native", read.native, "1.0"),
+    Option("amp_level", None, "of Apex; O1 and O2 are what native does", read.level, "1.0"),
     Option("auto_select_gpus", False, "take GPUs that are idle", _FLAG, "1.0"),
     Option(
         "logger", True, "True: TensorBoard; False: none; a logger or several", read.logger, "1.0"
@@ -78,7 +79,7 @@ OPTIONS = (
         "max_time",
         None,
         "stop after so long: 'DD:HH:MM:SS', a dict or a timedelta",
-        read.duration,
+        duration,
         "1.3",
     ),
     Option("limit_train_batches", 1.0, "share or number of training batches", _SHARE, "1.0"),
@@ -89,14 +90,20 @@ OPTIONS = (
     Option(
         "val_check_interval",
         1.0,
-        "validate each share of an epoch or n batches",
+        "validate each share of an epoch, n batches, or '500opt' steps",
         read.interval,
         "1.0",
     ),
     Option("check_val_every_n_epoch", 1, "validate every n epochs", read.optional_count, "1.0"),
     Option("num_sanity_val_steps", 2, "validation batches before training; -1: all", _ALL, "1.0"),
     Option("log_every_n_steps", 50, "how often step values go to loggers", read.count, "1.0"),
-    Option("flush_logs_every_n_steps", 100, "how often loggers write to disk", read.count, "1.0"),
+    Option(
+        "flush_logs_every_n_steps",
+        None,
+        "steps until loggers write to disk; None: their own",
+        read.optional_count,
+        "1.0",
+    ),
     Option("enable_checkpointing", True, "keep a checkpoint, if no callback does", _FLAG, "1.5"),
     Option("enable_progress_bar", True, "show a progress bar", _FLAG, "1.5"),
     Option("enable_model_summary", True, "show the model's layers", _FLAG, "1.5"),
@@ -183,8 +190,7 @@ OPTIONS = (
         "weights_save_path", None, "where checkpoints are written, if elsewhere", read.path, "1.0"
     ),
     Option("barebones", False, "no logs, bar, checkpoints: only what training needs", _FLAG, "2.0"),
-    Option("model_registry", None, "a registry of models", read.as_is, "2.5"),
-    Option("enable_autolog_hparams", True, "give hyper-parameters to loggers", _FLAG, "2.6"),
+    Option("enable_autolog_hparams", True, "give hyper-parameters to loggers", _FLAG, "2.5"),
     # What old spellings carry beyond the switches that they became:
     Option("refresh_rate", None, "update the bar every n batches", read.optional_count, ""),
     Option("summary_depth", 1, "how deep the model summary goes; -1: all", read.as_is, ""),
@@ -240,6 +246,12 @@ NEVER = (
     Refusal("tpu_cores", (None, 0), f"TPUs are not supported; {_GPUS_INSTEAD}", "1.0"),
     Refusal("ipus", (None, 0), f"IPUs are not supported; {_GPUS_INSTEAD}", "1.4"),
     Refusal("hpus", (None, 0), f"HPUs are not supported; {_GPUS_INSTEAD}", "1.6"),
+    Refusal(
+        "model_registry",
+        (None,),
+        "there is no registry here; hand `trainer.checkpoint_callback.best_model_path` to yours",
+        "2.5",
+    ),
     Refusal(
         "automatic_optimization",
         (None, True),
