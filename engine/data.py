@@ -23,7 +23,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from engine.distributed import World
+from engine.distributed import World, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.seed import mix
 
@@ -120,6 +120,7 @@ class Turns:
 
 def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with an order of ours: shuffled or not as the user's, striped over ranks."""
+    _warn_of_copies(loader, world, replace_sampler)
     if not _is_ours_to_order(loader, replace_sampler):
         return loader
     rank, size = world.rank, world.world_size
@@ -137,6 +138,7 @@ def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) ->
 
 def for_evaluation(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with this rank's share of the batches, none twice and none left out."""
+    _warn_of_copies(loader, world, replace_sampler)
     if world.world_size == 1 or not _is_ours_to_order(loader, replace_sampler):
         return loader
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
@@ -162,6 +164,18 @@ def _is_ours_to_order(loader: Any, replace_sampler: bool) -> bool:
     return replace_sampler and not any(isinstance(s, DistributedSampler) for s in samplers)
 
 
+def _warn_of_copies(loader: Any, world: World, replace_sampler: bool) -> None:
+    """What can't be divided here each rank reads as a whole, unless it divides itself."""
+    dataset = getattr(loader, "dataset", None)
+    if world.world_size > 1 and replace_sampler and isinstance(dataset, IterableDataset):
+        rank_zero_warn(
+            f"{type(dataset).__name__} is an IterableDataset: each of the {world.world_size} ranks "
+            "reads all that it yields. Let its __iter__ leave out the shares of the other ranks "
+            "(trainer.global_rank, trainer.world_size, and get_worker_info() of "
+            "torch.utils.data); if it does, use_distributed_sampler=False ends this warning"
+        )
+
+
 def _with_order(loader: Any, name: str, order: Any) -> Any:
     # A loader refuses a new sampler after it was made. A shallow copy with the attribute set from
     # below keeps all else, whatever subclass it is and however that is constructed.
@@ -177,10 +191,6 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
     Returns whether the order is ours, so that the loader begins at `start` by itself; if not, the
     caller skips batches.
     """
-    if isinstance(loader, (list, tuple)):
-        return all([begin_epoch(item, seed, epoch, rank, start) for item in loader])
-    if isinstance(loader, Mapping):
-        return begin_epoch(list(loader.values()), seed, epoch, rank, start)
     can_start = False
     batches = getattr(loader, "batch_sampler", None)
     orders = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch.utils.data import DataLoader
-
+from engine.combined import CombinedLoader, combined, each, is_loader, own_seed
 from engine.data import for_evaluation, for_training, in_sequence, length, limited
 from engine.datamodule import LightningDataModule
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import is_overridden
 from engine.loops.evaluate import Plan
+from engine.loops.fit import Reloaded
 from engine.run import Run, to_device_function
 from engine.settings import FitSettings
 
@@ -43,15 +43,13 @@ def several(loaders: Any) -> list[Any]:
         return []
     if isinstance(loaders, Mapping):
         return list(loaders.values())
-    if isinstance(loaders, (list, tuple)) and any(_is_loader(item) for item in loaders):
+    if isinstance(loaders, CombinedLoader) and loaders.mode == "sequential":
+        return loaders.flattened
+    if isinstance(loaders, (list, tuple)) and any(is_loader(item) for item in loaders):
         return list(loaders)
     if isinstance(loaders, (list, tuple)) and not loaders:
         return []
     return [loaders]
-
-
-def _is_loader(item: Any) -> bool:
-    return isinstance(item, DataLoader) or hasattr(item, "dataset")
 
 
 def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]:
@@ -62,13 +60,20 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
             "there is nothing to train on: give fit() a loader or a datamodule, or define "
             "`train_dataloader`"
         )
-    if len(several(loader)) != 1 or isinstance(loader, Mapping):
-        raise MisconfigurationException("several training loaders are not supported yet")
-    loader = several(loader)[0]
     data, world = run.settings.data, run.strategy.world
+    loader = combined(loader, data.multiple_trainloader_mode)
+    if getattr(loader, "mode", "") == "sequential":
+        raise MisconfigurationException(
+            "training reads several loaders together, not one after the other: give max_size_cycle "
+            "or min_size, or one loader over a torch.utils.data.ConcatDataset"
+        )
     if data.overfit_batches:
-        loader = in_sequence(loader)
-    loader = for_training(loader, run.state.progress.data_seed, world, data.use_distributed_sampler)
+        loader = each(loader, lambda _, one: in_sequence(one))
+    seed = run.state.progress.data_seed
+    replaces = data.use_distributed_sampler
+    loader = each(
+        loader, lambda index, one: for_training(one, own_seed(seed, index), world, replaces)
+    )
     count = limited(length(loader), _limit(run, "train"), "limit_train_batches")
     interval = run.settings.fit.val_check_interval
     if count == float("inf") and isinstance(interval, float) and interval != 1.0:
@@ -92,7 +97,11 @@ def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> 
     kind = _VERBS[verb]
     data, world = run.settings.data, run.strategy.world
     seed = run.state.progress.data_seed
-    ordered = [for_evaluation(x, seed, world, data.use_distributed_sampler) for x in loaders]
+    replaces = data.use_distributed_sampler
+    ordered = [
+        each(loader, lambda index, one: for_evaluation(one, own_seed(seed, index), world, replaces))
+        for loader in loaders
+    ]
     name = f"limit_{kind}_batches"
     counts = [limited(length(x), _limit(run, kind), name) for x in ordered]
     word = "validation" if verb == "validate" else verb
@@ -116,6 +125,13 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
         return None
     plan = evaluation_plan(run, "validate", loaders, base)
     return plan if sum(most_batches(run, plan)) else None
+
+
+def reloaded(run: Run, loader: Any, count: int | float, given: Any, base: type) -> Reloaded:
+    """What a fit goes on with once its loaders were made anew, at the beginning of an epoch."""
+    validation = validation_plan(run, given, loader, base)
+    run.state.num_val_batches = [] if validation is None else most_batches(run, validation)
+    return Reloaded(loader, count, validation)
 
 
 def most_batches(run: Run, plan: Plan) -> list[int | float]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from engine import workers
+from engine.combined import CombinedLoader
 from engine.data import move, needs_move
 from engine.errors import Preempted
 from engine.hooks import Hooks, is_overridden
@@ -60,12 +61,12 @@ def send_to_loggers(run: Run, values: Mapping[str, Any], step: int | None = None
     step = int(floats.pop("step", step))
     for logger in run.loggers:
         logger.log_metrics(floats, step)
-
     every = run.settings.output.flush_logs_every_n_steps
     if every and (step + 1) // every > run.logged.flushes:
         run.logged.flushes = (step + 1) // every
         for logger in run.loggers:
             logger.save()
+
 
 def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None:
     """What a batch goes through on its way to the device; None if there is nothing to do.
@@ -125,6 +126,10 @@ def _leaving(batches: Iterator[Any]) -> Iterator[Any]:
 @contextmanager
 def batches_of(loader: Any) -> Iterator[Iterator[Any]]:
     """An iterator over a loader; its worker processes end with it, whatever happens."""
+    if isinstance(loader, CombinedLoader):
+        with loader.open(batches_of) as batches:
+            yield batches
+        return
     iterator = workers.begin(loader)
     shut = getattr(iterator, "_shutdown_workers", None)
     try:

@@ -134,15 +134,18 @@ DRAWING = {
     "engine.loggers.base",
     "engine.folders": "engine.defaults engine.rundir",
     "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
-    "engine.loaders": "engine.data engine.datamodule engine.hooks engine.loops engine.run",
+    "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
+    "engine.run",
     "engine.results": "engine.reports",
     "engine.weights": "engine.checkpoint engine.rundir",
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",
     # the algorithm
-    "engine.loops": "engine.run engine.data engine.entries engine.hooks engine.logged "
+    "engine.loops": "engine.run engine.combined engine.data engine.entries engine.hooks "
+    "engine.logged "
     "engine.optimizers engine.reports engine.seed engine.signals engine.state",
-    "engine.run": "engine.data engine.datamodule engine.hooks engine.logged engine.optimizers "
+    "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
+    "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
@@ -166,6 +169,7 @@ DRAWING = {
     "engine.devices": "engine.strategies",
     # small rooms
     "engine.checkpoint": "engine.hparams engine.rundir",
+    "engine.combined": "engine.data engine.seed",
     "engine.data": "engine.seed",
     "engine.logged": "engine.entries",
     "engine.entries": "",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.data import begin_epoch
+from engine.combined import begin_epoch
 from engine.distributed import rank_zero_warn
 from engine.entries import Collection
 from engine.errors import MisconfigurationException
@@ -21,6 +21,15 @@ from engine.signals import notice
 
 
 @dataclass(frozen=True)
+class Reloaded:
+    """Loaders that were made anew between two epochs."""
+
+    loader: Any
+    count: int | float
+    validation: Plan | None
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """What a fit runs: the training batches, and the evaluation in between, if there is one."""
 
@@ -31,6 +40,7 @@ class FitPlan:
     validation: Plan | None
     sanity: Plan | None
     look: Callable[[], None]  # at a boundary: does the process make room for others here?
+    reload: Callable[[], Reloaded] | None = None  # asks module and data for loaders once more
 
 
 def fit(run: Run, plan: FitPlan) -> None:
@@ -110,10 +120,13 @@ class TrainingEpoch:
         is_shown = line().is_open and not run.state.tuning
         self._line = line() if is_shown else None
         self._restored = run.state.restored_metrics
+        self._loaded_at = run.state.progress.epoch
 
     def run(self) -> None:
         """Train for one epoch, or what is left of it, and end it."""
-        run, plan = self._run_parts, self._plan
+        run = self._run_parts
+        self._reload_when_due()
+        plan = self._plan
         progress, call = run.state.progress, run.hooks.call
         collection = run.logged.open_training()
         if self._restored is not None:
@@ -140,6 +153,18 @@ class TrainingEpoch:
         if progress.batch < plan.count:
             self._batches(progress.batch, is_ours)
         self._end(collection)
+
+    def _reload_when_due(self) -> None:
+        """By the number of the epoch, so that a resumed run reloads when the whole one would."""
+        every = self._run_parts.settings.data.reload_dataloaders_every_n_epochs
+        epoch = self._run_parts.state.progress.epoch
+        reload = self._plan.reload
+        if reload is not None and every and epoch % every == 0 and epoch != self._loaded_at:
+            self._loaded_at = epoch
+            new = reload()
+            self._plan = replace(
+                self._plan, loader=new.loader, count=new.count, validation=new.validation
+            )
 
     def _batches(self, start: int, is_ours: bool) -> None:
         """The batches of an epoch, from `start` on; a loader in an order of ours begins there."""
@@ -231,6 +256,8 @@ class TrainingEpoch:
         if every is not None and (not every or (progress.epoch + 1) % every != 0):
             return False
         interval = fit.val_check_interval
+        if isinstance(interval, OptimizerSteps):
+            return stepped and progress.step % interval.number == 0
         if interval == 1.0 and isinstance(interval, float):
             return is_last
         if isinstance(interval, float):
@@ -256,8 +283,6 @@ class TrainingEpoch:
         if 0 <= run.settings.fit.max_steps <= run.state.progress.step:
             return True
         return run.state.should_stop and may_stop(run)
-        if isinstance(interval, OptimizerSteps):
-            return stepped and progress.step % interval.number == 0
 
     def _end(self, collection: Collection) -> None:
         """The end of an epoch: plateau schedulers, its hooks, its metrics."""
