@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher.job import Program, Result
@@ -34,6 +35,7 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     gpus: int | str | None = None,
     procs: int | None = None,
     env: Mapping[str, str] | None = None,
+    compat: str | None = None,
     check: bool = True,
     quiet: bool = False,
     **options: Any,
@@ -45,8 +47,9 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     the rank's value: ``result.values[rank]``. A function travels by cloudpickle, to the ranks only.
 
     The other arguments are the command line's: ``cluster``, ``hosts``, ``nodes`` (N or (MIN, MAX)),
-    ``gpus``, ``procs``, ``env``, and in ``options`` ``max_restarts``, ``grace_s``, ``timeout_s``,
-    ``preload``, ``start``, ``run_dir``, ``restart``, ``result_file``. From a SLURM login node also
+    ``gpus``, ``procs``, ``env``, ``compat``, and in ``options`` ``max_restarts``, ``grace_s``,
+    ``timeout_s``, ``preload``, ``start``, ``run_dir``, ``restart``, ``result_file``. From a SLURM
+    login node also
     ``time``, ``partition``, ``account``, ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch``: the
     job is waited for; launcher.watch.LeftRunning is raised when the user goes away from it.
 
@@ -66,7 +69,11 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
         env=dict(env or {}),
         **options,
     )
-    result = execute(wanted, _program(program, args, kwargs), Output(quiet=quiet))
+    made = _program(program, args, kwargs)
+    if compat is not None:
+        request.make_program(made.kind, made.target, (), compat)  # what is wrong with it is said
+        made = replace(made, compat=compat)
+    result = execute(wanted, made, Output(quiet=quiet))
     if check and result.state != "succeeded":
         raise JobFailed(result)
     return result

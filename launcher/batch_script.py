@@ -181,7 +181,7 @@ def _run_dir_word(request: Request) -> str:
 
 def _program(request: Request) -> list[str]:
     program = request.program
-    words: list[str] = []
+    words = _option("--compat", program.compat)
     if program.kind == "function":
         words += _option("--function", request.function_file or "")
     elif program.kind != "script":

@@ -184,6 +184,11 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="MODULE",
         help="import this once a node, beside torch, before ranks are forked",
     )
+    what.add_argument(
+        "--compat",
+        metavar="NAME",
+        help="run a program written for pytorch_lightning (or lightning) on the engine, unedited",
+    )
     what.add_argument("--start", choices=("warm", "cold"), default="warm", help="default: warm")
     when = parser.add_argument_group("when something goes wrong")
     when.add_argument(
@@ -261,9 +266,9 @@ def launch(options: argparse.Namespace) -> int:
     kind: ProgramKind = "script"
     if options.module or options.no_python:
         kind = "module" if options.module else "program"
-    program = request.make_program(kind, options.program, options.args)
+    program = request.make_program(kind, options.program, options.args, options.compat)
     if options.function is not None:
-        program = request.read_function(options.function, options.program)
+        program = request.read_function(options.function, options.program, options.compat)
     wanted = request.Wanted(
         cluster=options.cluster,
         hosts=options.hosts,

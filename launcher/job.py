@@ -20,13 +20,15 @@ class Program:
     """What every rank runs.
 
     ``target`` is a script's path, a module's name, a program's name, or a function's name; a
-    function itself travels in ``pickled`` (cloudpickle, opened by the ranks only).
+    function itself travels in ``pickled`` (cloudpickle, opened by the ranks only). ``compat`` is
+    the package that the engine stands in for.
     """
 
     kind: ProgramKind
     target: str
     args: tuple[str, ...] = ()
     pickled: bytes = field(default=b"", repr=False)
+    compat: str | None = None
 
 
 @dataclass(frozen=True)

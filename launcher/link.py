@@ -93,6 +93,7 @@ def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict
         "target": job.program.target,
         "args": list(job.program.args),
         "pickled": base64.b64encode(job.program.pickled).decode(),
+        "compat": job.program.compat,
         "silence_s": SILENCE_S,
     }
 

@@ -188,6 +188,7 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
     words = [program.target, *program.args]
     lines = [
         f"would run {program.kind}: {' '.join(map(repr, words))}",
+        *([] if program.compat is None else [f"with the engine for {program.compat}"]),
         f"run folder: {job.run_dir}",
     ]
     rows = [("NODE", "RANKS", "GPUS", "PYTHON", "FOLDER")]

@@ -67,12 +67,22 @@ SUBMIT_OPTIONS = {
 }
 
 
-def make_program(kind: ProgramKind, target: str, args: Sequence[str]) -> Program:
-    """The program to run."""
-    return Program(kind, target, tuple(args))
+# What the engine can stand in for; the engine has the same list.
+COMPAT = ("lightning", "pytorch_lightning")
 
 
-def read_function(file: str, name: str) -> Program:
+def make_program(
+    kind: ProgramKind, target: str, args: Sequence[str], compat: str | None = None
+) -> Program:
+    """The program to run. Raises UsageError."""
+    if compat is not None and compat not in COMPAT:
+        raise UsageError(f"--compat {compat}: the engine stands in for {' and '.join(COMPAT)}")
+    if compat is not None and kind == "program":
+        raise UsageError("--compat is for Python programs: leave out --no-python")
+    return Program(kind, target, tuple(args), compat=compat)
+
+
+def read_function(file: str, name: str, compat: str | None = None) -> Program:
     """A function that ``launch()`` has pickled into a file of ours; it is not opened here.
 
     Raises UsageError for a file that somebody else could have written.
@@ -82,7 +92,7 @@ def read_function(file: str, name: str) -> Program:
             found = os.fstat(stream.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & 0o077:
                 raise UsageError(f"{file}: a function is read from a file of our own of mode 0600")
-            return Program("function", name, (), stream.read())
+            return Program("function", name, (), stream.read(), compat)
     except OSError as error:
         raise UsageError(f"the function's file {file}: {error.strerror}") from error
 

@@ -129,7 +129,11 @@ class RunDir:
         if former is None or self.job.restart:
             return
         now = describe(self.job)
-        for key, what in (("program", "of another program"), ("args", "with other arguments")):
+        for key, what in (
+            ("program", "of another program"),
+            ("args", "with other arguments"),
+            ("compat", "with another --compat"),
+        ):
             if former.get(key) != now[key]:
                 raise RunDirError(
                     f"{self.path} belongs to a run {what}: choose another "
@@ -234,6 +238,7 @@ def describe(job: Job) -> dict[str, Any]:
         "job_id": job.id,
         "program": f"{job.program.kind} {job.program.target}",
         "args": list(job.program.args),
+        "compat": job.program.compat,
         "nodes": [job.min_nodes, job.max_nodes],
         "gpus": job.gpus,
         "procs": job.procs,

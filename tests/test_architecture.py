@@ -157,6 +157,10 @@ DRAWING = {
     "engine.sequences",
     "engine.datamodule": "engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
+    # old programs
+    "engine.compat": "engine engine.apply engine.callbacks engine.checkpoint engine.data "
+    "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
+    "engine.optimizers engine.seed engine.strategies engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus",
     "engine.callbacks.base": "",
@@ -168,6 +172,8 @@ DRAWING = {
     "engine.strategies": "",
     "engine.devices": "engine.strategies",
     # small rooms
+    "engine.apply": "engine.data",
+    "engine.gradients": "",
     "engine.checkpoint": "engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
     "engine.data": "engine.seed",
@@ -199,6 +205,7 @@ FOLDERS = (
     "launcher.agent",
     "launcher.clusters",
     "engine.callbacks",
+    "engine.compat",
     "engine.loggers",
     "engine.loops",
     "engine.metrics",

@@ -12,6 +12,7 @@ from engine.loggers.tensorboard import TensorBoardLogger
 
 if TYPE_CHECKING:
     from engine.loggers.comet import CometLogger
+    from engine.loggers.dummy import DummyExperiment, DummyLogger, rank_zero_experiment
     from engine.loggers.mlflow import MLFlowLogger
     from engine.loggers.neptune import NeptuneLogger
     from engine.loggers.snapshot import CodeSnapshotLogger, TestTubeLogger
@@ -20,16 +21,21 @@ if TYPE_CHECKING:
 _MEMBERS = {
     "CodeSnapshotLogger": "engine.loggers.snapshot",
     "CometLogger": "engine.loggers.comet",
+    "DummyExperiment": "engine.loggers.dummy",
+    "DummyLogger": "engine.loggers.dummy",
     "MLFlowLogger": "engine.loggers.mlflow",
     "NeptuneLogger": "engine.loggers.neptune",
     "TestTubeLogger": "engine.loggers.snapshot",
     "WandbLogger": "engine.loggers.wandb",
+    "rank_zero_experiment": "engine.loggers.dummy",
 }
 
 __all__ = [
     "CSVLogger",
     "CodeSnapshotLogger",
     "CometLogger",
+    "DummyExperiment",
+    "DummyLogger",
     "FolderLogger",
     "Logger",
     "MLFlowLogger",
@@ -39,6 +45,7 @@ __all__ = [
     "TestTubeLogger",
     "WandbLogger",
     "next_version",
+    "rank_zero_experiment",
     "settle_versions",
 ]
 

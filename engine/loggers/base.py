@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ class Logger:
     A member implements `name`, `version` and `log_metrics`, and what else it can do. The engine
     calls it on rank zero only; `experiment` is safe to use on every rank.
     """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Nothing is kept: loggers of one's own may hand on what 1.x took here."""
 
     @property
     def name(self) -> str | None:
@@ -70,6 +74,39 @@ class Logger:
 
     def finalize(self, status: str) -> None:
         """Close, after a run that ended as `status` says: success, failed or finished."""
+
+    # What loggers of one's own call, as 1.x had it.
+
+    @staticmethod
+    def _convert_params(params: Any) -> dict[str, Any]:
+        """Hyper-parameters, in whichever form they were given, by name."""
+        if params is None:
+            return {}
+        return dict(params if isinstance(params, Mapping) else vars(params))
+
+    @staticmethod
+    def _flatten_dict(
+        params: Mapping[Any, Any], delimiter: str = "/", parent_key: str = ""
+    ) -> dict[str, Any]:
+        """Nested hyper-parameters in one level, named `outer/inner`."""
+        result: dict[str, Any] = {}
+        for key, value in params.items():
+            name = f"{parent_key}{delimiter}{key}" if parent_key else str(key)
+            value = vars(value) if isinstance(value, Namespace) else value
+            if isinstance(value, Mapping):
+                result.update(Logger._flatten_dict(value, delimiter, name))
+            else:
+                result[name] = value
+        return result
+
+    @staticmethod
+    def _sanitize_params(params: Mapping[str, Any]) -> dict[str, Any]:
+        """Text in the place of what is no number, text or tensor."""
+        plain = (bool, int, float, str, torch.Tensor)
+        return {
+            name: value if isinstance(value, plain) else str(value)
+            for name, value in params.items()
+        }
 
 
 class FolderLogger(Logger):

@@ -47,8 +47,8 @@ class Agent:
         self.mark = started.mark
         self.cwd = started.cwd
         self.python = config["python"]
-        pickled = unpacked(config["pickled"])
-        self.program = workers.Program(config["kind"], config["target"], config["args"], pickled)
+        told = (config["kind"], config["target"], config["args"], unpacked(config["pickled"]))
+        self.program = workers.Program(*told, config["compat"])
         self.env = started.env
         self.group: workers.Group | None = None
         self.folder = folder

@@ -30,7 +30,9 @@ import socket as _socket
 order = serve(_socket.socket(fileno={sock}), {modules!r})
 if order is not None:
     if order["kind"] == "store": host_store(order)
-    else: run(order["kind"], order["target"], order["args"], order.get("pickled_fd"))
+    else:
+        pickled_fd = order.get("pickled_fd")
+        run(order["kind"], order["target"], order["args"], pickled_fd, order["compat"])
 """
 
 STORE = """\
@@ -38,7 +40,7 @@ host_store({{"pickled_fd": {fd}}})
 """
 
 RUN = """\
-run({kind!r}, {target!r}, {args!r}, {pickled_fd!r})
+run({kind!r}, {target!r}, {args!r}, {pickled_fd!r}, {compat!r})
 """
 
 

@@ -202,8 +202,17 @@ def watch_rendezvous_import() -> None:
     sys.meta_path.insert(0, Watch())
 
 
-def run(kind: str, target: str, args: list[str], pickled_fd: int | None = None) -> None:
-    """Become ``python target args`` (or ``-m target``, or a function given by pickle)."""
+def run(
+    kind: str,
+    target: str,
+    args: list[str],
+    pickled_fd: int | None = None,
+    compat: str | None = None,
+) -> None:
+    """Become ``python target args`` (or ``-m target``, or a function given by pickle).
+
+    ``compat``: the engine stands in for this package.
+    """
     directory = os.path.dirname(os.path.realpath(target)) if kind == "script" else os.getcwd()
     install_excepthook(directory)
     watch_rendezvous_import()
@@ -211,7 +220,13 @@ def run(kind: str, target: str, args: list[str], pickled_fd: int | None = None) 
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv[:] = [target, *args]
-    sys.orig_argv[:] = [sys.executable, "-u", *["-m"] * (kind == "module"), target, *args]
+    words = [*["-m"] * (kind == "module"), target, *args]
+    if compat is not None:
+        # By its name: the launcher knows nothing else of it.
+        __import__("engine.compat.program")
+        sys.modules["engine.compat.program"].stand_in(compat, directory)
+        words = ["-m", "engine.compat", compat, *words]
+    sys.orig_argv[:] = [sys.executable, "-u", *words]
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, directory)
     if kind == "module":

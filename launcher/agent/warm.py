@@ -72,6 +72,15 @@ def find_torch() -> str | None:
     return "unknown"
 
 
+def has_engine() -> bool:
+    """Whether an import of ``engine`` would find ours, without importing it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("engine")
+    folder = os.path.dirname(spec.origin) if spec is not None and spec.origin else ""
+    return bool(folder) and os.path.isdir(os.path.join(folder, "compat"))
+
+
 def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
     """Import the modules with one thread each; the reason why forking is not safe, or None."""
     gc.disable()
@@ -144,7 +153,8 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     outlive_signals()
     line = Line(sock)
     os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
-    line.send({"op": "found", "torch": find_torch(), "python": sys.version.split()[0]})
+    found = {"torch": find_torch(), "engine": has_engine(), "python": sys.version.split()[0]}
+    line.send({"op": "found", **found})
     threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     start = time.monotonic()

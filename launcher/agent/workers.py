@@ -31,8 +31,11 @@ class Worker:
 class Program:
     """What the ranks run, as the controller sent it."""
 
-    def __init__(self, kind: str, target: str, args: list[str], pickled: bytes) -> None:
+    def __init__(
+        self, kind: str, target: str, args: list[str], pickled: bytes, compat: str | None
+    ) -> None:
         self.kind, self.target, self.args, self.pickled = kind, target, args, pickled
+        self.compat = compat  # the package whose names the engine gives to it
 
     def directory(self, cwd: str) -> str | None:
         """The folder whose modules win over installed ones."""
@@ -132,6 +135,7 @@ class Group:
             "kind": program.kind,
             "target": program.target,
             "args": program.args,
+            "compat": program.compat,
             "env": worker.env,
             "cwd": cwd,
             "directory": program.directory(cwd),
@@ -165,7 +169,11 @@ def spawn_cold(
         return
     fd = pickled_file(program)
     order = processes.RUN.format(
-        kind=program.kind, target=program.target, args=program.args, pickled_fd=fd
+        kind=program.kind,
+        target=program.target,
+        args=program.args,
+        pickled_fd=fd,
+        compat=program.compat,
     )
     pass_fds = () if fd is None else (fd,)
     try:

@@ -1,0 +1,12 @@
+"""What a program is told of the Lightning that the engine stands in for."""
+
+from __future__ import annotations
+
+import logging
+
+# Programs compare it to decide between old and new names. `pytorch_lightning` is mostly imported by
+# code of 1.x, and 1.5 has the most of it; `lightning` came with 2.0.
+VERSION_1 = "1.5.10"
+VERSION_2 = "2.0.0"
+
+logger = logging.getLogger("pytorch_lightning")

@@ -1,0 +1,84 @@
+"""Names of what the engine does not do: they can be imported, and say so when they are called.
+
+A program often imports at its head what it uses in one case only; that must not keep it from
+running.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.errors import MisconfigurationException
+
+_SHARDED = 'use Trainer(strategy="fsdp"), which divides model and optimizer over the ranks'
+_TPU = "there are no TPUs here; use GPUs or the CPU"
+_IPU = "there are no IPUs here; use GPUs or the CPU"
+_PRECISION = "say it to the Trainer: precision=16, 'bf16' or 64"
+_DATA_PARALLEL = 'use Trainer(strategy="ddp"), one process a GPU'
+_LAUNCHED = "start the script with plaunch, torchrun or srun: their variables are read"
+_OWN_LOOP = (
+    "the Trainer's loops are functions; override hooks of the module, or set "
+    "`self.automatic_optimization = False` and step by hand"
+)
+_IO = (
+    "checkpoints are written whole or not at all, as plain data; override `on_save_checkpoint` to "
+    "change what is in them"
+)
+_BATCHNORM = "use Trainer(sync_batchnorm=True)"
+_SAMPLER = "the Trainer divides samples over ranks by itself, in training and evaluation"
+_CLI = (
+    "parse arguments with argparse (Trainer.add_argparse_args, Trainer.from_argparse_args) and "
+    "call trainer.fit(model)"
+)
+
+# By what to do instead.
+_GROUPS = {
+    _SHARDED: "BaguaStrategy DDPSpawnShardedPlugin DDPSpawnShardedStrategy "
+    "DeepSpeedPrecisionPlugin ModelParallelStrategy RPCPlugin RPCSequentialPlugin "
+    "ShardedNativeMixedPrecisionPlugin",
+    _DATA_PARALLEL: "HivemindStrategy HorovodPlugin HorovodStrategy ParallelPlugin "
+    "ParallelStrategy TrainingTypePlugin register_ddp_comm_hook",
+    _LAUNCHED: "KubeflowEnvironment LSFEnvironment MPIEnvironment",
+    _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUPrecisionPlugin TPUSpawnPlugin "
+    "TPUSpawnStrategy XLAAccelerator XLACheckpointIO XLADeviceUtils XLAEnvironment XLAProfiler "
+    "XLAStatsMonitor XLAStrategy",
+    _IPU: "IPUAccelerator IPUPlugin IPUPrecisionPlugin IPUStrategy",
+    "there is no MPS here; use GPUs or the CPU": "MPSAccelerator",
+    _PRECISION: "ApexMixedPrecisionPlugin DoublePrecision DoublePrecisionPlugin "
+    "FSDPMixedPrecisionPlugin FSDPPrecision FullyShardedNativeMixedPrecisionPlugin HalfPrecision "
+    "MixedPrecision MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin",
+    _IO: "AsyncCheckpointIO CheckpointIO TorchCheckpointIO upgrade_checkpoint "
+    "convert_zero_checkpoint_to_fp32_state_dict",
+    _BATCHNORM: "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm",
+    _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
+    _CLI: "LightningArgumentParser LightningCLI SaveConfigCallback",
+    _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
+    "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
+    "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
+    "give the Trainer a list: logger=[first, second]": "LoggerCollection",
+    "use CSVLogger; its `experiment` writes": "ExperimentWriter",
+    "call torch.ao.quantization on the trained module": "QuantizationAwareTraining",
+    "use ModelCheckpoint(every_n_train_steps=...)": "OnExceptionCheckpoint",
+    "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",
+}
+_INSTEAD = {name: text for text, names in _GROUPS.items() for name in names.split()}
+
+
+class Absent:
+    """Something of Lightning's that the engine has nothing for. Making one says what to use."""
+
+    _instead = ""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        kind = next(c.__name__ for c in type(self).__mro__ if "_instead" in vars(c))
+        raise MisconfigurationException(
+            f"{kind} is not in the engine, which stands in for Lightning here: {self._instead}"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _INSTEAD:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = type(name, (Absent,), {"_instead": _INSTEAD[name], "__module__": __name__})
+    globals()[name] = made
+    return made

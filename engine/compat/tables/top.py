@@ -1,0 +1,76 @@
+"""The packages themselves, and the modules that a program of any version begins with."""
+
+from __future__ import annotations
+
+_KEPT = "engine.compat.kept"
+
+_OFFERED = {
+    "engine": "Callback LightningDataModule LightningModule Trainer seed_everything",
+}
+
+TOP: dict[str, dict[str, str]] = {
+    "": {
+        **_OFFERED,
+        f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger log=logger",
+    },
+    "__about__": {f"{_KEPT}.about": "__version__=VERSION_1"},
+    "__version__": {f"{_KEPT}.about": "version=VERSION_1"},
+    # what a program is made of
+    "core": {
+        "engine": "LightningDataModule LightningModule",
+        "engine.optimizers": "LightningOptimizer",
+        "engine.apply": "auto_move_data",
+    },
+    "core.datamodule": {"engine": "LightningDataModule"},
+    "core.decorators": {"engine.apply": "auto_move_data"},
+    "core.grads": {f"{_KEPT}.mixins": "GradInformation"},
+    "core.hooks": {f"{_KEPT}.mixins": "CheckpointHooks DataHooks ModelHooks"},
+    "core.lightning": {"engine": "LightningModule", f"{_KEPT}.warned": "warning_cache"},
+    "core.memory": {
+        f"{_KEPT}.model_summary": "LayerSummary ModelSummary get_human_readable_count "
+        "parse_batch_shape",
+        f"{_KEPT}.tensors": "get_gpu_memory_map get_memory_profile",
+    },
+    "core.mixins": {
+        f"{_KEPT}.mixins": "DeviceDtypeModuleMixin",
+        "engine.hparams": "HyperparametersMixin=KeepsHyperparameters",
+    },
+    "core.mixins.device_dtype_mixin": {f"{_KEPT}.mixins": "DeviceDtypeModuleMixin"},
+    "core.mixins.hparams_mixin": {"engine.hparams": "HyperparametersMixin=KeepsHyperparameters"},
+    "core.module": {"engine": "LightningModule", f"{_KEPT}.warned": "warning_cache"},
+    "core.optimizer": {"engine.optimizers": "LightningOptimizer"},
+    "core.saving": {
+        f"{_KEPT}.files": "ModelIO load_hparams_from_tags_csv load_hparams_from_yaml "
+        "save_hparams_to_tags_csv save_hparams_to_yaml update_hparams"
+    },
+    "trainer": {"engine": "Trainer seed_everything"},
+    "trainer.states": {f"{_KEPT}.enums": "RunningStage TrainerFn TrainerState TrainerStatus"},
+    "trainer.supporters": {"engine.combined": "CombinedLoader"},
+    "trainer.trainer": {"engine": "Trainer"},
+    # for bug reports and examples
+    "demos": {f"{_KEPT}.boring": "BoringDataModule BoringModel"},
+    "demos.boring_classes": {
+        f"{_KEPT}.boring": "BoringDataModule BoringModel DemoModel ManualOptimBoringModel "
+        "RandomDataset RandomDictDataset RandomIterableDataset"
+    },
+    # what the engine does not do
+    "lite": {f"{_KEPT}.absent": "LightningLite"},
+    "lite.lite": {f"{_KEPT}.absent": "LightningLite"},
+    "loops": {
+        f"{_KEPT}.absent": "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization "
+        "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop"
+    },
+    "loops.base": {f"{_KEPT}.absent": "Loop"},
+    "loops.fit_loop": {f"{_KEPT}.absent": "FitLoop"},
+    "cli": {
+        f"{_KEPT}.absent": "LightningArgumentParser LightningCLI SaveConfigCallback",
+        f"{_KEPT}.registries": "instantiate_class",
+    },
+}
+
+# The later package of the same makers, with the names of 2.x.
+LIGHTNING: dict[str, str] = {
+    **_OFFERED,
+    f"{_KEPT}.about": "__version__=VERSION_2",
+    f"{_KEPT}.absent": "Fabric",
+}

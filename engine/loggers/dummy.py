@@ -1,0 +1,45 @@
+"""A logger that keeps nothing, and what loggers of one's own are written with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from engine.distributed import on_rank_zero
+from engine.loggers.base import Logger, Silent
+
+DummyExperiment = Silent
+
+
+class DummyLogger(Logger):
+    """Takes everything and keeps nothing."""
+
+    @property
+    def name(self) -> str:
+        """Empty."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty."""
+        return ""
+
+    @property
+    def experiment(self) -> Any:
+        """Ignores whatever is asked."""
+        return Silent()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Do nothing."""
+
+
+def rank_zero_experiment(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Decorates `experiment`: on other ranks it is one that ignores whatever is asked."""
+
+    @wraps(make)
+    def experiment(self: Any) -> Any:
+        found = make(self) if on_rank_zero() else None
+        return Silent() if found is None else found
+
+    return experiment
