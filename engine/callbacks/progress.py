@@ -222,7 +222,7 @@ class ProgressBar(Callback):
             self._out.write(CLEAR)
 
 
-TQDMProgressBar = RichProgressBar = ProgressBar
+TQDMProgressBar = RichProgressBar = ProgressBarBase = ProgressBar
 
 
 def is_terminal(stream: TextIO) -> bool:

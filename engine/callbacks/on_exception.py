@@ -1,0 +1,32 @@
+"""A checkpoint when the training breaks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from engine import distributed
+from engine.callbacks.base import Callback
+from engine.distributed import rank_zero_info
+
+
+class OnExceptionCheckpoint(Callback):
+    """Saves `dirpath/filename.ckpt` when an exception, or Ctrl-C, ends a fit of one process.
+
+    With several ranks nothing is saved: those that did not fail can't be asked for their part.
+    """
+
+    def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:
+        self.dirpath = os.fspath(dirpath)
+        self.filename = filename
+
+    @property
+    def ckpt_path(self) -> str:
+        """Where it is saved."""
+        return os.path.join(self.dirpath, f"{self.filename}.ckpt")
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Save."""
+        if trainer.state.stage == "fit" and trainer.training and not distributed.is_connected():
+            trainer.save_checkpoint(self.ckpt_path)
+            rank_zero_info(f"engine: {type(exception).__name__}: saved {self.ckpt_path}")
