@@ -13,7 +13,6 @@ from engine.options.table import INTERNAL, NEVER, OLD, SHOWN
 # leaving the argument out, any other is refused. Take a line away once the argument works.
 LATER: dict[str, tuple[Any, ...]] = {
     "plugins": (None, []),
-    "stochastic_weight_avg": (False,),
 }
 
 
