@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from engine import checkpoint as files
-from engine import distributed, lifecycle, resume, rundir
+from engine import lifecycle, resume, rundir
+from engine.checkpointing import load_for, save
 from engine.datamodule import LightningDataModule
 from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import place
@@ -33,11 +33,10 @@ from engine.loops.fit import FitPlan, fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
-from engine.options import description, parse, shell_arguments, signature
+from engine.options import description, named, notices, parse, shell_arguments, signature
 from engine.precision import make_precision
 from engine.preemption import Watch, is_wanted, remove_outdated, was_left_alone
 from engine.profiling import Measurement, make_profiler
-from engine.reports import line
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
@@ -45,7 +44,7 @@ from engine.shell import Argument, FromShell
 from engine.signals import listening
 from engine.state import State
 from engine.view import TrainerView
-from engine.weights import checkpoint_to_evaluate, given_checkpoint, newest_of_run
+from engine.weights import given_checkpoint, newest_of_run
 
 
 class Trainer(TrainerView, TrainerFolders, FromShell):
@@ -54,7 +53,8 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *positional: Any, **arguments: Any) -> None:
+        arguments = named(positional, arguments)
         self._settings = parse(arguments)
         put_off_dynamo()
         self.strategy = place(self._settings.hardware, read_world())
@@ -76,6 +76,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self._training: tuple[Any, int | float] | None = None
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
         self.callbacks = make_callbacks(self._settings)
+        self._notices = notices(arguments, self._settings)
         for callback in self.callbacks:
             callback.on_init_start(self)
             callback.on_init_end(self)
@@ -179,24 +180,13 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self, filepath: str | os.PathLike[str], weights_only: bool = False, **_: Any
     ) -> None:
         """Write a checkpoint of this moment; call it on every rank, rank zero writes."""
-        if self._run is None:
-            raise MisconfigurationException("there is nothing to save before a run")
-        path = os.path.abspath(os.fspath(filepath))
-        content = resume.dump(self._run, self.callbacks, self, weights_only)
-        error: BaseException | None = None
-        if self.is_global_zero:
-            try:
-                files.write(content, path)
-                if self._index is not None and not weights_only:
-                    self._index.add(path, self.current_epoch, self.global_step)
-            except OSError as failure:
-                error = failure
-        distributed.raise_together(error)
-        line().progress(self.global_step, self.current_epoch, path)
+        save(self, self._run, self._index, filepath, weights_only)
 
     # ------------------------------------------------------------------ fit
 
     def _begin_fit(self) -> None:
+        while self._notices:
+            rank_zero_info(f"engine: {self._notices.pop(0)}")
         ordinal = rundir.next_ordinal()
         if self._ordinal is not None and self._ordinal != ordinal and rundir.launched_dir():
             self._loggers = None  # each fit has a folder of its own
@@ -313,14 +303,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         return loaders
 
     def _load_for(self, run: Run, model: Any, ckpt_path: Any) -> None:
-        """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
-        path = checkpoint_to_evaluate(self, model is not None, ckpt_path)
-        if path is not None:
-            self.ckpt_path = path
-            resume.load_weights(run, resume.read_for(run, path))
-        run.strategy.place(run.module)
-        run.strategy.share_weights(run.module)
-        rank_zero_info(f"engine: {self._state.stage} with {path or 'the present weights'}")
+        self.ckpt_path = load_for(self, run, model, ckpt_path) or self.ckpt_path
 
     # ------------------------------------------------------------------ a run's outline
 

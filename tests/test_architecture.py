@@ -122,7 +122,7 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed",
-    "engine.trainer": "engine.late_dynamo engine.options engine.defaults engine.folders "
+    "engine.trainer": "engine.checkpointing engine.late_dynamo engine.options engine.defaults engine.folders "
     "engine.loaders "
     "engine.lifecycle engine.shell "
     "engine.preemption engine.profilers engine.profiling engine.signals "
@@ -137,6 +137,8 @@ DRAWING = {
     "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
     "engine.run",
     "engine.results": "engine.reports",
+    "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
+    "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",

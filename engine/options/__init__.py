@@ -7,9 +7,9 @@ with the nearest name.
 
 from engine.options.parsing import parse
 from engine.options.refusals import LATER
-from engine.options.spellings import as_list
+from engine.options.spellings import as_list, named
 from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
-from engine.options.words import description, shell_arguments, signature
+from engine.options.words import description, notices, shell_arguments, signature
 
 __all__ = [
     "LATER",
@@ -19,6 +19,8 @@ __all__ = [
     "SHOWN",
     "as_list",
     "description",
+    "named",
+    "notices",
     "parse",
     "shell_arguments",
     "signature",

@@ -12,7 +12,6 @@ from engine.options.table import INTERNAL, NEVER, OLD, SHOWN
 # Arguments of Lightning that nothing here answers to yet: the value in this table means the same as
 # leaving the argument out, any other is refused. Take a line away once the argument works.
 LATER: dict[str, tuple[Any, ...]] = {
-    "plugins": (None, []),
 }
 
 

@@ -12,7 +12,21 @@ RENAMED = {
     "replace_sampler_ddp": "use_distributed_sampler",
     "resume_from_checkpoint": "ckpt_path",
 }
-_DISTRIBUTED_WORDS = ("dp", "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "horovod")
+_DISTRIBUTED_WORDS = (
+    *("dp", "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "fsdp", "horovod", "deepspeed"),
+    *("ddp_sharded", "ddp_sharded_spawn", "ddp_fully_sharded"),
+    *("ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
+)
+
+
+def named(positional: tuple[Any, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments by name: 1.x took them by position too, of which the logger was the first."""
+    if len(positional) > 1 or (positional and "logger" in arguments):
+        raise TypeError(
+            f"Trainer takes its arguments by name, and {len(positional)} came without one; only "
+            "the logger, as the first, needs none"
+        )
+    return {**arguments, **({"logger": positional[0]} if positional else {})}
 
 
 def translate(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from engine.options.refusals import LATER
 from engine.options.table import NEVER, OLD, SHOWN
+from engine.settings import Settings
 from engine.shell import Argument
 
 
@@ -25,6 +27,18 @@ def description() -> str:
     old = [f"{option.name}: 1.x's word for {option.meaning}" for option in OLD]
     later = [f"not supported yet: {', '.join(LATER)}"] if LATER else []
     return "\n".join([*lines, *old, *later])
+
+
+def notices(given: Mapping[str, Any], settings: Settings) -> list[str]:
+    """What a person should know before the training about what was given, or was not."""
+    lines = []
+    backend = given.get("distributed_backend")
+    if backend is not None:
+        lines.append(f"distributed_backend={backend!r} is an old word for strategy: it will do")
+    fit, output = settings.fit, settings.output
+    if given.get("max_epochs") is None and fit.max_epochs == 1000 and not output.fast_dev_run:
+        lines.append("max_epochs was not given: 1000 it is (-1 trains without end)")
+    return lines
 
 
 def shell_arguments() -> list[Argument]:

@@ -1,0 +1,45 @@
+"""The checkpoint of a moment, and the weights that an evaluation uses."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from engine import checkpoint as files
+from engine import distributed, resume
+from engine.distributed import rank_zero_info
+from engine.errors import MisconfigurationException
+from engine.reports import line
+from engine.run import Run
+from engine.rundir import Index
+from engine.weights import checkpoint_to_evaluate
+
+
+def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_only: bool) -> None:
+    """Write a checkpoint of this moment; all ranks call it, rank zero writes."""
+    if run is None:
+        raise MisconfigurationException("there is nothing to save before a run")
+    path = os.path.abspath(os.fspath(path))
+    content = resume.dump(run, trainer.callbacks, trainer, weights_only)
+    error: BaseException | None = None
+    progress = run.state.progress
+    if run.is_global_zero:
+        try:
+            files.write(content, path)
+            if index is not None and not weights_only:
+                index.add(path, progress.epoch, progress.step)
+        except OSError as failure:
+            error = failure
+    distributed.raise_together(error)
+    line().progress(progress.step, progress.epoch, path)
+
+
+def load_for(trainer: Any, run: Run, model: Any, ckpt_path: Any) -> str | None:
+    """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
+    path = checkpoint_to_evaluate(trainer, model is not None, ckpt_path)
+    if path is not None:
+        resume.load_weights(run, resume.read_for(run, path))
+    run.strategy.place(run.module)
+    run.strategy.share_weights(run.module)
+    rank_zero_info(f"engine: {run.state.stage} with {path or 'the present weights'}")
+    return path
