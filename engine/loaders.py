@@ -17,6 +17,7 @@ from engine.loops.evaluate import Plan
 from engine.loops.fit import Reloaded
 from engine.run import Run, to_device_function
 from engine.settings import FitSettings
+from engine.state import window_at
 
 _VERBS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
@@ -28,11 +29,12 @@ def found(kind: str, given: Any, run: Run, base: type) -> Any:
     """
     name = f"{kind}_dataloader"
     in_module = is_overridden(name, run.module, base)
+    in_data = is_overridden(name, run.datamodule, LightningDataModule)
     if given is not None:
-        if in_module or run.datamodule is not None:
+        if in_module or (in_data and run.datamodule_is_given):
             rank_zero_warn(f"the {kind} loader that was given is used, not `{name}`")
         return given
-    if run.datamodule is not None and is_overridden(name, run.datamodule, LightningDataModule):
+    if in_data:
         return getattr(run.datamodule, name)()
     return getattr(run.module, name)() if in_module else None
 
@@ -149,9 +151,12 @@ def sanity_plan(run: Run, plan: Plan | None) -> Plan | None:
     return replace(plan, counts=[min(count, limit) for count in plan.counts])
 
 
-def steps_of_fit(fit: FitSettings, batches: int | float, window: int) -> int | float:
+def steps_of_fit(
+    fit: FitSettings, batches: int | float, accumulation: int | dict[int, int]
+) -> int | float:
     """Optimizer steps of a whole fit, infinity where that is not known."""
-    epochs = fit.max_epochs
-    total = -(-batches // window) * epochs if epochs is not None and epochs >= 0 else math.inf
-    total = min(total, fit.max_steps) if fit.max_steps >= 0 else total
-    return total if total == math.inf else int(total)
+    epochs, total = fit.max_epochs, math.inf
+    if epochs is not None and epochs >= 0 and batches != math.inf:
+        windows = (window_at(accumulation, epoch) for epoch in range(epochs))
+        total = sum(-(-int(batches) // window) for window in windows)
+    return min(total, fit.max_steps) if fit.max_steps >= 0 else total

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.settings import FitSettings
+
 
 @dataclass
 class Progress:
@@ -49,6 +51,7 @@ class State:
     should_stop: bool = False
     is_last_batch: bool = False
     already_complete: bool = False  # an earlier process has done all of this fit
+    accumulation: int | dict[int, int] | None = None  # batches a step, if said while running
     restored_metrics: Any = None  # sums of an epoch that an earlier process began
     epoch_random: Any = None  # random state at the epoch's start, if the order follows from it
     num_training_batches: int | float = 0
@@ -56,3 +59,15 @@ class State:
     num_sanity_val_batches: list[int | float] = field(default_factory=list)
     num_test_batches: list[int | float] = field(default_factory=list)
     num_predict_batches: list[int | float] = field(default_factory=list)
+
+
+def accumulation_of(fit: FitSettings, state: State) -> int | dict[int, int]:
+    """Batches a step: what a callback or module said, else the trainer's argument."""
+    return fit.accumulate_grad_batches if state.accumulation is None else state.accumulation
+
+
+def window_at(accumulation: int | dict[int, int], epoch: int) -> int:
+    """Batches a step in one epoch."""
+    if isinstance(accumulation, int):
+        return accumulation
+    return accumulation[max(first for first in accumulation if first <= epoch)]

@@ -10,7 +10,7 @@ from engine.logged import Logged
 from engine.optimizers import Optimization, SchedulerConfig
 from engine.profilers.base import PassThroughProfiler
 from engine.settings import Settings
-from engine.state import State
+from engine.state import State, accumulation_of, window_at
 from engine.strategies.single import SingleDevice
 
 
@@ -137,11 +137,17 @@ class TrainerView:
 
     @property
     def accumulate_grad_batches(self) -> int:
-        """Batches a step, in this epoch."""
-        windows = self._settings.fit.accumulate_grad_batches
-        if isinstance(windows, int):
-            return windows
-        return windows[max(first for first in windows if first <= self.current_epoch)]
+        """Batches a step, in this epoch; what is set counts from the next epoch's start on."""
+        return window_at(self.accumulation, self.current_epoch)
+
+    @accumulate_grad_batches.setter
+    def accumulate_grad_batches(self, batches: int | dict[int, int]) -> None:
+        self._state.accumulation = batches
+
+    @property
+    def accumulation(self) -> int | dict[int, int]:
+        """Batches a step: a number, or {epoch: number}."""
+        return accumulation_of(self._settings.fit, self._state)
 
     @property
     def gradient_clip_val(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.callbacks.base import Callback
 
 if TYPE_CHECKING:
+    from engine.callbacks.accumulation import GradientAccumulationScheduler
     from engine.callbacks.device_stats import DeviceStatsMonitor, GPUStatsMonitor
     from engine.callbacks.early_stopping import EarlyStopping
     from engine.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
@@ -38,6 +39,7 @@ _MEMBERS = {
     "EMAWeightAveraging": "engine.callbacks.weight_averaging",
     "EarlyStopping": "engine.callbacks.early_stopping",
     "GPUStatsMonitor": "engine.callbacks.device_stats",
+    "GradientAccumulationScheduler": "engine.callbacks.accumulation",
     "LambdaCallback": "engine.callbacks.function",
     "LearningRateLogger": "engine.callbacks.lr_monitor",
     "LearningRateMonitor": "engine.callbacks.lr_monitor",
@@ -68,6 +70,7 @@ __all__ = [
     "EMAWeightAveraging",
     "EarlyStopping",
     "GPUStatsMonitor",
+    "GradientAccumulationScheduler",
     "LambdaCallback",
     "LearningRateLogger",
     "LearningRateMonitor",

@@ -18,6 +18,7 @@ from engine.run import Run, batches_of, send_to_loggers
 from engine.seed import random_state, set_random_state
 from engine.settings import OptimizerSteps
 from engine.signals import notice
+from engine.state import accumulation_of, window_at
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,6 @@ class TrainingEpoch:
             collection.load_state_dict(self._restored, run.device)
             self._restored = None
         starts_anew = progress.batch == 0
-        self._step.begin_epoch(window_of(run, progress.epoch))
         is_ours = begin_epoch(
             plan.loader,
             progress.data_seed,
@@ -150,6 +150,8 @@ class TrainingEpoch:
                 "before were of an earlier process"
             )
         self._outputs = []
+        windows = accumulation_of(run.settings.fit, run.state)  # hooks may have said something
+        self._step.begin_epoch(window_at(windows, progress.epoch))
         if progress.batch < plan.count:
             self._batches(progress.batch, is_ours)
         self._end(collection)
@@ -302,14 +304,6 @@ class TrainingEpoch:
         if self._log_every:
             send_to_loggers(run, values)
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
-
-
-def window_of(run: Run, epoch: int) -> int:
-    """Batches in a window of accumulation in this epoch."""
-    windows = run.settings.fit.accumulate_grad_batches
-    if isinstance(windows, int):
-        return windows
-    return windows[max(first for first in windows if first <= epoch)]
 
 
 def numbered(

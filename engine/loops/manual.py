@@ -14,6 +14,7 @@ from engine.hooks import by_name, takes
 from engine.loops.optimize import detached, fitted_forward
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
+from engine.state import accumulation_of
 
 
 class ManualStep:
@@ -152,7 +153,7 @@ def _refuse_automatic(run: Run) -> None:
     name, instead = "", ""
     if fit.gradient_clip_val:
         name, instead = "gradient_clip_val", "self.clip_gradients(optimizer, ...) before a step"
-    elif fit.accumulate_grad_batches not in (1, {0: 1}):
+    elif accumulation_of(fit, run.state) not in (1, {0: 1}):
         name, instead = "accumulate_grad_batches", "step after every n-th batch only"
     if name:
         raise MisconfigurationException(

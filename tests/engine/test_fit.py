@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningDataModule, LightningModule, MisconfigurationException
+from engine.callbacks import GradientAccumulationScheduler
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -35,7 +36,7 @@ def by_hand(model, batches, epochs=1, window=1, clip=None):
 @pytest.mark.parametrize("window", [1, 4])
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_it_does_what_a_plain_loop_does(tmp_path, window, clip):
-    """Same weights after two epochs, with windows (the last one is short) and clipping."""
+    """S018: same weights after two epochs, with windows (the last one is short) and clipping."""
     model = Toy()
     trainer = quiet(tmp_path, max_epochs=2, accumulate_grad_batches=window, gradient_clip_val=clip)
     trainer.fit(model, loader())
@@ -43,28 +44,73 @@ def test_it_does_what_a_plain_loop_does(tmp_path, window, clip):
     assert trainer.global_step == 2 * -(-6 // window)
 
 
-def test_a_window_is_a_big_batch(tmp_path):
-    """In 64 bits: four batches of two are one batch of eight."""
-    data = samples(24, dtype=torch.float64)
+@pytest.mark.parametrize("count", [24, 20])
+def test_a_window_is_a_big_batch(tmp_path, count):
+    """S145: in 64 bits four batches of two are one batch of eight, and the last window, which may
+    have but two, is one of four; with momentum and clipping."""
+    data = samples(count, dtype=torch.float64)
+
+    class Momentum(Toy):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.3, momentum=0.9)
 
     def trained(size, window):
-        model = Toy()
-        trainer = quiet(tmp_path, precision=64, accumulate_grad_batches={0: window})
+        model = Momentum()
+        options = {"precision": 64, "max_epochs": 2, "gradient_clip_val": 0.1}
+        trainer = quiet(tmp_path, accumulate_grad_batches=window, **options)
         trainer.fit(model, DataLoader(data, batch_size=size))
+        assert trainer.global_step == 6
         return weights(model)
 
-    assert torch.allclose(trained(2, 4), trained(8, 1), atol=1e-12)
+    assert torch.allclose(trained(2, 4), trained(8, 1), rtol=0, atol=1e-12)
 
 
 def test_accumulation_by_a_schedule(tmp_path):
-    """{epoch: batches}: one step a batch first, then one a window."""
-    trainer = quiet(tmp_path, max_epochs=3, accumulate_grad_batches={1: 3})
-    trainer.fit(Toy(), loader())
-    assert trainer.global_step == 6 + 2 + 2
+    """S145: {epoch: batches}, as an argument or as the callback of 1.x: one step a batch first, then
+    one a window; schedulers know of it beforehand, and both together are refused."""
+    found = []
+
+    class Knows(Toy):
+        def configure_optimizers(self):
+            found.append(self.trainer.estimated_stepping_batches)
+            return super().configure_optimizers()
+
+        def on_train_epoch_end(self):
+            found.append((self.trainer.accumulate_grad_batches, self.global_step))
+
+    results = []
+    for options in (
+        {"accumulate_grad_batches": {1: 4}},
+        {"callbacks": GradientAccumulationScheduler({1: 4})},
+    ):
+        found.clear()
+        model = Knows()
+        quiet(tmp_path, max_epochs=3, **options).fit(model, loader())
+        results.append(weights(model))
+        assert found == [6 + 2 + 2, (1, 6), (4, 8), (4, 10)]
+    assert torch.equal(*results)
+    both = {"accumulate_grad_batches": 2, "callbacks": GradientAccumulationScheduler({1: 4})}
+    with pytest.raises(MisconfigurationException, match="leave out one"):
+        quiet(tmp_path, **both).fit(Toy(), loader())
+    with pytest.raises(MisconfigurationException, match="from 1 on"):
+        GradientAccumulationScheduler({1: 0})
+
+
+def test_a_hook_may_say_how_much_is_accumulated(tmp_path):
+    """S145: `trainer.accumulate_grad_batches` can be set at the start of an epoch."""
+
+    class Sets(Toy):
+        def on_train_epoch_start(self):
+            self.trainer.accumulate_grad_batches = 1 + self.current_epoch
+
+    trainer = quiet(tmp_path, max_epochs=3)
+    trainer.fit(Sets(), loader())
+    assert trainer.global_step == 6 + 3 + 2
 
 
 def test_training_step_returns_a_dict_or_none(tmp_path):
-    """A dict's extras reach the epoch's end, detached; None skips a batch, said once."""
+    """S019, S020, S029: a dict's extras reach the epoch's end, detached, one output a batch; None
+    skips a batch, said once, and changes nothing."""
 
     class Forms(Toy):
         def training_step(self, batch, batch_idx):
@@ -90,7 +136,7 @@ def test_training_step_returns_a_dict_or_none(tmp_path):
 
 
 def test_a_wrong_return_is_explained(tmp_path):
-    """A dict without a loss cannot be trained on."""
+    """S019: a dict without a loss cannot be trained on."""
 
     class Wrong(Toy):
         def training_step(self, batch, batch_idx):
@@ -101,7 +147,7 @@ def test_a_wrong_return_is_explained(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    """The step of each verb, the data, the model."""
+    """S014, S025, C11: the step of each verb, the data, the model."""
 
     class Bare(LightningModule):
         pass
@@ -159,6 +205,7 @@ def test_from_fit_to_the_step_there_are_few_frames(tmp_path):
     [
         ({"max_steps": 8, "max_epochs": None}, 8),
         ({"max_steps": 0}, 0),
+        ({"max_steps": 5, "accumulate_grad_batches": 4, "max_epochs": 9}, 5),
         ({"max_epochs": 3}, 18),
         ({"limit_train_batches": 2}, 2),
         ({"limit_train_batches": 0.5}, 3),
@@ -168,7 +215,7 @@ def test_from_fit_to_the_step_there_are_few_frames(tmp_path):
     ],
 )
 def test_how_many_steps_are_taken(tmp_path, options, steps):
-    """Exactly as many as the arguments say."""
+    """S148: exactly as many as the arguments say."""
     trainer = quiet(tmp_path, **options)
     trainer.fit(Toy(), loader())
     assert trainer.global_step == steps
@@ -239,7 +286,8 @@ class Stream(IterableDataset):
 
 
 def test_a_loader_without_a_length(tmp_path):
-    """Its last window is stepped, its end validates; a share of it makes no sense."""
+    """S234: its last window is stepped, its end validates, or every so many batches; a share of it
+    makes no sense."""
     steps = []
 
     class Watch(Toy):
@@ -252,6 +300,9 @@ def test_a_loader_without_a_length(tmp_path):
     trainer.fit(model, stream, loader())
     assert (trainer.global_step, steps) == (4, [2, 4])
     assert torch.allclose(weights(model), by_hand(Toy(), list(loader(10)), 2, 2))
+    steps.clear()
+    quiet(tmp_path, val_check_interval=2, max_epochs=2).fit(Watch(), stream, loader())
+    assert steps == [2, 4, 6]
     with pytest.raises(MisconfigurationException, match="val_check_interval"):
         quiet(tmp_path, val_check_interval=0.5).fit(Toy(), stream, loader())
 
@@ -275,27 +326,38 @@ def test_overfitting_sees_the_same_few_batches(tmp_path):
 
 
 def test_modes_are_given_back(tmp_path):
-    """Eval mode and no gradients in validation; a layer that the user froze stays frozen."""
+    """S068, S069: eval mode and no gradients in validation and test, back to before afterwards; a
+    layer that the user froze stays frozen, one set to eval within a step, too."""
 
     class Modes(Toy):
         def __init__(self):
             super().__init__()
             self.frozen = torch.nn.BatchNorm1d(4).eval()
+            self.late = torch.nn.BatchNorm1d(4)
 
         def training_step(self, batch, batch_idx):
             assert self.training and self.net.training and not self.frozen.training
             assert torch.is_grad_enabled()
             self.frozen(batch[0])
+            self.late.eval()
+            self.late(batch[0])
             return super().training_step(batch, batch_idx)
 
         def validation_step(self, batch, batch_idx):
             assert not self.training and not self.net.training
             assert not torch.is_grad_enabled()
 
+        test_step = validation_step
+
     model = Modes()
-    quiet(tmp_path, max_epochs=2).fit(model, loader(), loader())
-    assert model.training
-    assert torch.equal(model.frozen.running_mean, torch.zeros(4))
+    trainer = quiet(tmp_path, max_epochs=2, val_check_interval=2)
+    trainer.fit(model, loader(), loader())
+    for layer in (model.frozen, model.late):
+        assert torch.equal(layer.running_mean, torch.zeros(4))
+        assert not layer.training
+    trainer.test(model, loader(), verbose=False)
+    assert model.training and model.net.training
+    assert torch.is_grad_enabled()
 
 
 Pair = namedtuple("Pair", "x y")
@@ -312,7 +374,7 @@ Pair = namedtuple("Pair", "x y")
     ids=["tensor", "list", "nested", "namedtuple"],
 )
 def test_batches_of_any_nesting_go_to_the_device(batch):
-    """Every tensor moves, everything else and the containers stay as they are."""
+    """S022: every tensor moves, everything else and the containers stay as they are."""
     from engine.data import move
 
     moved = move(batch, torch.device("meta"))
