@@ -128,7 +128,8 @@ class ModelPruning(Callback):
         amount = self.amount(epoch) if callable(self.amount) else self.amount
         if not _asked(self.apply_pruning_wanted, epoch) or not amount:
             return
-        self.apply_pruning(amount)
+        with torch.inference_mode(False):  # masks that are made while validating train on
+            self.apply_pruning(amount)
         if self._first and _asked(self.use_lottery_ticket_hypothesis, epoch):
             with torch.no_grad():
                 for (layer, name), first in zip(self._places, self._first, strict=True):

@@ -10,7 +10,7 @@ import torch
 
 from engine import distributed, lifecycle
 from engine.datamodule import LightningDataModule
-from engine.distributed import join_group, rank_zero_info, rank_zero_warn
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.strategies.single import SingleDevice
 from engine.tuner import names, sizes
@@ -140,8 +140,7 @@ class Tuner:
     @contextmanager
     def _undone(self, module: Any, datamodule: Any, train: Any = None) -> Iterator[Snapshot]:
         """All that is done within is undone; data is prepared before."""
-        strategy, data = self._trainer.strategy, self._trainer._settings.data
-        join_group(strategy.world, strategy.root_device)
+        strategy, data = self._trainer.join_ranks(), self._trainer._settings.data
         world = strategy.world
         if (world.local_rank if data.prepare_data_per_node else world.rank) == 0:
             lifecycle.prepare_data(datamodule, module)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine import rundir
+from engine.devices import joined
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException, Preempted
 from engine.preemption import was_left_alone
 from engine.settings import Settings
 from engine.signals import listening
+from engine.strategies.single import SingleDevice
 from engine.tuner.tuner import Tuner
 
 
@@ -19,7 +21,7 @@ class TrainerTuner:
     """What makes a trainer look for a learning rate or a batch size before it trains."""
 
     _settings: Settings
-    strategy: Any
+    strategy: SingleDevice
 
     @property
     def tuner(self) -> Tuner:
@@ -71,6 +73,11 @@ class TrainerTuner:
                     raise Preempted from error
                 raise
         return {name: value for name, value in found.items() if value is not None}
+
+    def join_ranks(self) -> SingleDevice:
+        """The strategy, with all ranks there."""
+        self.strategy = joined(self.strategy, self._settings.hardware)
+        return self.strategy
 
     def run_trial(
         self, settings: Settings, strategy: Any, module: Any, train: Any, datamodule: Any
