@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import replace
 
 import torch
 
-from engine.distributed import World, rank_zero_info
+from engine import starting
+from engine.distributed import World, join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException
 from engine.settings import HardwareSettings
+from engine.strategies.environments import ClusterEnvironment
 from engine.strategies.single import SingleDevice
+from engine.strategies.wanted import INSTEAD, Wanted, wanted
 
 _ACCELERATORS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
-_DDP = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_cpu")
-_UNUSED = {"ddp_find_unused_parameters_true": True, "ddp_find_unused_parameters_false": False}
 
 
 def device_type(hardware: HardwareSettings, world: World) -> str:
@@ -25,72 +26,126 @@ def device_type(hardware: HardwareSettings, world: World) -> str:
     """
     word = hardware.accelerator
     if word is None:
-        return "cuda" if world.launched and torch.cuda.is_available() else "cpu"
+        was_given = world.launched and not world.by_engine
+        return "cuda" if was_given and torch.cuda.is_available() else "cpu"
     if word == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if word not in _ACCELERATORS:
+        why = INSTEAD.get(str(word), "give cpu, gpu, mps or auto; nothing else is supported")
+        raise MisconfigurationException(f"Trainer(accelerator={word!r}): {why}")
+    if word == "mps" and not torch.backends.mps.is_available():
         raise MisconfigurationException(
-            f"Trainer(accelerator={word!r}): give cpu, gpu, mps or auto; nothing else is supported"
+            "Trainer(accelerator='mps'): torch sees no Apple GPU here; give accelerator='cpu'"
         )
     return _ACCELERATORS[word]
 
 
-def device_indices(devices: Any, available: int) -> list[int] | None:
-    """The devices that `devices` (or `gpus`) means; None where it leaves that to the launcher.
+def device_indices(devices: int | list[int] | None, available: int) -> list[int] | None:
+    """The devices that `devices` means; None where it leaves that to the launcher.
 
-    A number counts, a list or a text with commas names; -1 is all of them.
+    A number counts, a list names; -1 is all of them.
     """
-    if isinstance(devices, str):
-        text = devices.strip()
-        if text == "auto":
-            return None
-        try:
-            if "," in text:
-                devices = [int(part) for part in text.split(",") if part.strip()]
-            else:
-                devices = int(text)
-        except ValueError:
-            raise MisconfigurationException(
-                f"Trainer(devices={devices!r}): give a number, a list, '0,1' or 'auto'"
-            ) from None
-    if devices is None:
-        return None
-    if isinstance(devices, (list, tuple)):
-        return [int(device) for device in devices]
-    return list(range(available)) if devices == -1 else list(range(int(devices)))
+    if devices is None or isinstance(devices, list):
+        return devices
+    return list(range(available if devices == -1 else devices))
 
 
 def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     """The strategy of this process: its device, and how it works with the others.
 
     Where a launcher made the processes, their number counts; numbers that differ are said once.
+    Where nobody did and several are asked for, the world is what it will be (see `joined`).
     """
+    if isinstance(hardware.strategy, SingleDevice):
+        return hardware.strategy
+    plan = wanted(hardware.strategy, hardware.plugins)
+    if plan.environment is not None:
+        world = _world_of(plan.environment, hardware.num_nodes)
     kind = device_type(hardware, world)
     available = torch.cuda.device_count() if kind == "cuda" else (os.cpu_count() or 1)
     indices = device_indices(hardware.devices, available)
     if kind == "cuda":
-        _check_gpus(indices, available)
+        # A launcher may show each rank its own GPU only: a number that it did not heed is no error.
+        counts = world.launched and not isinstance(hardware.devices, list)
+        _check_gpus(None if counts else indices, available)
     per_node = 1 if indices is None else len(indices)
-    asked = per_node * hardware.num_nodes
-    if not world.launched and asked > 1:
-        raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
-    said = hardware.devices not in (None, "auto") or hardware.num_nodes != 1
-    if world.launched and said and asked != world.world_size:
-        rank_zero_info(
-            f"engine: the launcher started {world.world_size} ranks, the Trainer says {asked} "
-            f"({per_node} x {hardware.num_nodes} nodes): {world.world_size} it is"
-        )
-    device = torch.device(kind)
+    if not world.launched:
+        if hardware.num_nodes > 1:
+            raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
+        world = replace(world, world_size=per_node, local_world_size=per_node)
+    else:
+        _say_if_different(hardware, world, per_node)
+    device = torch.device(plan.options.get("device", kind) if kind == "cpu" else kind)
     if kind == "cuda":
         device = torch.device("cuda", _gpu_of(world, indices, available))
         torch.cuda.set_device(device)
-    return _strategy(hardware, device, world)
+    if plan.remark is not None:
+        rank_zero_info(f"engine: {plan.remark}")
+    return _strategy(plan, hardware, device, world)
+
+
+def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
+    """The strategy for a run that begins, in the process group of all ranks.
+
+    Where nobody launched the others that the Trainer asks for, they are started here. A Trainer
+    that was made before another one started them works in their world, too.
+    """
+    world = strategy.world
+    if world.world_size > 1 and not world.launched:
+        starting.start_others(world)
+    elif world.world_size == 1 and not world.launched:
+        now = read_world()
+        if now.by_engine and not isinstance(hardware.strategy, SingleDevice):
+            strategy = place(hardware, now)
+        else:
+            starting.note_alone()
+    world = strategy.world
+    if world.by_engine and world.rank > 0:
+        starting.follow_quietly()
+    join_group(world, strategy.root_device, strategy.backend)
+    starting.all_joined()
+    return strategy
+
+
+def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:
+    """The world as an environment object says it; one of the user's own is a launcher as any."""
+    found = environment.read_world()
+    said = (environment.world_size(), environment.global_rank(), environment.local_rank())
+    if said == (found.world_size, found.rank, found.local_rank):
+        return found
+    size, rank, local_rank = said
+    variables = {
+        "RANK": rank,
+        "LOCAL_RANK": local_rank,
+        "WORLD_SIZE": size,
+        "LOCAL_WORLD_SIZE": max(1, size // max(1, num_nodes)),
+        "GROUP_RANK": environment.node_rank(),
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": environment.main_port,
+    }
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    return read_world()
+
+
+def _say_if_different(hardware: HardwareSettings, world: World, per_node: int) -> None:
+    asked = per_node * hardware.num_nodes
+    says_devices = hardware.devices not in (None, -1)
+    differs = (says_devices and asked != world.world_size) or (
+        hardware.num_nodes not in (1, world.num_nodes)
+    )
+    if differs:
+        rank_zero_info(
+            f"engine: the launcher started {world.world_size} ranks on {world.num_nodes} "
+            f"node{'s' if world.num_nodes > 1 else ''}, the Trainer says {asked} "
+            f"({per_node} x {hardware.num_nodes} nodes): {world.world_size} it is"
+        )
 
 
 def _check_gpus(indices: list[int] | None, available: int) -> None:
     if not available:
         raise MisconfigurationException(
-            "the Trainer was asked for a GPU, and torch sees none on this machine"
+            "the Trainer was asked for a GPU, and torch sees none on this machine. Leave gpus (or "
+            "accelerator) out to train on the CPU, or start the script where there is a GPU"
         )
     wrong = [index for index in indices or [] if index >= available or index < 0]
     if wrong:
@@ -107,36 +162,32 @@ def _gpu_of(world: World, indices: list[int] | None, available: int) -> int:
 
 
 def _how_to_launch(per_node: int, nodes: int, kind: str) -> str:
-    word = "--gpus" if kind == "cuda" else "--procs"
-    on_nodes = f"--nodes {nodes} " if nodes > 1 else ""
-    torchrun = f"torchrun --standalone --nproc-per-node {per_node} script.py"
-    if nodes > 1:
-        torchrun = f"torchrun --nnodes {nodes} --nproc-per-node {per_node} ... script.py"
+    command = starting.launch_command(per_node, nodes, "--gpus" if kind == "cuda" else "--procs")
     return (
-        f"{per_node * nodes} processes are asked for, and this one was started alone. Start the "
-        f"script with `plaunch {on_nodes}{word} {per_node} script.py`, or with `{torchrun}`"
+        f"the Trainer asks for {nodes} nodes, and this process was started alone: a script starts "
+        f"processes on its own machine only. Start it with\n    {command}\n"
+        f"or within a SLURM job with `srun --nodes={nodes} --ntasks-per-node={per_node} python ...`"
     )
 
 
-def _strategy(hardware: HardwareSettings, device: torch.device, world: World) -> SingleDevice:
-    word = hardware.strategy
-    if isinstance(word, SingleDevice):
-        return word
-    if word in ("dp", "ddp2"):
-        rank_zero_info(f"engine: {word!r} runs as 'ddp': one process a device")
-        word = "ddp"
-    known = (None, "auto", "single_device", *_DDP, *_UNUSED)
-    if word not in known:
-        raise MisconfigurationException(
-            f"Trainer(strategy={word!r}) is not supported yet; there are "
-            f"{', '.join(str(name) for name in known[1:])}"
-        )
+def _strategy(
+    plan: Wanted, hardware: HardwareSettings, device: torch.device, world: World
+) -> SingleDevice:
     if world.world_size == 1:
         return SingleDevice(device, world)
-    if word == "single_device":
+    if plan.kind == "single":
         raise MisconfigurationException(
             f"Trainer(strategy='single_device') in a world of {world.world_size} ranks: use 'ddp'"
         )
+    sync_batchnorm = hardware.sync_batchnorm or plan.sync_batchnorm
+    if plan.kind == "fsdp":
+        from engine.strategies.fsdp import FSDP
+
+        if sync_batchnorm:
+            raise MisconfigurationException(
+                "Trainer(strategy='fsdp', sync_batchnorm=True): they do not go together; use 'ddp'"
+            )
+        return FSDP(device, world, plan.options, plan.backend)
     from engine.strategies.ddp import DDP
 
-    return DDP(device, world, _UNUSED.get(str(word), False), hardware.sync_batchnorm)
+    return DDP(device, world, plan.options, sync_batchnorm, plan.backend)

@@ -1,7 +1,8 @@
 """The reading side of the seam: which rank am I, and how do ranks agree.
 
-A launcher (torchrun, plaunch or any other that sets torchrun's variables) makes the processes; this
-module reads its variables and nothing of any cluster. Collectives are no-ops in a world of one.
+A launcher (torchrun, plaunch or any other that sets torchrun's variables) makes the processes, or
+`srun` does, or rank zero itself (`engine.starting`); this module reads what they set. Collectives
+are no-ops in a world of one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import atexit
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -18,7 +20,13 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from engine.slurm_world import torchrun_variables
+
 T = TypeVar("T")
+_is_alone = False  # see `alone`
+
+# Set where rank zero, which nobody launched, started the other ranks: its process id.
+STARTED_BY = "ENGINE_STARTED_BY"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class World:
     local_world_size: int = 1
     node_rank: int = 0
     launched: bool = False
+    by_engine: bool = False  # it was the Trainer of rank zero that started the others
 
     @property
     def num_nodes(self) -> int:
@@ -39,7 +48,10 @@ class World:
 
 
 def read_world(env: Mapping[str, str] = os.environ) -> World:
-    """The world as a launcher describes it, or the process group that the user made, or just us."""
+    """The world as a launcher describes it, or the process group that the user made, or just us.
+
+    SLURM's word comes last: a task that srun started.
+    """
     if "RANK" in env and "WORLD_SIZE" in env:
         world_size = int(env["WORLD_SIZE"])
         return World(
@@ -49,14 +61,16 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
             local_world_size=int(env.get("LOCAL_WORLD_SIZE", world_size)),
             node_rank=int(env.get("GROUP_RANK", 0)),
             launched=True,
+            by_engine=STARTED_BY in env,
         )
     if dist.is_available() and dist.is_initialized():
         rank, world_size = dist.get_rank(), dist.get_world_size()
         return World(rank, rank, world_size, world_size, 0, launched=True)
-    return World()
+    task = torchrun_variables(env)
+    return read_world(task) if task else World()
 
 
-def join_group(world: World, device: torch.device) -> None:
+def join_group(world: World, device: torch.device, backend: str | None = None) -> None:
     """Join the process group of the world, unless the user has made one already.
 
     On GPUs tensors go through nccl and small objects through gloo, so that agreeing on a name or a
@@ -64,7 +78,9 @@ def join_group(world: World, device: torch.device) -> None:
     """
     if world.world_size == 1 or dist.is_initialized():
         return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if world.launched:
+        os.environ.update(torchrun_variables(os.environ))  # torch and the user's code know those
+    backend = backend or ("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     dist.init_process_group(backend, rank=world.rank, world_size=world.world_size)
     atexit.register(_leave_group)
 
@@ -77,7 +93,20 @@ def _leave_group() -> None:
 
 def is_connected() -> bool:
     """Whether there are others to agree with."""
+    if _is_alone:
+        return False
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this rank agrees with nobody: for what may fail on one rank only."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
 
 
 def broadcast(value: T, src: int = 0) -> T:

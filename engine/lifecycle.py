@@ -26,6 +26,7 @@ def set_up(run: Run, verb: str) -> None:
     if run.datamodule is not None:
         fitted(run.datamodule.setup, 1)(verb)
     hooks.call("setup", verb)
+    hooks.module_only("configure_model")
     hooks.module_only("configure_sharded_model")
     hooks.callbacks_only("on_configure_sharded_model")
     run.precision.convert(run.module)
@@ -51,12 +52,12 @@ def tear_down(run: Run, verb: str, status: str) -> None:
             logger.finalize(status)
 
 
-def make_deterministic(hardware: HardwareSettings) -> None:
 def anomalies(fit: FitSettings) -> AbstractContextManager[object]:
     """Let autograd say which forward operation made a gradient that is no number, if asked for."""
     return torch.autograd.set_detect_anomaly(True) if fit.detect_anomaly else nullcontext()
 
 
+def make_deterministic(hardware: HardwareSettings) -> None:
     """Let torch use only deterministic algorithms, where that is asked for."""
     if hardware.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -96,8 +97,8 @@ def log_hyperparameters(run: Run) -> None:
     for owner in (run.datamodule, run.module):
         if owner is not None and getattr(owner, "_log_hparams", False):
             params.update(owner.hparams_initial)
-    for logger in run.loggers:
     wanted = run.settings.output.enable_autolog_hparams
+    for logger in run.loggers:
         if params and wanted:
             logger.log_hyperparams(params)
         logger.log_graph(run.module)

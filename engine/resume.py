@@ -23,7 +23,7 @@ def dump(run: Run, callbacks: Sequence[Any], trainer: Any, weights_only: bool) -
         "epoch": progress.epoch,
         "global_step": progress.step,
         files.VERSION_KEY: files.VERSION,
-        "state_dict": run.module.state_dict(),
+        "state_dict": run.strategy.module_state(run.module),
         "loops": {"fit": progress.state_dict()},
     }
     files.put_hparams(content, run.module, run.datamodule)
@@ -51,7 +51,9 @@ def _put_training(
     loops.update(zip(("logged", "random", "epoch_random"), map(list, by_rank), strict=False))
     loops["metrics"] = {name: v.cpu() for name, v in run.logged.callback_metrics().items()}
     content["callbacks"] = files.callback_states(list(callbacks), save)
-    content["optimizer_states"] = [o.state_dict() for o in run.optimization.optimizers]
+    content["optimizer_states"] = [
+        run.strategy.optimizer_state(optimizer) for optimizer in run.optimization.optimizers
+    ]
     content["lr_schedulers"] = [c.scheduler.state_dict() for c in run.optimization.schedulers]
     if run.precision.scaler is not None:
         content["native_amp_scaling_state"] = run.precision.scaler.state_dict()
@@ -67,7 +69,7 @@ def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None
         if state:
             run.datamodule.load_state_dict(state)
     run.module.on_load_checkpoint(content)
-    run.module.load_state_dict(content["state_dict"], strict=strict)
+    run.strategy.load_module_state(run.module, content["state_dict"], strict)
 
 
 def load_callbacks(
@@ -94,7 +96,7 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
         )
     pairs = zip(run.optimization.optimizers, content["optimizer_states"], strict=True)
     for optimizer, state in pairs:
-        optimizer.load_state_dict(state)
+        run.strategy.load_optimizer_state(optimizer, state)
     schedules = zip(run.optimization.schedulers, content.get("lr_schedulers", []), strict=True)
     for config, state in schedules:
         config.scheduler.load_state_dict(state)

@@ -12,8 +12,8 @@ from engine import lifecycle, resume, rundir
 from engine.checkpointing import load_for, save
 from engine.datamodule import LightningDataModule
 from engine.defaults import make_callbacks, with_module_callbacks
-from engine.devices import place
-from engine.distributed import join_group, rank_zero_info, read_world
+from engine.devices import joined, place
+from engine.distributed import rank_zero_info, read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
 from engine.late_dynamo import put_off as put_off_dynamo
@@ -316,7 +316,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         lifecycle.make_deterministic(self._settings.hardware)
-        join_group(self.strategy.world, self.strategy.root_device)
+        self.strategy = joined(self.strategy, self._settings.hardware)
         run = self._assemble(verb, module, datamodule)
         state, status = self._state, "success"
         try:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Data and small words that any room of the same package may use.
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
-ENGINE_WORDS = "engine.errors engine.settings engine.distributed"
+ENGINE_WORDS = "engine.errors engine.settings engine.distributed engine.slurm_world"
 
 DRAWING = {
     # doors
@@ -135,7 +135,7 @@ DRAWING = {
     "engine.folders": "engine.defaults engine.rundir",
     "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
     "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
-    "engine.run",
+    "engine.run engine.state",
     "engine.results": "engine.reports",
     "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
     "engine.rundir engine.weights",
@@ -152,11 +152,12 @@ DRAWING = {
     "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
-    "engine.tuner": "engine.callbacks.base engine.datamodule engine.lifecycle engine.optimizers "
-    "engine.preemption engine.rundir engine.seed engine.signals engine.strategies",
+    "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
+    "engine.optimizers engine.preemption engine.rundir engine.seed engine.signals "
+    "engine.strategies",
     # user code's side
-    "engine.module": "engine.checkpoint engine.data engine.hparams engine.logged engine.precision "
-    "engine.sequences",
+    "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
+    "engine.precision engine.sequences",
     "engine.datamodule": "engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # old programs
@@ -172,7 +173,8 @@ DRAWING = {
     "engine.profilers": "",
     "engine.profiling": "engine.hooks engine.profilers engine.run",
     "engine.strategies": "",
-    "engine.devices": "engine.strategies",
+    "engine.devices": "engine.starting engine.strategies",
+    "engine.starting": "engine.signals",
     # small rooms
     "engine.apply": "engine.data",
     "engine.gradients": "",
@@ -200,7 +202,8 @@ DRAWING = {
     "engine.state": "",
     # words
     "engine.settings": "",
-    "engine.distributed": "",
+    "engine.distributed": "engine.slurm_world",
+    "engine.slurm_world": "",
     "engine.errors": "",
 }
 FOLDERS = (

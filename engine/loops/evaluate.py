@@ -168,7 +168,8 @@ def eval_mode(run: Run, verb: str) -> Iterator[None]:
 
 def without_gradients(run: Run) -> AbstractContextManager[object]:
     """Inference mode, or no gradients where the user wants to use the results elsewhere."""
-    return torch.inference_mode() if run.settings.data.inference_mode else torch.no_grad()
+    wanted = run.settings.data.inference_mode and run.strategy.allows_inference_mode
+    return torch.inference_mode() if wanted else torch.no_grad()
 
 
 def by_loader(results: dict[str, torch.Tensor], count: int) -> Results:

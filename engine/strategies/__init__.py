@@ -1,5 +1,53 @@
 """Strategies: where the model lives, how it is stepped, how ranks agree."""
 
+from engine.strategies.declared import (
+    DataParallelPlugin,
+    DataParallelStrategy,
+    DDP2Plugin,
+    DDP2Strategy,
+    DDPFullyShardedPlugin,
+    DDPFullyShardedStrategy,
+    DDPPlugin,
+    DDPShardedPlugin,
+    DDPShardedStrategy,
+    DDPSpawnPlugin,
+    DDPSpawnStrategy,
+    DDPStrategy,
+    DeepSpeedPlugin,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    SingleDevicePlugin,
+    SingleDeviceStrategy,
+)
+from engine.strategies.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from engine.strategies.single import SingleDevice
 
-__all__ = ["SingleDevice"]
+__all__ = [
+    "ClusterEnvironment",
+    "DDP2Plugin",
+    "DDP2Strategy",
+    "DDPFullyShardedPlugin",
+    "DDPFullyShardedStrategy",
+    "DDPPlugin",
+    "DDPShardedPlugin",
+    "DDPShardedStrategy",
+    "DDPSpawnPlugin",
+    "DDPSpawnStrategy",
+    "DDPStrategy",
+    "DataParallelPlugin",
+    "DataParallelStrategy",
+    "DeepSpeedPlugin",
+    "DeepSpeedStrategy",
+    "FSDPStrategy",
+    "LightningEnvironment",
+    "SLURMEnvironment",
+    "SingleDevice",
+    "SingleDevicePlugin",
+    "SingleDeviceStrategy",
+    "TorchElasticEnvironment",
+]

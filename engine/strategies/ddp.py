@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,11 +34,15 @@ class DDP(SingleDevice):
         self,
         device: torch.device,
         world: World,
-        find_unused_parameters: bool = False,
+        options: Mapping[str, Any] | None = None,
         sync_batchnorm: bool = False,
+        backend: str | None = None,
     ) -> None:
         super().__init__(device, world)
-        self._find_unused_parameters = find_unused_parameters
+        self.backend = backend
+        self._options = {**(options or {})}
+        self._hook = self._options.pop("ddp_comm_hook", None)
+        self._hook_state = self._options.pop("ddp_comm_state", None)
         self._sync_batchnorm = sync_batchnorm
         self._wrapped: DistributedDataParallel | None = None
         self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
@@ -53,12 +57,15 @@ class DDP(SingleDevice):
             return super().wrap(module)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
+        # Parameters of the others need no gradient then: DDP must not wait for them.
+        unused = self._options.get("find_unused_parameters", False) or takes_turns
         self._wrapped = DistributedDataParallel(
             Steps(module),
             device_ids=[self.root_device] if self.root_device.type == "cuda" else None,
-            # Parameters of the others need no gradient then: DDP must not wait for them.
-            find_unused_parameters=self._find_unused_parameters or takes_turns,
+            **{**self._options, "find_unused_parameters": unused},
         )
+        if self._hook is not None:
+            self._wrapped.register_comm_hook(self._hook_state, self._hook)
         return self._wrapped
 
     def unwrap(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 class SingleDevice:
     """How a model is placed and stepped, and how ranks agree: here there is one rank."""
+
+    backend: str | None = None  # of the process group; None: what fits the device
+    allows_inference_mode = True
 
     def __init__(self, device: torch.device, world: World) -> None:
         self.root_device = device
@@ -51,6 +54,28 @@ class SingleDevice:
 
     def share_weights(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero."""
+
+    # ------------------------------------------------------------------ what is saved
+
+    def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
+        """The module's state for a checkpoint; called on all ranks, what rank zero gets counts."""
+        return module.state_dict()
+
+    def load_module_state(
+        self, module: torch.nn.Module, state: Mapping[str, Any], strict: bool = True
+    ) -> None:
+        """Give the module the state that a checkpoint holds."""
+        module.load_state_dict(state, strict=strict)
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The state of an optimizer that a checkpoint holds."""
+        return optimizer.state_dict()
+
+    def load_optimizer_state(
+        self, optimizer: torch.optim.Optimizer, content: Mapping[str, Any]
+    ) -> None:
+        """Give an optimizer the state that a checkpoint holds."""
+        optimizer.load_state_dict(dict(content))
 
     # ------------------------------------------------------------------ agreement
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import fields
 
 import pytest
 import torch
 
 from engine import Callback, MisconfigurationException, Trainer
-from engine import devices as hardware
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.devices import device_indices, place
 from engine.distributed import World, read_world
@@ -212,19 +212,23 @@ def test_what_is_no_list_of_gpus_is_refused(gpus):
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        ({"devices": 2}, "plaunch --procs 2 "),
-        ({"num_processes": 3}, "--nproc-per-node 3"),
-        ({"devices": 2, "num_nodes": 4}, "plaunch --nodes 4 --procs 2 "),
+        ({"devices": 2, "num_nodes": 4}, "plaunch --nodes 4 --procs 2 .*train.py --lr 0.1"),
+        ({"num_processes": 3, "num_nodes": 2}, "plaunch --nodes 2 --procs 3 "),
+        ({"num_nodes": 2}, "srun --nodes=2 --ntasks-per-node=1 python"),
     ],
 )
-def test_alone_it_cannot_be_several(arguments, command):
-    """The message has the command that starts the processes."""
+def test_alone_it_cannot_be_several_nodes(arguments, command, monkeypatch):
+    """S134: the message has the command that starts the processes on all nodes."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     with pytest.raises(MisconfigurationException, match=command):
         Trainer(**arguments)
 
 
 def test_the_cpu_is_the_default_and_a_gpu_must_be_there(monkeypatch):
-    """Also where there is a GPU, unless a launcher gave it to the job."""
+    """S124, S242, S285: also where there is a GPU, unless a launcher gave it to the job; `gpus=[0]`
+    is all that a script needs for it, and an error that says so where there is none.
+    """
     assert place(hardware_of(), World()).root_device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -236,28 +240,18 @@ def test_the_cpu_is_the_default_and_a_gpu_must_be_there(monkeypatch):
     with pytest.raises(MisconfigurationException, match="0 to 1"):
         place(hardware_of(gpus=[2]), World())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(MisconfigurationException, match="torch sees none"):
-        place(hardware_of(gpus=1), World())
+    with pytest.raises(MisconfigurationException, match=r"torch sees none on .* Leave gpus"):
+        place(hardware_of(gpus=[0]), World())
 
 
 def test_the_launchers_world_counts(capsys):
-    """One line says so where the Trainer's numbers differ, none where they agree."""
+    """S134: one line says so where the Trainer's numbers differ, none where they agree."""
+    assert LAUNCHED.num_nodes == 2
     strategy = place(hardware_of(accelerator="cpu", devices=3), LAUNCHED)
     assert strategy.world.world_size == 4
     assert capsys.readouterr().err.count("4 it is") == 1
     place(hardware_of(accelerator="cpu", devices=2, num_nodes=2), LAUNCHED)
     assert not capsys.readouterr().err
-
-
-def test_strategies(capsys):
-    """DP becomes DDP with a word; what is not there yet says so."""
-    assert type(place(hardware_of(strategy="ddp"), LAUNCHED)).__name__ == "DDP"
-    assert type(place(hardware_of(strategy="ddp"), World())).__name__ == "SingleDevice"
-    place(hardware_of(accelerator="dp"), LAUNCHED)
-    assert "'dp' runs as 'ddp'" in capsys.readouterr().err
-    with pytest.raises(MisconfigurationException, match="fsdp"):
-        place(hardware_of(strategy="fsdp"), World())
-    assert hardware.device_type(hardware_of(accelerator="cpu"), LAUNCHED) == "cpu"
 
 
 # ---------------------------------------------------------------------- callbacks

@@ -1,0 +1,287 @@
+"""Starting the other local ranks: the way of a script that asks for several and was started alone.
+
+    python train.py        # with Trainer(devices=2, ...)
+
+This process is rank zero then. The others are the same command once more, with torchrun's
+variables set; they come to the same fit by themselves. None of them outlives rank zero, and none
+that fails is waited for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from engine.distributed import STARTED_BY, World
+from engine.errors import MisconfigurationException
+from engine.signals import notice
+
+GRACE_S = 5.0  # of rank zero, once another rank has failed: to see it by itself, and to clean up
+BLAME_S = 2.0  # until the failure is known that broke a connection
+LOOK_EVERY_S = 0.1
+PREEMPTED = 75
+
+_STARTED_IN = os.getcwd()  # a program may go elsewhere before it comes to its fit
+
+# The kernel ends a child with the thread that made it. It has to be asked for in the child, and
+# before it becomes the program.
+_BOOT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_others: Others | None = None
+_store: Any = None
+_ran_alone = False
+
+
+class Others:
+    """The ranks that this process started, and what becomes of them."""
+
+    def __init__(self, processes: Mapping[int, subprocess.Popen[bytes]]) -> None:
+        self._processes = processes
+        self._over = threading.Event()
+        self._told = False
+        self.joined = False
+        self.failed: tuple[int, int] | None = None  # rank and exit code
+        threading.Thread(target=self._watch, name="engine-ranks", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
+            if notice.came is not None and not self._told:
+                self._told = True
+                self._signal(signal.Signals[notice.came])
+            self.failed = self._look()
+            if self.failed is not None:
+                break
+        # Before the ranks have met, rank zero only waits for them.
+        if self.failed is not None and not self._over.wait(GRACE_S if self.joined else 0.0):
+            sys.stderr.write(f"engine: {self.blame()}: rank 0 ends, too\n")
+            self.kill()
+            end_now(self.exit_code())
+
+    def _look(self) -> tuple[int, int] | None:
+        for rank, process in self._processes.items():
+            code = process.poll()
+            is_early = code == 0 and not self.joined
+            makes_room = code == PREEMPTED and notice.came is not None
+            if code is not None and (code or is_early) and not makes_room:
+                return rank, code
+        return None
+
+    def blame(self) -> str:
+        """Which rank failed, and how."""
+        assert self.failed is not None
+        rank, code = self.failed
+        if code == 0:
+            return f"rank {rank} came to the end of the script and not to the fit of rank 0"
+        if code < 0:
+            return f"rank {rank} was ended by {signal.Signals(-code).name}"
+        return f"rank {rank} failed with exit code {code}, its error is above"
+
+    def exit_code(self) -> int:
+        """The exit code that the failure of another rank gives rank zero."""
+        assert self.failed is not None
+        code = self.failed[1]
+        return 128 - code if code < 0 else code or 1
+
+    def failed_by_now(self) -> bool:
+        """Whether another rank has failed; waits a little, as a broken connection is seen first."""
+        give_up = time.monotonic() + BLAME_S
+        while self.failed is None and time.monotonic() < give_up:
+            self.failed = self._look()
+            time.sleep(LOOK_EVERY_S / 10)
+        return self.failed is not None
+
+    def _signal(self, number: int) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """End all at once: rank zero has failed, they could only fail after it."""
+        self._over.set()
+        self._signal(signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Rank zero is at its end: the others may take their time to get there."""
+        if self._over.is_set():
+            return
+        for process in self._processes.values():
+            while process.poll() is None and self.failed is None:
+                time.sleep(LOOK_EVERY_S / 10)
+        self.failed = self.failed or self._look()
+        self._over.set()
+        if self.failed is not None:
+            sys.stderr.write(f"engine: {self.blame()}\n")
+            self.kill()
+            end_now(self.exit_code())
+
+
+def end_now(code: int) -> None:
+    """End this process, whatever its main thread waits for."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def start_others(world: World) -> None:
+    """Start the other ranks of a world on this machine, unless that was done before."""
+    global _others, _store
+    command = own_command()
+    if _ran_alone:
+        raise MisconfigurationException(
+            f"this process has run something alone before, and now a Trainer asks for "
+            f"{world.world_size} processes: they would run it, too. Give all Trainers of a script "
+            f"the same number of devices, or start it with `{launch_command(world.world_size)}`"
+        )
+    _store, port = _open_store()
+    threads = max(1, (os.cpu_count() or 1) // world.world_size)
+    common = {
+        STARTED_BY: str(os.getpid()),
+        "WORLD_SIZE": str(world.world_size),
+        "LOCAL_WORLD_SIZE": str(world.world_size),
+        "GROUP_RANK": "0",
+        "GROUP_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_RUN_ID": f"engine-{os.getpid()}",
+    }
+    if "OMP_NUM_THREADS" not in os.environ:
+        common["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+    if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
+        common["GLOO_SOCKET_IFNAME"] = "lo"
+    os.environ.update(common)
+    _others = Others({rank: _start(command, rank) for rank in range(1, world.world_size)})
+    os.environ.update(RANK="0", LOCAL_RANK="0")
+    sys.excepthook = _after_error(sys.excepthook, _others)
+    atexit.register(_others.wait)
+
+
+def _start(command: list[str], rank: int) -> subprocess.Popen[bytes]:
+    """Another rank; what it writes to stdout is what rank zero writes there, and left out."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if sys.platform == "linux" and is_main:
+        boot = [sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid())]
+        command = [*boot, *command]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        cwd=_STARTED_IN,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _open_store() -> tuple[Any, int]:
+    """The store that all ranks meet at: its port is taken before anybody is told of it."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = int(listening.getsockname()[1])
+    fd = listening.detach()
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=fd)
+    return store, port
+
+
+def all_joined() -> None:
+    """All ranks have met: from now on one that comes to its end before rank zero is no failure."""
+    if _others is not None:
+        _others.joined = True
+
+
+def note_alone() -> None:
+    """This process runs something as the only one."""
+    global _ran_alone
+    _ran_alone = True
+
+
+def follow_quietly() -> None:
+    """In a rank that was started so: Ctrl-C is for all ranks, and shown by rank zero."""
+    previous = sys.excepthook
+    if getattr(previous, "is_of_engine", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            previous(kind, error, trace)
+
+    hook.is_of_engine = True  # type: ignore[attr-defined]  # functions take attributes
+    sys.excepthook = hook
+
+
+def _after_error(previous: Any, others: Others) -> Any:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, RuntimeError) and others.failed_by_now():
+            sys.stderr.write(f"engine: {others.blame()}. Rank 0 saw it as {kind.__name__}\n")
+        else:
+            previous(kind, error, trace)
+        others.kill()
+
+    return hook
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def own_command() -> list[str]:
+    """The command that this process was started with; raises where it can't be run again."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None) or ""
+    why = None
+    if hasattr(sys, "ps1") or "__IPYTHON__" in vars(sys.modules["builtins"]):
+        why = "this is an interactive session or a notebook"
+    elif sys.argv[:1] == ["-c"]:
+        why = "this program is the text after `python -c`"
+    elif not file:
+        why = "this program has no file of its own"
+    elif os.path.basename(file) in ("pytest", "py.test") or file.endswith("pytest/__main__.py"):
+        why = "this is a test within pytest, which would run all tests again"
+    elif _is_a_child():
+        why = "this is a process that multiprocessing started"
+    if why is not None:
+        raise MisconfigurationException(
+            "the Trainer asks for several processes, which are the same script once more, and "
+            f"{why}. Put the code into a file and start it with `python file.py`, plaunch or "
+            "torchrun; or ask for one device"
+        )
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _is_a_child() -> bool:
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    return multiprocessing is not None and multiprocessing.parent_process() is not None
+
+
+def launch_command(per_node: int, num_nodes: int = 1, word: str = "--procs") -> str:
+    """The words that start this script with plaunch."""
+    on_nodes = ["--nodes", str(num_nodes)] if num_nodes > 1 else []
+    return shlex.join(["plaunch", *on_nodes, word, str(per_node), *_script()])
+
+
+def _script() -> list[str]:
+    """This script and its arguments, as a person would type them."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    arguments = sys.argv[1:]
+    if spec is not None:
+        return ["-m", spec.name.removesuffix(".__main__"), *arguments]
+    first = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-") else "script.py"
+    return [first, *arguments]

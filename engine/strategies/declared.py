@@ -1,0 +1,129 @@
+"""What a user may say in place of a strategy's name: small objects that only hold what was asked.
+
+`Trainer(strategy=DDPStrategy(find_unused_parameters=False))`, and the plugins of 1.2 to 1.5:
+`Trainer(plugins=DDPPlugin(find_unused_parameters=False))`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NoReturn
+
+from engine.errors import MisconfigurationException
+
+# What DistributedDataParallel takes, and a user may want to change.
+DDP_OPTIONS = (
+    "broadcast_buffers",
+    "bucket_cap_mb",
+    "find_unused_parameters",
+    "gradient_as_bucket_view",
+    "static_graph",
+)
+
+
+class DDPStrategy:
+    """Data parallel training, with options of DistributedDataParallel."""
+
+    word: ClassVar[str] = "ddp"
+    known: ClassVar[tuple[str, ...]] = (*DDP_OPTIONS, "ddp_comm_hook", "ddp_comm_state")
+
+    def __init__(
+        self,
+        accelerator: Any = None,
+        parallel_devices: Any = None,
+        cluster_environment: Any = None,
+        process_group_backend: str | None = None,
+        sync_batchnorm: bool | None = None,
+        num_nodes: int | None = None,
+        **options: Any,
+    ) -> None:
+        _refuse(self, "accelerator", accelerator, "Trainer(accelerator=...)")
+        _refuse(self, "parallel_devices", parallel_devices, "Trainer(devices=...)")
+        _refuse(self, "num_nodes", num_nodes, "Trainer(num_nodes=...)")
+        unknown = [name for name in options if name not in self.known]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no option {unknown[0]!r}; there are "
+                f"{', '.join(sorted(self.known)) or 'none'}"
+            )
+        self.cluster_environment = cluster_environment
+        self.process_group_backend = process_group_backend
+        self.sync_batchnorm = bool(sync_batchnorm)
+        self.options = options
+
+
+class DDPSpawnStrategy(DDPStrategy):
+    """As DDP; the script is what the other processes run."""
+
+    word = "ddp_spawn"
+
+
+class DataParallelStrategy(DDPStrategy):
+    """One process for several GPUs in Lightning; DDP here."""
+
+    word = "dp"
+    known = ()
+
+
+class DDP2Strategy(DDPStrategy):
+    """One process a node in Lightning; DDP here."""
+
+    word = "ddp2"
+    known = ()
+
+
+class SingleDeviceStrategy(DDPStrategy):
+    """One process on one device."""
+
+    word = "single_device"
+    known = ()
+
+    def __init__(self, device: Any = "cpu", **options: Any) -> None:
+        super().__init__(**options)
+        self.options["device"] = device
+
+
+class FSDPStrategy(DDPStrategy):
+    """Parameters, gradients and the optimizer's state divided among the ranks."""
+
+    word = "fsdp"
+    known = ("cpu_offload", "reshard_after_forward")
+
+
+class DDPShardedStrategy(FSDPStrategy):
+    """FairScale's, in Lightning; FSDP here."""
+
+    word = "ddp_sharded"
+
+
+class DDPFullyShardedStrategy(FSDPStrategy):
+    """FairScale's, in Lightning; FSDP here."""
+
+    word = "ddp_fully_sharded"
+
+
+class DeepSpeedStrategy:
+    """Not here: says what is."""
+
+    def __init__(self, *_: Any, **__: Any) -> NoReturn:
+        raise MisconfigurationException(
+            f"{type(self).__name__} is not supported: strategy='fsdp' divides parameters, "
+            "gradients and optimizer states among the ranks, as its stage 3 does"
+        )
+
+
+# The names of 1.2 to 1.5.
+DDPPlugin = DDPStrategy
+DDPSpawnPlugin = DDPSpawnStrategy
+DDP2Plugin = DDP2Strategy
+DataParallelPlugin = DataParallelStrategy
+SingleDevicePlugin = SingleDeviceStrategy
+DDPShardedPlugin = DDPShardedStrategy
+DDPFullyShardedPlugin = DDPFullyShardedStrategy
+DeepSpeedPlugin = DeepSpeedStrategy
+
+
+def _refuse(owner: Any, name: str, value: Any, instead: str) -> None:
+    if value is not None:
+        raise MisconfigurationException(
+            f"{type(owner).__name__}({name}=...): give {instead} in its place"
+        )

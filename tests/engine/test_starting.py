@@ -1,0 +1,220 @@
+"""A script that asks for several processes and was started alone: real processes, real deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import MisconfigurationException, Trainer, starting
+from tests.engine.toy import Toy, loader
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 90
+
+SCRIPT = """
+import json, os, sys, time
+from pathlib import Path
+rank = os.environ.get("RANK", "0")
+what, folder = sys.argv[1], Path(sys.argv[2])
+with open(folder / f"pid-{rank}", "w") as file:
+    file.write(str(os.getpid()))
+if what == "fails early" and rank == "1":
+    raise ValueError("early words")
+if what == "never comes" and rank == "1":
+    sys.exit(0)
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, TensorDataset
+from engine import LightningModule, Trainer
+
+x = torch.randn(48, 4, generator=torch.Generator().manual_seed(7))
+data = TensorDataset(x, (x.sum(1) > 0).long())
+
+
+class Net(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 2)
+        self.drawn = torch.randn(2, device=self.device)
+
+    def training_step(self, batch, batch_idx):
+        self.print("printed by the module")
+        if what == "fails late" and rank == "1":
+            raise ValueError("late words")
+        if what == "goes on" and batch_idx == 1:
+            (folder / f"trains-{rank}").touch()
+            time.sleep(600)
+        if what == "is told":
+            (folder / f"trains-{rank}").touch()
+            time.sleep(0.02)
+        loss = torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        self.log("loss", loss, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+os.makedirs(folder / "elsewhere", exist_ok=True)
+os.chdir(folder / "elsewhere")
+quiet = dict(enable_progress_bar=False, enable_model_summary=False)
+quiet["max_epochs"] = -1 if what == "is told" else 1
+torch.manual_seed(int(rank))
+earlier = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **quiet)
+trainer = Trainer(accelerator="ddp_cpu", num_processes=2, default_root_dir=folder / "one", **quiet)
+before = [trainer.world_size, trainer.global_rank, dist.is_initialized()]
+model = Net()
+trainer.fit(model, DataLoader(data, batch_size=8))
+second = Trainer(strategy="ddp_spawn", devices=2, default_root_dir=folder / "two", **quiet)
+second.fit(Net(), DataLoader(data, batch_size=8))
+tested = earlier.validate(model, DataLoader(data)) if hasattr(model, "validation_step") else None
+facts = dict(
+    before=before, world=[trainer.world_size, trainer.global_rank, trainer.local_rank],
+    backend=dist.get_backend(), weights=model.net.weight.tolist(), argv=sys.argv,
+    steps=[trainer.global_step, second.global_step], device=str(model.device),
+    threads=torch.get_num_threads(), name=__name__,
+)
+print("printed by the script")
+(folder / f"facts-{rank}.json").write_text(json.dumps(facts))
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the script as a person does; all its processes are gone when the test ends."""
+    (tmp_path / "train.py").write_text(SCRIPT)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(what: str, *interpreter: str) -> subprocess.Popen[str]:
+        words = [*(interpreter or ("train.py",)), what, str(tmp_path)]
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    for path in tmp_path.glob("pid-*"):
+        if is_alive(int(path.read_text())):
+            os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
+        time.sleep(0.02)
+
+
+def nobody_is_left(folder: Path) -> bool:
+    return not any(is_alive(int(path.read_text())) for path in folder.glob("pid-*"))
+
+
+@pytest.mark.parametrize("words", [("train.py",), ("-u", "-m", "train")])
+def test_a_script_alone_starts_the_other_ranks(start, tmp_path, words):
+    """S135, S072, S238, S240: `num_processes=2` and `devices=2` are two gloo processes, which
+    follow the whole script; its words come once, and there is one event file for each fit.
+    """
+    process = start("works", *words)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    first, second = (json.loads((tmp_path / f"facts-{r}.json").read_text()) for r in (0, 1))
+    assert first["before"] == [2, 0, False]  # nothing is started before the first fit
+    assert (first["world"], second["world"]) == ([2, 0, 0], [2, 1, 1])
+    assert first["backend"] == "gloo"
+    assert first["weights"] == second["weights"]  # though each rank has drawn its own
+    assert first["steps"] == second["steps"] == [3, 3]
+    assert first["argv"] == second["argv"]
+    assert first["device"] == "cpu"
+    assert out.count("printed by the script") == 1
+    assert out.count("printed by the module") == 6
+    assert err.count("'ddp_spawn' runs as 'ddp'") == 1
+    for name in ("one", "two"):
+        events = list((tmp_path / name).rglob("events.out*"))
+        assert len(events) == 1
+    assert nobody_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("fails early", ["ValueError: early words", "rank 1 failed with exit code 1"]),
+        ("fails late", ["ValueError: late words", "rank 1 failed with exit code 1"]),
+        ("never comes", ["rank 1 came to the end of the script and not to the fit"]),
+    ],
+)
+def test_a_rank_that_fails_is_named(start, tmp_path, what, words):
+    """Its own error is shown, not rank zero's broken connection; nobody is left."""
+    process = start(what)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    for word in words:
+        assert word in err
+    assert "Connection closed" not in err
+    wait_until(lambda: nobody_is_left(tmp_path), "all processes are gone")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_rank_outlives_rank_zero(start, tmp_path, number):
+    """Killed or interrupted in a step: the others end with it, whatever they do."""
+    process = start("goes on")
+    wait_until(lambda: len(list(tmp_path.glob("trains-*"))) == 2, "both ranks train")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == -number, err
+    wait_until(lambda: nobody_is_left(tmp_path), "all processes are gone")
+    assert err.count("KeyboardInterrupt") <= 1
+
+
+def test_a_warning_to_rank_zero_is_one_to_all(start, tmp_path):
+    """SIGTERM: the ranks stop at one step, save, and end with the code of a preemption."""
+    process = start("is told")
+    wait_until(lambda: len(list(tmp_path.glob("trains-*"))) == 2, "both ranks train")
+    process.terminate()
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 75, err
+    assert err.count("SIGTERM: stopped at step") == 1
+    assert len(list(tmp_path.rglob("preempted-step=*.ckpt"))) == 1
+    wait_until(lambda: nobody_is_left(tmp_path), "all processes are gone")
+
+
+def test_where_there_is_no_script_it_says_so(monkeypatch):
+    """In a test, a notebook or after `python -c` nothing could be started: the error says what to
+    do, and nothing has been started.
+    """
+    trainer = Trainer(accelerator="cpu", devices=2, logger=False, enable_checkpointing=False)
+    assert (trainer.world_size, trainer.global_rank) == (2, 0)
+    with pytest.raises(MisconfigurationException, match=r"test within pytest.*Put the code into"):
+        trainer.fit(Toy(), loader())
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with pytest.raises(MisconfigurationException, match="interactive session or a notebook"):
+        starting.own_command()
+    monkeypatch.delattr(sys, "ps1")
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    with pytest.raises(MisconfigurationException, match="python -c"):
+        starting.own_command()

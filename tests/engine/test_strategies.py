@@ -1,0 +1,186 @@
+"""What may be said of strategy and plugins, and what it means."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from engine import MisconfigurationException, Trainer
+from engine.devices import place
+from engine.distributed import World
+from engine.options import parse
+from engine.strategies import (
+    ClusterEnvironment,
+    DataParallelPlugin,
+    DDPPlugin,
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    LightningEnvironment,
+    SingleDevice,
+    SingleDeviceStrategy,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from engine.strategies.wanted import INSTEAD, WORDS, wanted
+
+LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)
+
+
+def placed(world: World = LAUNCHED, **arguments: object) -> SingleDevice:
+    return place(parse(arguments).hardware, world)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ({}, "DDP", None),
+        ({"strategy": "auto"}, "DDP", None),
+        ({"accelerator": "ddp"}, "DDP", None),
+        ({"accelerator": "ddp_cpu"}, "DDP", None),
+        ({"accelerator": "dp"}, "DDP", "'dp' runs as 'ddp'"),
+        ({"strategy": "ddp2"}, "DDP", "'ddp2' runs as 'ddp'"),
+        ({"accelerator": "ddp_spawn"}, "DDP", "'ddp_spawn' runs as 'ddp'"),
+        ({"distributed_backend": "ddp"}, "DDP", None),
+        ({"accelerator": "cpu"}, "DDP", None),
+        ({"accelerator": "auto"}, "DDP", None),
+        ({"strategy": "ddp_find_unused_parameters_false"}, "DDP", None),
+        ({"strategy": "fsdp"}, "FSDP", None),
+        ({"accelerator": "ddp_sharded"}, "FSDP", "'ddp_sharded' runs as 'fsdp'"),
+        ({"strategy": "ddp_fully_sharded"}, "FSDP", "'ddp_fully_sharded' runs as 'fsdp'"),
+    ],
+)
+def test_every_word_is_heard(arguments, kind, said, capsys, monkeypatch):
+    """S157, S236: and where it means something else than it did, one line says so; `dp` says what
+    becomes of the batch size, too.
+    """
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert type(placed(World(**{**vars(LAUNCHED), "rank": 0}), **arguments)).__name__ == kind
+    err = capsys.readouterr().err
+    assert (said or "runs as") in err if said else err == ""
+    assert said is None or err.count("\n") == 1
+    divides_batches = "dp" in arguments.values() or "ddp2" in arguments.values()
+    assert ("batch size is that of each" in err) == divides_batches
+
+
+def test_one_process_needs_no_strategy():
+    """S157: any word for several is one process's way where there is one."""
+    for word in (*WORDS, None):
+        assert type(placed(World(), strategy=word)) is SingleDevice
+    mine = SingleDevice(torch.device("cpu"), World())
+    assert Trainer(strategy=mine).strategy is mine
+    assert placed(World(), strategy=SingleDeviceStrategy("meta")).root_device.type == "meta"
+
+
+@pytest.mark.parametrize("word", [*INSTEAD, "deepspeed_stage_2_offload", "tpu_spawn"])
+def test_what_is_not_there_says_what_is(word):
+    """S157, S241: TPUs and their like are refused with a sentence, never ignored."""
+    known = word.split("_s")[0]
+    with pytest.raises(MisconfigurationException, match="not supported") as error:
+        wanted(word)
+    assert INSTEAD[known] in str(error.value)
+    if word in ("tpu", "ipu", "hpu"):
+        with pytest.raises(MisconfigurationException, match=r"no .* support; give accelerator"):
+            Trainer(accelerator=word)
+
+
+def test_an_unknown_word_or_plugin_lists_the_known():
+    """S157: the error has the words that there are."""
+    with pytest.raises(MisconfigurationException, match="ddp_find_unused_parameters_true"):
+        wanted("pdd")
+    with pytest.raises(MisconfigurationException, match=r"DDPStrategy\(\)"):
+        wanted(DDPStrategy)
+    with pytest.raises(MisconfigurationException, match="object is not supported; there are DDPPl"):
+        wanted(None, [object()])
+    with pytest.raises(MisconfigurationException, match="both name a strategy"):
+        wanted("ddp", DDPPlugin())
+    with pytest.raises(MisconfigurationException, match=r"'fsdp' divides|strategy='fsdp'"):
+        DeepSpeedStrategy(stage=2)
+    with pytest.raises(TypeError, match="no option 'find_unused'; there are broadcast_buffers"):
+        DDPStrategy(find_unused=True)
+    with pytest.raises(MisconfigurationException, match=r"Trainer\(devices=...\)"):
+        DDPStrategy(parallel_devices=[torch.device("cpu")])
+    with pytest.raises(MisconfigurationException, match="use 'ddp'"):
+        placed(strategy=FSDPStrategy(), sync_batchnorm=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"strategy": DDPStrategy(find_unused_parameters=False, static_graph=True)},
+        {"plugins": DDPPlugin(find_unused_parameters=False, static_graph=True)},
+        {"accelerator": "ddp", "num_processes": 2}
+        | {"strategy": None, "plugins": [LightningEnvironment()]},
+        {"plugins": ["ddp_find_unused_parameters_false"]},
+    ],
+)
+def test_objects_in_place_of_words(arguments, monkeypatch):
+    """Strategies of 1.5 on and plugins of 1.2 on, with the options of DistributedDataParallel."""
+    if "accelerator" in arguments:
+        arguments.pop("strategy")
+        assert placed(World(), **arguments).world == World(world_size=2, local_world_size=2)
+        return
+    plan = wanted(arguments.get("strategy"), arguments.get("plugins"))
+    assert plan.kind == "ddp"
+    assert plan.options["find_unused_parameters"] is False
+    assert type(placed(**arguments)).__name__ == "DDP"
+    assert wanted(None, DataParallelPlugin()).remark.startswith("'dp' runs as 'ddp'")
+
+
+TASK = {
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_STEP_NODELIST": "gpu[03-04]",
+    "SLURM_JOB_ID": "4242",
+    "SLURM_JOB_NAME": "mine",
+}
+
+
+def test_environments_say_who_this_process_is(monkeypatch):
+    """SLURM's and torchrun's are read; `LightningEnvironment` leaves SLURM's out; an own one says
+    it all, and is as good as a launcher.
+    """
+    for name, value in TASK.items():
+        monkeypatch.setenv(name, value)
+    slurm, plain = SLURMEnvironment(auto_requeue=False), LightningEnvironment()
+    assert slurm.detect() and slurm.creates_processes_externally
+    found = [slurm.world_size(), slurm.global_rank(), slurm.local_rank(), slurm.node_rank()]
+    assert found == [4, 3, 1, 1]
+    assert (slurm.main_address, slurm.job_id(), slurm.job_name()) == ("gpu03", 4242, "mine")
+    assert (plain.world_size(), plain.creates_processes_externally) == (1, False)
+    assert placed(World(), plugins=plain).world == World()
+    assert placed(World(), plugins=[slurm], accelerator="cpu").world.rank == 3
+    assert not TorchElasticEnvironment.detect()
+    for name in TASK:
+        monkeypatch.delenv(name)
+
+    class Mine(ClusterEnvironment):
+        main_address, main_port = "10.1.2.3", 1234
+
+        def world_size(self) -> int:
+            return 6
+
+        def global_rank(self) -> int:
+            return 4
+
+        def local_rank(self) -> int:
+            return 1
+
+        def node_rank(self) -> int:
+            return 1
+
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+        monkeypatch.setenv(name, "")  # so that all of them are taken back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MASTER_ADDR", "")
+    monkeypatch.setenv("MASTER_PORT", "")
+    world = placed(World(), plugins=Mine(), num_nodes=2, devices=3, accelerator="cpu").world
+    assert (world.rank, world.world_size, world.local_world_size) == (4, 6, 3)
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.1.2.3", "1234")
+    assert TorchElasticEnvironment.detect()
