@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from engine.hparams import KeepsHyperparameters
 from engine.shell import FromShell
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class LightningDataModule(KeepsHyperparameters, FromShell):
@@ -16,6 +21,7 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
     """
 
     trainer: Any = None
+    dims: Any = ()
 
     def __init__(
         self,
@@ -68,6 +74,50 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
         """Change a batch on the device."""
         return batch
 
+    @classmethod
+    def from_datasets(
+        cls,
+        train_dataset: Any = None,
+        val_dataset: Any = None,
+        test_dataset: Any = None,
+        predict_dataset: Any = None,
+        batch_size: int = 1,
+        num_workers: int = 0,
+        **kwargs: Any,
+    ) -> LightningDataModule:
+        """A data module of datasets, each one, several in a list, or by name in a dict.
+
+        Training data is shuffled. `kwargs` are arguments of the class itself.
+        """
+        from engine.data import loaders_of
+
+        module = cls(**kwargs)
+        given = {"train": train_dataset, "val": val_dataset, "test": test_dataset}
+        for kind, data in {**given, "predict": predict_dataset}.items():
+            if data is not None:
+                made = partial(loaders_of, data, batch_size, num_workers, kind == "train")
+                setattr(module, f"{kind}_dataloader", made)
+        return module
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """A data module with the hyper-parameters and the state of a checkpoint.
+
+        `kwargs` override hyper-parameters.
+        """
+        from engine.checkpoint import datamodule_from_checkpoint
+
+        module: Self = datamodule_from_checkpoint(
+            cls, checkpoint_path, map_location, weights_only, kwargs
+        )
+        return module
+
     def state_dict(self) -> dict[str, Any]:
         """Plain data to be kept in checkpoints."""
         return {}
@@ -80,3 +130,18 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See a checkpoint that is being loaded."""
+
+
+def given_loader(trainer: Any, kind: str) -> Any:
+    """What a trainer's verb was given to run on, or its data module's loader."""
+    given = trainer.given_loaders.get(kind)
+    if given is not None or trainer.datamodule is None:
+        return given
+    return getattr(trainer.datamodule, f"{kind}_dataloader")()
+
+
+def sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
+    """A data module may come in the place of loaders."""
+    if isinstance(loaders, LightningDataModule):
+        return None, loaders
+    return loaders, datamodule

@@ -81,9 +81,16 @@ def checkpoints_last(callbacks: Sequence[Callback]) -> list[Callback]:
     return sorted(callbacks, key=lambda callback: hasattr(callback, "best_model_path"))
 
 
-def with_module_callbacks(callbacks: list[Callback], module: Any) -> list[Callback]:
-    """The callbacks with the module's own, which replace those of the same class."""
+def with_module_callbacks(
+    callbacks: list[Callback], module: Any, replaces: bool = True
+) -> list[Callback]:
+    """The callbacks with the module's own, which replace those of the same class.
+
+    After a fit (`replaces=False`) those stay: they know its best checkpoint.
+    """
     own = as_list(module.configure_callbacks())
+    if not replaces:
+        own = [c for c in own if not any(type(c) is type(there) for there in callbacks)]
     if not own:
         return callbacks
     classes = {type(callback) for callback in own}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from engine.datamodule import given_loader
 from engine.distributed import rank_zero_only, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hparams import KeepsHyperparameters
@@ -63,17 +64,23 @@ class LightningModule(KeepsHyperparameters, torch.nn.Module):
     def teardown(self, stage: str | None = None) -> None:
         """Called in every process when a run has ended."""
 
+    # A module without loaders of its own may ask for those that the run was given.
+
     def train_dataloader(self) -> Any:
         """The loader to train on."""
+        return None if self._trainer is None else given_loader(self._trainer, "train")
 
     def val_dataloader(self) -> Any:
         """One or several loaders to validate on."""
+        return None if self._trainer is None else given_loader(self._trainer, "val")
 
     def test_dataloader(self) -> Any:
         """One or several loaders to test on."""
+        return None if self._trainer is None else given_loader(self._trainer, "test")
 
     def predict_dataloader(self) -> Any:
         """One or several loaders to predict on."""
+        return None if self._trainer is None else given_loader(self._trainer, "predict")
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Change a batch before it goes to the device."""

@@ -11,7 +11,7 @@ import torch
 
 from engine import workers
 from engine.combined import CombinedLoader
-from engine.data import move, needs_move
+from engine.data import move, needs_move, with_type
 from engine.errors import Preempted
 from engine.hooks import Hooks, is_overridden
 from engine.logged import Logged, to_floats
@@ -37,6 +37,7 @@ class Run:
     logged: Logged
     loggers: list[Any]
     optimization: Optimization = field(default_factory=Optimization)
+    datamodule_is_given: bool = True  # for this verb, not remembered from an earlier one
 
     @property
     def device(self) -> torch.device:
@@ -84,8 +85,10 @@ def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None
             method = getattr(owner, name)
         found.append(method)
     before, transfer, after = found
-    device = run.device
+    device, dtype = run.device, run.precision.dtype
     if before is None and transfer is None and after is None:
+        if dtype is not None:
+            return lambda batch, dataloader_idx: with_type(move(batch, device), dtype)
         if not needs_move(device):
             return None
         return lambda batch, dataloader_idx: move(batch, device)
@@ -97,7 +100,8 @@ def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None
             batch = transfer(batch, device, dataloader_idx)
         else:
             batch = move(batch, device)
-        return batch if after is None else after(batch, dataloader_idx)
+        batch = batch if after is None else after(batch, dataloader_idx)
+        return batch if dtype is None else with_type(batch, dtype)
 
     return to_device
 

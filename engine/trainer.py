@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from engine import lifecycle, resume, rundir
 from engine.checkpointing import load_for, save
-from engine.datamodule import LightningDataModule
+from engine.datamodule import sorted_out
 from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import joined, place
 from engine.distributed import rank_zero_info, read_world
@@ -21,6 +22,7 @@ from engine.loaders import (
     evaluation_plan,
     found,
     most_batches,
+    reloaded,
     sanity_plan,
     several,
     steps_of_fit,
@@ -29,7 +31,7 @@ from engine.loaders import (
 )
 from engine.logged import Logged, to_floats
 from engine.loops.evaluate import evaluate
-from engine.loops.fit import FitPlan, fit
+from engine.loops.fit import FitPlan, Reloaded, fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.optimizers import Optimization, configure
@@ -40,24 +42,36 @@ from engine.profiling import Measurement, make_profiler
 from engine.results import print_results, report
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
+from engine.settings import Settings
 from engine.shell import Argument, FromShell
 from engine.signals import listening
 from engine.state import State
+from engine.strategies.single import SingleDevice
+from engine.tuner.verb import TrainerTuner
 from engine.view import TrainerView
 from engine.weights import given_checkpoint, newest_of_run
 
 
-class Trainer(TrainerView, TrainerFolders, FromShell):
+class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
     """Trains, validates, tests and predicts with a LightningModule.
 
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
     """
 
     def __init__(self, *positional: Any, **arguments: Any) -> None:
-        arguments = named(positional, arguments)
-        self._settings = parse(arguments)
         put_off_dynamo()
-        self.strategy = place(self._settings.hardware, read_world())
+        arguments = named(positional, arguments)
+        settings = parse(arguments)
+        self._open(settings, place(settings.hardware, read_world()))
+        self._notices = notices(arguments, settings)
+        for callback in self.callbacks:
+            callback.on_init_start(self)
+            callback.on_init_end(self)
+
+    def _open(self, settings: Settings, strategy: SingleDevice) -> None:
+        self._settings = settings
+        self._notices = []
+        self.strategy = strategy
         self.lightning_module: Any = None
         self.datamodule: Any = None
         self.train_dataloader: Any = None
@@ -66,20 +80,16 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self.predict_dataloaders: Any = None
         self.ckpt_path: str | None = None
         self._state = State()
-        self._logged = Logged(self._settings.output.move_metrics_to_cpu)
+        self._logged = Logged(settings.output.move_metrics_to_cpu)
         self._optimization = Optimization()
         self._run: Run | None = None
         self._index: rundir.Index | None = None
         self._loggers: list[Any] | None = None
         self._ordinal: int | None = None
-        self._given_train: Any = None
+        self.given_loaders: dict[str, Any] = {}
         self._training: tuple[Any, int | float] | None = None
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
-        self.callbacks = make_callbacks(self._settings)
-        self._notices = notices(arguments, self._settings)
-        for callback in self.callbacks:
-            callback.on_init_start(self)
-            callback.on_init_end(self)
+        self.callbacks = make_callbacks(settings)
 
     @classmethod
     def shell_arguments(cls) -> list[Argument]:
@@ -105,19 +115,19 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         who wrote it.
         """
         train = train_dataloaders if train_dataloaders is not None else train_dataloader
-        if isinstance(train, LightningDataModule):
-            train, datamodule = None, train
+        train, datamodule = sorted_out(train, datamodule)
         if not callable(getattr(model, "training_step", None)):
             raise MisconfigurationException(
                 f"{type(model).__name__} has no `training_step`: fit needs one"
             )
         self._begin_fit()
+        self.given_loaders = {"train": train, "val": val_dataloaders}
         with self._running("fit", model, datamodule) as run:
             path, self._state.already_complete = newest_of_run(self._index)
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
                 path = given_checkpoint(self, given)
-            self._fit(run, train, val_dataloaders, path, weights_only)
+            self._fit(run, val_dataloaders, path, weights_only)
         report(self, to_floats(self.callback_metrics))
 
     def validate(
@@ -163,7 +173,8 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         One loader gives a list, several a list of lists.
         """
         keeps = return_predictions is not False
-        dataloaders, datamodule = _sorted_out(dataloaders, datamodule)
+        dataloaders, datamodule = sorted_out(dataloaders, datamodule)
+        self.given_loaders = {"predict": dataloaders}
         with self._running("predict", self._module_for(model), datamodule) as run:
             loaders = self._loaders("predict", dataloaders, run)
             self._load_for(run, model, ckpt_path)
@@ -195,7 +206,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         run_dir = rundir.launched_dir()
         self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
 
-    def _fit(self, run: Run, train: Any, val: Any, path: str | None, weights_only: bool) -> None:
+    def _fit(self, run: Run, val: Any, path: str | None, weights_only: bool) -> None:
         progress = run.state.progress
         content = None
         if path is not None:
@@ -207,7 +218,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
             progress.batch = 0  # an epoch that was interrupted begins anew
             progress.data_seed = run.strategy.broadcast(fresh_seed())
         run.strategy.place(run.module)
-        self._given_train, self._training = train, None
+        self._training = None
         run = self._configured(run)
         if content is not None:
             resume.load_training(run, content)
@@ -218,7 +229,6 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
             run.hooks.call(hook)
         loader, count = self._training_data()
         validation = validation_plan(run, val, loader, LightningModule)
-        self.train_dataloader = loader
         self.val_dataloaders = None if validation is None else list(validation.loaders)
         self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
         sanity = sanity_plan(run, validation)
@@ -229,7 +239,8 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         if count and not self._state.already_complete:
             watch = Watch(self, run, self._ordinal or 0, self._index)
             watch.before_training()
-            fit(run, FitPlan(loader, count, to_device, forward, validation, sanity, watch.look))
+            data = (to_device, forward, validation, sanity)
+            fit(run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val)))
         if self._index is not None and self.is_global_zero:
             self._index.finish(progress.step)
             remove_outdated(self._index)
@@ -244,20 +255,26 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         run.logged.hook = None
         self._optimization = optimization
         self._run = replace(run, optimization=optimization)
+        run.hooks.callbacks_only("on_optimizers_made")  # for those that add groups to them
         return self._run
 
     def _training_data(self) -> tuple[Any, int | float]:
         assert self._run is not None
         if self._training is None:
-            self._training = training_loader(self._run, self._given_train, LightningModule)
-            self._state.num_training_batches = self._training[1]
+            given = self.given_loaders["train"]
+            self._training = training_loader(self._run, given, LightningModule)
+            self.train_dataloader, self._state.num_training_batches = self._training
         return self._training
+
+    def _reload(self, run: Run, val: Any) -> Reloaded:
+        self._training = None
+        return reloaded(run, *self._training_data(), val, LightningModule)
 
     @property
     def estimated_stepping_batches(self) -> int | float:
         """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
         count = self._training_data()[1]
-        return steps_of_fit(self._settings.fit, count, self.accumulate_grad_batches)
+        return steps_of_fit(self._settings.fit, count, self.accumulation)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -265,14 +282,16 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self, verb: str, model: Any, loaders: Any, ckpt_path: Any, verbose: bool, datamodule: Any
     ) -> list[dict[str, float]]:
         step = "validation_step" if verb == "validate" else "test_step"
-        loaders, datamodule = _sorted_out(loaders, datamodule)
+        loaders, datamodule = sorted_out(loaders, datamodule)
         module = self._module_for(model)
         if not callable(getattr(module, step, None)):
             raise MisconfigurationException(
                 f"{type(module).__name__} has no `{step}`: trainer.{verb} needs one"
             )
+        kind = "val" if verb == "validate" else verb
+        self.given_loaders = {kind: loaders}
         with self._running(verb, module, datamodule) as run:
-            used = self._loaders("val" if verb == "validate" else verb, loaders, run)
+            used = self._loaders(kind, loaders, run)
             self._load_for(run, model, ckpt_path)
             plan = evaluation_plan(run, verb, used, LightningModule)
             counts, state = list(plan.counts), self._state
@@ -341,6 +360,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
         self._logged.hook = None
         if verb == "fit":
             self._logged.clear()
+        is_first, is_given = self.lightning_module is None, datamodule is not None
         if datamodule is None and module is self.lightning_module:
             datamodule = self.datamodule
         self.lightning_module, self.datamodule = module, datamodule
@@ -350,7 +370,7 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
             datamodule.trainer = self
         self._state.stage, self._state.status = verb, "running"
         self._state.already_complete = False
-        self.callbacks = with_module_callbacks(self.callbacks, module)
+        self.callbacks = with_module_callbacks(self.callbacks, module, verb == "fit" or is_first)
         hooks = self._measurement.hooks(self, module, LightningModule, self.callbacks, self._logged)
         precision = make_precision(self.precision, self.strategy.root_device)
         self._run = Run(
@@ -364,15 +384,9 @@ class Trainer(TrainerView, TrainerFolders, FromShell):
             self._logged,
             self.loggers,
             self._optimization if verb != "fit" else Optimization(),
+            is_given,
         )
         return self._run
-
-
-def _sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
-    """A data module may come in the place of loaders."""
-    if isinstance(loaders, LightningDataModule):
-        return None, loaders
-    return loaders, datamodule
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.

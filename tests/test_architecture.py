@@ -121,7 +121,8 @@ DRAWING = {
     "launcher.config_error": "",
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
-    "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed",
+    "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
+    "engine.wrapped",
     "engine.trainer": "engine.checkpointing engine.late_dynamo engine.options engine.defaults engine.folders "
     "engine.loaders "
     "engine.lifecycle engine.shell "
@@ -143,7 +144,7 @@ DRAWING = {
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",
     # the algorithm
-    "engine.loops": "engine.run engine.combined engine.data engine.entries engine.hooks "
+    "engine.loops": "engine.stray engine.run engine.combined engine.data engine.entries engine.hooks "
     "engine.logged "
     "engine.optimizers engine.reports engine.seed engine.signals engine.state",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
@@ -158,7 +159,9 @@ DRAWING = {
     # user code's side
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
     "engine.precision engine.sequences",
-    "engine.datamodule": "engine.data engine.hparams engine.shell",
+    "engine.wrapped": "engine.module",
+    "engine.stray": "",
+    "engine.datamodule": "engine.checkpoint engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # old programs
     "engine.compat": "engine engine.apply engine.callbacks engine.checkpoint engine.data "

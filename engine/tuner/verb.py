@@ -86,5 +86,6 @@ class TrainerTuner:
         trial: Any = copy.copy(self)
         trial._open(settings, strategy or self.strategy)
         trial._state.tuning = True
+        trial.given_loaders = {"train": train}
         with trial._running("fit", module, datamodule) as run:
-            trial._fit(run, train, None, None, True)
+            trial._fit(run, None, None, True)

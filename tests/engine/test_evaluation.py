@@ -45,6 +45,23 @@ def test_without_a_model_the_best_checkpoint_is_tested(trained, capsys):
     assert torch.equal(weights(model), weights(best))
 
 
+def test_the_best_is_known_after_a_fit_with_the_modules_own_callbacks(tmp_path):
+    """S118: test asks `configure_callbacks` again, and the best of the fit is still known."""
+
+    class Brings(Worse):
+        def configure_callbacks(self):
+            return [ModelCheckpoint(tmp_path, monitor="val", save_last=True)]
+
+    trainer = quiet(tmp_path, max_epochs=2, enable_checkpointing=True)
+    trainer.fit(Brings(), loader(), loader())
+    best = trainer.checkpoint_callback.best_model_path
+    assert best.endswith("epoch=0-step=6.ckpt")
+    assert (
+        outcome(trainer, ckpt_path="best") == outcome(trainer) != outcome(trainer, ckpt_path="last")
+    )
+    assert trainer.checkpoint_callback.best_model_path == best
+
+
 def test_a_checkpoint_can_be_named(trained, tmp_path):
     """C1: best, last, or a path; one that does not exist is an error."""
     trainer, model = trained

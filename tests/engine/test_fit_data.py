@@ -106,6 +106,43 @@ def test_a_module_can_bring_its_data(tmp_path):
     assert both.counts["val"] == [0, 1, None, None]  # one loader alone has no index
 
 
+@pytest.mark.parametrize("data", [(loader(12), loader(8)), (Data(),)], ids=["given", "datamodule"])
+def test_a_module_can_ask_for_the_data_of_its_run(tmp_path, data):
+    """C8: as in 1.x, `self.train_dataloader()` is what fit was given, from `setup` on: programs
+    count their steps by it.
+    """
+    seen = []
+
+    class Asks(Toy):
+        def setup(self, stage):
+            seen.append((len(self.train_dataloader()), len(self.val_dataloader())))
+
+        def configure_optimizers(self):
+            seen.append((len(self.train_dataloader()), self.test_dataloader()))
+            return super().configure_optimizers()
+
+    quiet(tmp_path).fit(Asks(), *data)
+    train, val = (3, 2) if len(data) == 2 else (2, 3)
+    assert seen == [(train, val), (train, None)]
+    assert Toy().train_dataloader() is None
+
+
+def test_a_loader_in_the_place_of_a_remembered_data_modules(tmp_path):
+    """C8: after fit(model, datamodule), test(model, loader) is no contradiction to warn of."""
+
+    class More(Data):
+        def test_dataloader(self):
+            return loader(4)
+
+    trainer, model = quiet(tmp_path), Toy()
+    trainer.fit(model, More())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.test(model, loader(8), verbose=False)
+    with pytest.warns(UserWarning, match="not `test_dataloader`"):
+        trainer.test(model, loader(8), datamodule=More(), verbose=False)
+
+
 def test_a_plain_module_is_trained_as_it_is(tmp_path):
     """S113: also one with nothing but a training step says nothing of validation."""
 
