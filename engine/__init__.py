@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.module import LightningModule
     from engine.seed import seed_everything
     from engine.trainer import Trainer
+    from engine.wrapped import wrap
 
 __all__ = [
     "Callback",
@@ -32,6 +33,7 @@ __all__ = [
     "rank_zero_only",
     "rank_zero_warn",
     "seed_everything",
+    "wrap",
 ]
 
 # Imported when first asked for: `import engine` costs next to nothing.
@@ -47,6 +49,7 @@ _WHERE = {
     "rank_zero_only": "engine.distributed:rank_zero_only",
     "rank_zero_warn": "engine.distributed:rank_zero_warn",
     "seed_everything": "engine.seed:seed_everything",
+    "wrap": "engine.wrapped:wrap",
 }
 
 

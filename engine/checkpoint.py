@@ -155,6 +155,23 @@ def _misfit(
     )
 
 
+def datamodule_from_checkpoint(
+    cls: type[Any],
+    path: str | os.PathLike[str],
+    map_location: Any,
+    weights_only: bool,
+    overrides: dict[str, Any],
+) -> Any:
+    """A data module of class `cls` with the checkpoint's hyper-parameters and state."""
+    checkpoint = read(path, map_location or "cpu", weights_only)
+    params = from_plain(checkpoint.get("datamodule_hyper_parameters", {}))
+    datamodule = cls(**_init_arguments(cls, params, None, overrides))
+    state = checkpoint.get(cls.__qualname__)
+    if state:
+        datamodule.load_state_dict(state)
+    return datamodule
+
+
 def _init_arguments(
     cls: type[Any], params: dict[str, Any], name: str | None, overrides: dict[str, Any]
 ) -> dict[str, Any]:

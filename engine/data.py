@@ -210,6 +210,16 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
     return can_start
 
 
+def loaders_of(data: Any, batch_size: int, num_workers: int, shuffle: bool) -> Any:
+    """A loader of each dataset, in the same arrangement: one, a list or a dict."""
+    if isinstance(data, Mapping):
+        return {k: loaders_of(v, batch_size, num_workers, shuffle) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [loaders_of(item, batch_size, num_workers, shuffle) for item in data]
+    is_ordered = shuffle and not isinstance(data, IterableDataset)
+    return DataLoader(data, batch_size, shuffle=is_ordered, num_workers=num_workers)
+
+
 # ---------------------------------------------------------------------- how many batches
 
 
@@ -250,6 +260,13 @@ def move(batch: Any, device: torch.device) -> Any:
     if callable(getattr(batch, "to", None)):  # a batch class of the user's or a tokenizer's
         return batch.to(device)
     return mapped(batch, lambda item: move(item, device))
+
+
+def with_type(batch: Any, dtype: torch.dtype) -> Any:
+    """The batch with all numbers that float, however nested, of one type."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(dtype) if batch.is_floating_point() else batch
+    return mapped(batch, lambda item: with_type(item, dtype))
 
 
 def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:

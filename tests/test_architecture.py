@@ -144,9 +144,9 @@ DRAWING = {
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",
     # the algorithm
-    "engine.loops": "engine.stray engine.run engine.combined engine.data engine.entries engine.hooks "
-    "engine.logged "
-    "engine.optimizers engine.reports engine.seed engine.signals engine.state",
+    "engine.loops": "engine.run engine.combined engine.data engine.entries engine.hooks "
+    "engine.logged engine.optimizers engine.reports engine.seed engine.signals engine.state "
+    "engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",

@@ -19,6 +19,7 @@ from engine.seed import random_state, set_random_state
 from engine.settings import OptimizerSteps
 from engine.signals import notice
 from engine.state import accumulation_of, window_at
+from engine.stray import warn_of_stray_tensors
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def fit(run: Run, plan: FitPlan) -> None:
     after a step, or the end of an epoch: make room, if the process was told to
     """
     state, call = run.state, run.hooks.call
+    if run.device.type != "cpu" and not state.tuning:
+        warn_of_stray_tensors(run.module, run.device)
     if plan.sanity is not None and state.progress.step == 0:
         sanity_check(run, plan.sanity)
     if not run.module.training:
