@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,8 @@ def duration(value: Any) -> timedelta | None:
             days, hours, minutes, seconds = map(int, match.groups())
             value = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     elif isinstance(value, Mapping):
-        value = timedelta(**value)
+        with suppress(TypeError):  # of words that timedelta does not know
+            value = timedelta(**value)
     if isinstance(value, timedelta) and value >= timedelta(0):
         return value
     raise ValueError("'DD:HH:MM:SS', a dict such as {'hours': 2}, or a timedelta")

@@ -37,7 +37,7 @@ class LearningRateMonitor(Callback):
         """Name what there is to log."""
         if not trainer.loggers and not trainer.fast_dev_run:
             rank_zero_warn("LearningRateMonitor has no logger to write to")
-        self._sources = _sources(trainer)
+        self._sources = [] if trainer.fast_dev_run else _sources(trainer)
         self.lrs = {}
         self._logged_step = -1
 

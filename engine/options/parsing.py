@@ -81,4 +81,4 @@ def _shorten(values: dict[str, Any]) -> None:
         values[f"limit_{name}_batches"] = batches
     values.update(max_epochs=1, max_steps=batches, num_sanity_val_steps=0, val_check_interval=1.0)
     values.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=False)
-    values.update(auto_lr_find=False, auto_scale_batch_size=None, max_time=None)
+    values["max_time"] = None

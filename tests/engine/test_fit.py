@@ -226,7 +226,8 @@ def test_how_many_steps_are_taken(tmp_path, options, steps):
     [({}, 2), ({"min_steps": 9}, 9), ({"min_epochs": 2}, 12)],
 )
 def test_a_request_to_stop_waits_for_the_minimum(tmp_path, options, steps):
-    """should_stop ends the training after the batch, not before min_steps and min_epochs."""
+    """S147, S149: should_stop ends the training after the batch, not before min_steps and
+    min_epochs."""
 
     class Stop(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
@@ -250,7 +251,7 @@ def test_a_request_to_stop_waits_for_the_minimum(tmp_path, options, steps):
     ],
 )
 def test_when_validation_runs(tmp_path, options, at):
-    """After so many batches: shares of an epoch, numbers, also over the ends of epochs."""
+    """S143, S154: after so many batches: shares of an epoch, numbers, also over epochs' ends."""
     steps = []
 
     class Watch(Toy):
@@ -262,7 +263,7 @@ def test_when_validation_runs(tmp_path, options, at):
 
 
 def test_the_sanity_check(tmp_path):
-    """Two batches before training, which no one can monitor afterwards."""
+    """S162: two batches before training, which no one can monitor afterwards; -1 is all of them."""
     counts, metrics = [], []
 
     class Check(Toy):
@@ -308,7 +309,7 @@ def test_a_loader_without_a_length(tmp_path):
 
 
 def test_overfitting_sees_the_same_few_batches(tmp_path):
-    """No shuffling, and validation looks at them too."""
+    """S141: no shuffling, and validation looks at them too."""
     seen = []
 
     class Watch(Toy):
@@ -423,7 +424,8 @@ def test_transfer_hooks(tmp_path):
     [(16, torch.float16), ("bf16-mixed", torch.bfloat16), (32, torch.float32), (64, torch.float64)],
 )
 def test_precision(tmp_path, precision, kind):
-    """Steps compute in the type that was asked for, on a CPU too; parameters stay in 32 or 64."""
+    """S159: steps compute in the type that was asked for, on a CPU too; parameters stay in 32 or
+    64."""
     kinds = set()
 
     class Typed(Toy):
