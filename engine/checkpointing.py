@@ -41,5 +41,5 @@ def load_for(trainer: Any, run: Run, model: Any, ckpt_path: Any) -> str | None:
         resume.load_weights(run, resume.read_for(run, path))
     run.strategy.place(run.module)
     run.strategy.share_weights(run.module)
-    rank_zero_info(f"engine: {run.state.stage} with {path or 'the present weights'}")
+    rank_zero_info(f"engine: {run.state.fn} with {path or 'the present weights'}")
     return path

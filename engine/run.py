@@ -117,7 +117,7 @@ def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
     Only a fit has something to save. It makes room between its steps, with its validation done.
     """
-    return batches if run.state.stage == "fit" else _leaving(batches)
+    return batches if run.state.fn == "fit" else _leaving(batches)
 
 
 def _leaving(batches: Iterator[Any]) -> Iterator[Any]:

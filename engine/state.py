@@ -40,7 +40,7 @@ class State:
     """What goes on now; loops write it, users read it through the trainer."""
 
     progress: Progress = field(default_factory=Progress)
-    stage: str | None = None  # fit, validate, test or predict
+    fn: str | None = None  # fit, validate, test or predict
     status: str = "initializing"  # initializing, running, finished or interrupted
     training: bool = False
     validating: bool = False
@@ -59,6 +59,25 @@ class State:
     num_sanity_val_batches: list[int | float] = field(default_factory=list)
     num_test_batches: list[int | float] = field(default_factory=list)
     num_predict_batches: list[int | float] = field(default_factory=list)
+
+    @property
+    def stage(self) -> str | None:
+        """Which loop runs: train, sanity_check, validate, test or predict."""
+        if self.sanity_checking:
+            return "sanity_check"
+        if self.validating:
+            return "validate"
+        return "train" if self.fn == "fit" else self.fn
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended by itself."""
+        return self.status == "finished"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was interrupted."""
+        return self.status == "interrupted"
 
 
 def accumulation_of(fit: FitSettings, state: State) -> int | dict[int, int]:

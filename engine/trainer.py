@@ -11,6 +11,7 @@ from typing import Any
 
 from engine import lifecycle, resume, rundir
 from engine.checkpointing import load_for, save
+from engine.compiled import with_compiled_steps
 from engine.datamodule import sorted_out
 from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import joined, place
@@ -331,7 +332,8 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
         """Everything around a verb: set up, and clean up whatever happens."""
         stays, settings = rundir.launched_dir() is not None, self._settings
         with listening(is_wanted(self, verb), stays=stays), lifecycle.anomalies(settings.fit):
-            yield from self._within(verb, module, datamodule)
+            with with_compiled_steps(module) as itself:
+                yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         lifecycle.make_deterministic(self._settings.hardware)
@@ -368,7 +370,7 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
         module.__dict__["_logged"] = self._logged
         if datamodule is not None:
             datamodule.trainer = self
-        self._state.stage, self._state.status = verb, "running"
+        self._state.fn, self._state.status = verb, "running"
         self._state.already_complete = False
         self.callbacks = with_module_callbacks(self.callbacks, module, verb == "fit" or is_first)
         hooks = self._measurement.hooks(self, module, LightningModule, self.callbacks, self._logged)

@@ -84,7 +84,7 @@ class ModelPruning(Callback):
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Prune, if that is wanted here."""
-        is_of_training = trainer.state.stage == "fit" and not trainer.sanity_checking
+        is_of_training = trainer.state.fn == "fit" and not trainer.sanity_checking
         if is_of_training and not self.prune_on_train_epoch_end:
             self._run(trainer.current_epoch)
 

@@ -89,7 +89,7 @@ class WeightAveraging(Callback):
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate the average."""
-        if trainer.state.stage == "fit":
+        if trainer.state.fn == "fit":
             self._lend(pl_module)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

@@ -15,8 +15,8 @@ from engine.compat.tables import children, is_module, names_of, resolve, say_mis
 
 # What may be asked for, and the packages that exist then.
 NAMES = {
-    "lightning": ("lightning", "pytorch_lightning", "pl_bolts"),
-    "pytorch_lightning": ("pytorch_lightning", "pl_bolts", "lightning"),
+    "lightning": ("lightning", "pytorch_lightning", "lightning_fabric", "pl_bolts"),
+    "pytorch_lightning": ("pytorch_lightning", "lightning", "lightning_fabric", "pl_bolts"),
 }
 
 

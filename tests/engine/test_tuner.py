@@ -73,7 +73,7 @@ def trained(folder, module, tune, **options):
     if tune:
         found = trainer.tune(module)
         assert found and not seen and not list(folder.iterdir())
-        assert (trainer.global_step, trainer.current_epoch, trainer.state.stage) == (0, 0, None)
+        assert (trainer.global_step, trainer.current_epoch, trainer.state.fn) == (0, 0, None)
         assert module._trainer is None and module.training
     trainer.fit(module)
     return weights(module), module, random_state(), sorted(folder.rglob("*.ckpt"))

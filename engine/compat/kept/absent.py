@@ -42,6 +42,7 @@ _GROUPS = {
     _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUPrecisionPlugin TPUSpawnPlugin "
     "TPUSpawnStrategy XLAAccelerator XLACheckpointIO XLADeviceUtils XLAEnvironment XLAProfiler "
     "XLAStatsMonitor XLAStrategy",
+    "there are no Gaudi devices here; use GPUs or the CPU": "HPUAccelerator",
     _IPU: "IPUAccelerator IPUPlugin IPUPrecisionPlugin IPUStrategy",
     "there is no MPS here; use GPUs or the CPU": "MPSAccelerator",
     _PRECISION: "ApexMixedPrecisionPlugin DoublePrecision DoublePrecisionPlugin "

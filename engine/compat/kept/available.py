@@ -53,6 +53,11 @@ def compare_version(package: str, op: Any, version: str, use_base_version: bool 
 _compare_version = compare_version
 
 
+def _fault_tolerant_training() -> bool:
+    """Whether an experiment of 1.5 is on: resuming needs none here."""
+    return False
+
+
 def __getattr__(name: str) -> Any:
     found = re.fullmatch(r"_TORCH_(GREATER_EQUAL|GREATER|LOWER)_(\d+(?:_\d+)*)(?:_DEV.*)?", name)
     if found:
@@ -60,7 +65,7 @@ def __getattr__(name: str) -> Any:
 
         ours, asked = _numbers(torch.__version__), _numbers(found[2].replace("_", "."))
         return ours < asked if found[1] == "LOWER" else ours >= asked
-    found = re.fullmatch(r"_(\w+?)_AVAILABLE", name)
+    found = re.fullmatch(r"_?([A-Z]\w*?)_AVAILABLE", name)
     if found:
         word = found[1]
         if word in _ALWAYS or word in _NEVER:

@@ -17,6 +17,13 @@ def reset(bar: Any, total: int | float | None = None) -> None:
     bar.reset(total=convert_inf(total))
 
 
+def _update_n(bar: Any, value: int) -> None:
+    """Let a tqdm bar show a number of steps."""
+    if not bar.disable:
+        bar.n = value
+        bar.refresh()
+
+
 @dataclass
 class RichProgressBarTheme:
     """Colours: kept for programs that set them; the engine's bar has none."""

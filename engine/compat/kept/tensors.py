@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from engine.apply import apply_to_collection
-from engine.distributed import all_reduce, is_connected
+from engine.distributed import all_reduce, is_connected, rank_zero_only
 from engine.seed import mix, seed_everything
 
 tpu_distributed = bool  # always false: there is no TPU
@@ -27,6 +27,11 @@ class group:
 def distributed_available() -> bool:
     """Whether there is a process group."""
     return dist.is_available() and dist.is_initialized()
+
+
+def _get_rank() -> int:
+    """The rank of this process."""
+    return rank_zero_only.rank
 
 
 def gather_all_tensors(result: torch.Tensor, group: Any = None) -> list[torch.Tensor]:

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau as ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from engine.optimizers import SchedulerConfig
+
 try:
     from torch.distributed import ReduceOp as ReduceOp
 except ImportError:  # a torch without distributed
@@ -27,6 +29,7 @@ EPOCH_OUTPUT: Any = list[STEP_OUTPUT]
 TRAIN_DATALOADERS: Any = DataLoader | Sequence[DataLoader[Any]] | Mapping[str, Any]
 EVAL_DATALOADERS: Any = DataLoader | Sequence[DataLoader[Any]]
 LRSchedulerType = LRScheduler
+LRSchedulerConfig = SchedulerConfig
 LRSchedulerTypeUnion: Any = LRScheduler | ReduceLROnPlateau
 LRSchedulerTypeTuple = (LRScheduler, ReduceLROnPlateau)
 LRSchedulerPLType = LRSchedulerTypeUnion

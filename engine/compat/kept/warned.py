@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 from engine.compat.kept.about import logger
@@ -56,6 +57,11 @@ class WarningCache(set[str]):
 
 
 warning_cache = WarningCache()
+
+
+def disable_possible_user_warnings(module: str = "") -> None:
+    """Show no warnings of what may be a mistake."""
+    warnings.filterwarnings("ignore", module=module, category=PossibleUserWarning)
 
 
 def rank_zero_deprecation(message: str, stacklevel: int = 5, **_: Any) -> None:

@@ -24,6 +24,7 @@ Rooms = Mapping[str, str]
 TREES: dict[str, Mapping[str, Rooms]] = {
     "lightning": {"": LIGHTNING, **FABRIC},
     "lightning.pytorch": {**TOP, **PARTS, **TOOLS, "": {**TOP[""], **LIGHTNING}},
+    "lightning_fabric": {name.partition(".")[2]: rooms for name, rooms in FABRIC.items()},
     "pl_bolts": BOLTS,
     "pytorch_lightning": {**TOP, **PARTS, **TOOLS},
 }

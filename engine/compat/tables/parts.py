@@ -89,7 +89,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "callbacks.progress.tqdm_progress": {
         _CALLBACKS: "TQDMProgressBar",
-        f"{_KEPT}.bars": "Tqdm=tqdm convert_inf reset tqdm",
+        f"{_KEPT}.bars": "_update_n Tqdm=tqdm convert_inf reset tqdm",
     },
     "callbacks.pruning": {_CALLBACKS: "ModelPruning"},
     "callbacks.quantization": {f"{_KEPT}.absent": "QuantizationAwareTraining"},
@@ -160,17 +160,23 @@ PARTS: dict[str, dict[str, str]] = {
     "plugins.precision.native_amp": {
         f"{_KEPT}.absent": "MixedPrecisionPlugin NativeMixedPrecisionPlugin"
     },
+    "plugins.precision.sharded_native_amp": {
+        f"{_KEPT}.absent": "ShardedNativeMixedPrecisionPlugin"
+    },
     "plugins.training_type": _OLD_STRATEGIES,
     "plugins.training_type.ddp": {_STRATEGIES: "DDPPlugin"},
     "plugins.training_type.ddp_spawn": {_STRATEGIES: "DDPSpawnPlugin"},
     "plugins.training_type.deepspeed": {_STRATEGIES: "DeepSpeedPlugin"},
     "plugins.training_type.parallel": {f"{_KEPT}.absent": "ParallelPlugin"},
     "plugins.training_type.sharded": {_STRATEGIES: "DDPShardedPlugin"},
+    "plugins.training_type.horovod": {f"{_KEPT}.absent": "HorovodPlugin"},
+    "plugins.training_type.single_device": {_STRATEGIES: "SingleDevicePlugin"},
     "plugins.training_type.training_type_plugin": {f"{_KEPT}.absent": "TrainingTypePlugin"},
     "accelerators": {
         f"{_KEPT}.accelerators": "Accelerator CPUAccelerator CUDAAccelerator=GPUAccelerator "
         "GPUAccelerator find_usable_cuda_devices",
-        f"{_KEPT}.absent": "IPUAccelerator MPSAccelerator TPUAccelerator XLAAccelerator",
+        f"{_KEPT}.absent": "HPUAccelerator IPUAccelerator MPSAccelerator TPUAccelerator "
+        "XLAAccelerator",
     },
     "accelerators.accelerator": {f"{_KEPT}.accelerators": "Accelerator"},
     "accelerators.cpu": {f"{_KEPT}.accelerators": "CPUAccelerator"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _KEPT = "engine.compat.kept"
 _ABSENT = f"{_KEPT}.absent"
+_WARNED = f"{_KEPT}.warned"
 
 _RANK_ZERO = {
     "engine": "rank_zero_info rank_zero_only rank_zero_warn",
@@ -40,7 +41,7 @@ _CLI = {
 _DISTRIBUTED = {
     **_RANK_ZERO,
     f"{_KEPT}.tensors": "all_gather_ddp_if_available distributed_available gather_all_tensors "
-    "group sync_ddp sync_ddp_if_available tpu_distributed",
+    "_get_rank group sync_ddp sync_ddp_if_available tpu_distributed",
     _ABSENT: "register_ddp_comm_hook",
     f"{_KEPT}.types": "ReduceOp",
 }
@@ -57,6 +58,7 @@ TOOLS: dict[str, dict[str, str]] = {
         "engine.combined": "CombinedLoader",
         "engine.gradients": "grad_norm",
         f"{_KEPT}.parsing": "flatten_dict is_picklable",
+        f"{_KEPT}.warned": f"{_RANK_ZERO[_WARNED]} disable_possible_user_warnings",
         f"{_KEPT}.numbers": "FLOAT16_EPSILON FLOAT32_EPSILON FLOAT64_EPSILON",
     },
     "utilities.apply_func": {
@@ -75,8 +77,9 @@ TOOLS: dict[str, dict[str, str]] = {
     "utilities.cloud_io": {f"{_KEPT}.files": "atomic_save get_filesystem load"},
     "utilities.combined_loader": {"engine.combined": "CombinedLoader"},
     "utilities.data": {
+        "torch.utils.data": "DataLoader",
         f"{_KEPT}.data": "extract_batch_size get_len has_iterable_dataset has_len "
-        "suggested_max_num_workers"
+        "suggested_max_num_workers",
     },
     "utilities.deepspeed": {_ABSENT: "convert_zero_checkpoint_to_fp32_state_dict"},
     "utilities.device_dtype_mixin": {f"{_KEPT}.mixins": "DeviceDtypeModuleMixin"},
@@ -93,6 +96,9 @@ TOOLS: dict[str, dict[str, str]] = {
     "utilities.finite_checks": {f"{_KEPT}.tensors": "detect_nan_parameters print_nan_gradients"},
     "utilities.grads": {"engine.gradients": "grad_norm"},
     "utilities.imports": _AVAILABLE,
+    "utilities.logger": {
+        f"{_KEPT}.records": "_add_prefix _convert_params _flatten_dict _sanitize_params"
+    },
     "utilities.memory": _MEMORY,
     "utilities.metrics": {f"{_KEPT}.tensors": "metrics_to_scalars"},
     "utilities.migration": {f"{_KEPT}.files": "pl_legacy_patch"},

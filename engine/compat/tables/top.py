@@ -40,7 +40,7 @@ TOP: dict[str, dict[str, str]] = {
     "core.module": {"engine": "LightningModule", f"{_KEPT}.warned": "warning_cache"},
     "core.optimizer": {"engine.optimizers": "LightningOptimizer"},
     "core.saving": {
-        f"{_KEPT}.files": "ModelIO load_hparams_from_tags_csv load_hparams_from_yaml "
+        f"{_KEPT}.files": "ModelIO pl_load=load load_hparams_from_tags_csv load_hparams_from_yaml "
         "save_hparams_to_tags_csv save_hparams_to_yaml update_hparams"
     },
     "trainer": {"engine": "Trainer seed_everything"},
