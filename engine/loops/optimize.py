@@ -44,7 +44,6 @@ class TrainingStep:
         self.window = 1  # batches in a window of accumulation
         self.parts = 1  # parts of a batch whose mean is stepped with
         self.pending = False  # the window has gradients already
-        self.unsynced = False  # which are of this rank alone
         self.skipped = 0
         self._run = run
         self._progress = run.state.progress
@@ -84,14 +83,14 @@ class TrainingStep:
             if self._no_sync is None:
                 return self._gradients(batch, batch_idx)[1]
             with self._no_sync():
-                output = self._gradients(batch, batch_idx)[1]
-            self.unsynced = self.pending
-            return output
+                return self._gradients(batch, batch_idx)[1]
         if self._step_override is not None:
             return self._step_by_override(batch, batch_idx, window)
         loss, output = self._gradients(batch, batch_idx)
+        if loss is None:
+            self._join()
         if self.pending:
-            self._complete_window(window, averaged=loss is not None)
+            self._complete_window(window)
             self._take_step(None)
         self.pending = False
         return output
@@ -123,14 +122,19 @@ class TrainingStep:
 
             rank_zero_warn("training_step returned None: the batch is skipped (said once)")
 
-    def _complete_window(self, window: int, averaged: bool) -> None:
-        """Make the gradients those of the whole window, of all ranks."""
+    def _join(self) -> None:
+        """Without a loss here: another rank may have one, and averages gradients with all."""
+        if self._no_sync is not None:
+            if not self.pending and self.optimizer is not None:
+                self.optimizer.zero_grad()
+            has_any = self._run.strategy.join_without_loss(self.pending)
+            self.pending = has_any and self.optimizer is not None
+
+    def _complete_window(self, window: int) -> None:
+        """Make the gradients those of the whole window: the last of an epoch may be short."""
         assert self.optimizer is not None
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if self.unsynced and not averaged:
-            self._run.strategy.average_gradients(parameters)
-        self.unsynced = False
-        if window != self.window:  # the last window of an epoch is a mean over fewer batches
+        if window != self.window:  # it is a mean over fewer batches
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad.mul_(self.window / window)
@@ -176,8 +180,10 @@ class TrainingStep:
             nonlocal output
             self.pending = began
             loss, output = self._gradients(batch, batch_idx)
+            if loss is None:
+                self._join()
             if self.pending:
-                self._complete_window(window, averaged=loss is not None)
+                self._complete_window(window)
             elif self.optimizer is not None:
                 self.optimizer.zero_grad()  # nothing to step with: no gradient of an old window
             return loss
@@ -198,11 +204,11 @@ def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
     With several optimizers it is called with the index of one, too.
     """
     forward = fitted_to_step(run, forward)
-    if run.precision.is_mixed:
-        plain, autocast = forward, run.precision.autocast
+    if run.precision.has_context:
+        plain, context = forward, run.precision.context
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            with autocast():
+            with context():
                 return plain(*args, **kwargs)
 
     step_end = getattr(run.module, "training_step_end", None)

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from engine.distributed import World
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
+from engine.strategies.nothing import Abstentions, no_loss
 from engine.strategies.single import SingleDevice
 
 
@@ -21,10 +22,13 @@ class Steps(torch.nn.Module):
     def __init__(self, module: Any) -> None:
         super().__init__()
         self.module = module
+        self.has_loss = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """One training step."""
-        return self.module.training_step(*args, **kwargs)
+        """One training step; a loss that is none where it returned None."""
+        output = self.module.training_step(*args, **kwargs)
+        self.has_loss = output is not None
+        return output if self.has_loss else no_loss(self.module)
 
 
 class DDP(SingleDevice):
@@ -45,6 +49,9 @@ class DDP(SingleDevice):
         self._hook_state = self._options.pop("ddp_comm_state", None)
         self._sync_batchnorm = sync_batchnorm
         self._wrapped: DistributedDataParallel | None = None
+        self._abstentions: Abstentions | None = None
+        self._no_loss: torch.Tensor | None = None  # of the last step, if it returned None
+        self._steps = 0  # with averaged gradients
         self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
 
     def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
@@ -66,11 +73,36 @@ class DDP(SingleDevice):
         )
         if self._hook is not None:
             self._wrapped.register_comm_hook(self._hook_state, self._hook)
-        return self._wrapped
+        self._abstentions = Abstentions(self.world)
+        return self._step
+
+    def _step(self, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self._wrapped
+        assert wrapped is not None
+        output = wrapped(*args, **kwargs)
+        self._steps += wrapped.require_backward_grad_sync
+        if wrapped.module.has_loss:
+            return output
+        self._no_loss = output
+        return None
+
+    def join_without_loss(self, has_gradients: bool) -> bool:
+        """Take part with gradients of zero, beside those of earlier batches."""
+        if self._no_loss is None or self._abstentions is None:
+            return has_gradients
+        if not has_gradients:
+            self._abstentions.tell(self._steps)
+        self._no_loss.backward()  # type: ignore[no-untyped-call]  # torch
+        self._no_loss = None
+        if has_gradients:
+            return True
+        if self.root_device.type == "cuda":
+            torch.cuda.synchronize(self.root_device)
+        return not self._abstentions.were_all()
 
     def unwrap(self) -> None:
         """Give the module its own batch norm layers back."""
-        self._wrapped = None
+        self._wrapped = self._abstentions = self._no_loss = None
         restore_batchnorm(self._converted)
         self._converted = []
 

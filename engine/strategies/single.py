@@ -46,6 +46,14 @@ class SingleDevice:
         """The context of a micro-batch whose gradients are only accumulated."""
         return nullcontext()
 
+    def join_without_loss(self, has_gradients: bool) -> bool:
+        """Take part in a step although this rank's last training step returned None.
+
+        Returns whether there is a step: this rank has gradients of earlier batches, or any other
+        has some.
+        """
+        return has_gradients
+
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average gradients that were accumulated without `wrap`'s own averaging."""
 

@@ -66,8 +66,8 @@ def test_a_window_is_a_big_batch(tmp_path, count):
 
 
 def test_accumulation_by_a_schedule(tmp_path):
-    """S145: {epoch: batches}, as an argument or as the callback of 1.x: one step a batch first, then
-    one a window; schedulers know of it beforehand, and both together are refused."""
+    """S145: {epoch: batches}, as an argument or as the callback of 1.x: first a step a batch, then
+    a step a window; schedulers know of it beforehand, and both together are refused."""
     found = []
 
     class Knows(Toy):
