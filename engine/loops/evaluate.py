@@ -126,15 +126,15 @@ def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[
     extra = (dataloader_idx,) if wants_index else ()
     count = accepted(method, 2)
     step_end = getattr(run.module, f"{name}_end", None)
-    autocast = run.precision.autocast if run.precision.is_mixed else None
+    context = run.precision.context if run.precision.has_context else None
 
     def step(batch: Any, batch_idx: int) -> Any:
         logged.hook = name
         arguments = (batch, batch_idx)[:count] + extra
-        if autocast is None:
+        if context is None:
             output = method(*arguments)
         else:
-            with autocast():
+            with context():
                 output = method(*arguments)
         if step_end is not None:
             logged.hook = f"{name}_end"

@@ -25,6 +25,7 @@ from engine.strategies import (
     TorchElasticEnvironment,
 )
 from engine.strategies.wanted import INSTEAD, WORDS, wanted
+from tests.engine.toy import Toy, loader, quiet
 
 LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)
 
@@ -127,6 +128,58 @@ def test_objects_in_place_of_words(arguments, monkeypatch):
     assert plan.options["find_unused_parameters"] is False
     assert type(placed(**arguments)).__name__ == "DDP"
     assert wanted(None, DataParallelPlugin()).remark.startswith("'dp' runs as 'ddp'")
+
+
+@pytest.mark.parametrize(
+    ("per_node", "called"),
+    [(True, {"0/0": True, "1/1": False, "2/0": True, "3/1": False}), (False, {"0/0": True})],
+)
+def test_who_prepares_data(tmp_path, per_node, called):
+    """S173, S239: the first rank of each node, or the first of all, and it does so once a verb."""
+    found = {}
+    for place_of in ("0/0", "1/1", "2/0", "3/1"):
+        rank, local_rank = map(int, place_of.split("/"))
+        calls = []
+
+        class Prepares(Toy):
+            def prepare_data(self, calls=calls):
+                calls.append(1)
+
+        world = World(rank, local_rank, world_size=1, node_rank=rank // 2, launched=True)
+        trainer = quiet(
+            tmp_path,
+            strategy=SingleDevice(torch.device("cpu"), world),
+            prepare_data_per_node=per_node,
+            limit_train_batches=0,
+            limit_val_batches=0,
+        )
+        trainer.fit(Prepares(), loader(), loader())
+        found[place_of] = len(calls)
+    assert found == {name: int(called.get(name, False)) for name in found}
+
+
+def test_a_module_is_where_the_trainer_puts_it(tmp_path):
+    """S077, S080, S240: parameters, buffers and batches are on the trainer's device, and tensors that
+    a step makes by `self.device` or `type_as`; no line of the module names a device.
+    """
+    seen = set()
+
+    class Elsewhere(Toy):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("sigma", torch.eye(4))
+
+        def training_step(self, batch, batch_idx):
+            made = torch.ones(4, device=self.device) + torch.zeros(4).type_as(batch[0])
+            seen.update({batch[0].device.type, self.sigma.device.type, made.device.type})
+            return self(batch[0] @ self.sigma + made).sum()
+
+    model = Elsewhere()
+    assert "sigma" in model.state_dict()
+    elsewhere = SingleDevice(torch.device("meta"), World())
+    quiet(tmp_path, strategy=elsewhere, limit_val_batches=0).fit(model, loader(), loader())
+    assert seen == {"meta"}
+    assert {p.device.type for p in model.parameters()} == {"meta"} == {model.device.type}
 
 
 TASK = {
