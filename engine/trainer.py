@@ -331,9 +331,12 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
     def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
         stays, settings = rundir.launched_dir() is not None, self._settings
-        with listening(is_wanted(self, verb), stays=stays), lifecycle.anomalies(settings.fit):
-            with with_compiled_steps(module) as itself:
-                yield from self._within(verb, itself, datamodule)
+        with (
+            listening(is_wanted(self, verb), stays=stays),
+            lifecycle.anomalies(settings.fit),
+            with_compiled_steps(module) as itself,
+        ):
+            yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         lifecycle.make_deterministic(self._settings.hardware)

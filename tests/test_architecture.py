@@ -123,9 +123,8 @@ DRAWING = {
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
     "engine.wrapped",
-    "engine.trainer": "engine.checkpointing engine.late_dynamo engine.options engine.defaults engine.folders "
-    "engine.loaders "
-    "engine.lifecycle engine.shell "
+    "engine.trainer": "engine.checkpointing engine.compiled engine.late_dynamo engine.options "
+    "engine.defaults engine.folders engine.loaders engine.lifecycle engine.shell "
     "engine.preemption engine.profilers engine.profiling engine.signals "
     "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
     "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
@@ -198,6 +197,7 @@ DRAWING = {
     "engine.rundir": "",
     "engine.agreement": "",
     "engine.signals": "",
+    "engine.compiled": "",
     "engine.workers": "engine.signals",
     "engine.seed": "",
     "engine.sequences": "engine.data",

@@ -1,0 +1,33 @@
+"""A module that `torch.compile` has wrapped: trained as itself, with its steps compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+
+
+@contextmanager
+def with_compiled_steps(model: Any) -> Iterator[Any]:
+    """The module itself; what `torch.compile(module)` gives compiles its steps meanwhile.
+
+    Its wrapper compiles only calls of the module, which its steps do not go through, and it has a
+    state of its own: hooks, `self.log` and checkpoints belong to the module within.
+    """
+    module = getattr(model, "_orig_mod", None)
+    if module is None:
+        yield model
+        return
+    compiled = getattr(model, "dynamo_ctx", torch.compile)  # with the options that were given
+    names = [n for n in STEPS if callable(getattr(module, n, None)) and n not in vars(module)]
+    for name in names:
+        vars(module)[name] = compiled(getattr(module, name))
+    try:
+        yield module
+    finally:
+        for name in names:
+            del vars(module)[name]

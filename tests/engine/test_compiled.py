@@ -1,0 +1,69 @@
+"""torch.compile: of the module that is handed to fit, and of parts of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.callbacks import ModelCheckpoint
+from tests.engine.toy import Toy, loader, quiet, weights
+
+
+class Inner(Toy):
+    """Compiles its own network, as the documentation of torch says."""
+
+    def configure_model(self):
+        return None
+
+    def __init__(self):
+        super().__init__()
+        self.net.compile(backend="eager")
+
+
+def test_a_compiled_module_trains_and_logs(tmp_path):
+    """`torch.compile(module)` is handed to fit: hooks, self.log and checkpoints are those of the
+    module, weights those of a fit without it, and no name in a file has a prefix."""
+    plain, module = Toy(), Toy()
+    one = quiet(tmp_path, max_epochs=2)
+    one.fit(plain, loader(), loader())
+    keeps = ModelCheckpoint(dirpath=tmp_path, filename="best", monitor="val_loss")
+    trainer = quiet(tmp_path, max_epochs=2, enable_checkpointing=True, callbacks=keeps)
+    trainer.fit(torch.compile(module, backend="eager"), loader(), loader())
+    assert torch.allclose(weights(plain), weights(module), rtol=0, atol=1e-7)
+    for name in ("train_loss_epoch", "train_loss_step", "val_loss"):
+        found, right = trainer.callback_metrics[name], one.callback_metrics[name]
+        assert float(found) == pytest.approx(float(right), abs=1e-6)
+    assert len(module.seen) == 48
+    content = torch.load(keeps.best_model_path)
+    assert sorted(content["state_dict"]) == sorted(plain.state_dict())
+    again = Toy.load_from_checkpoint(keeps.best_model_path)
+    assert len(weights(again)) == len(weights(plain))
+    assert trainer.test(torch.compile(module, backend="eager"), loader(), verbose=False)
+
+
+def test_self_log_in_a_compiled_step(tmp_path):
+    """A step that is compiled itself may log: no crash, and the right value."""
+
+    class Steps(Toy):
+        def __init__(self):
+            super().__init__()
+            self.training_step = torch.compile(self.training_step, backend="eager")
+
+        def training_step(self, batch, batch_idx):
+            loss = self.loss(batch)
+            self.log("shown", loss * 0 + batch_idx, on_epoch=True)
+            return loss
+
+    trainer = quiet(tmp_path)
+    trainer.fit(Steps(), loader(), loader())
+    assert float(trainer.callback_metrics["shown_epoch"]) == 2.5
+    assert float(trainer.callback_metrics["shown_step"]) == 5.0
+
+
+def test_a_compiled_part_leaves_no_prefix(tmp_path):
+    """`self.net.compile()` inside the module."""
+    model = Inner()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert sorted(torch.load(tmp_path / "a.ckpt")["state_dict"]) == sorted(Toy().state_dict())
