@@ -1,0 +1,5 @@
+"""Models, by the name of their file."""
+
+from .model_interface import MInterface
+
+__all__ = ["MInterface"]
