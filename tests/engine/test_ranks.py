@@ -112,9 +112,9 @@ done(
 
 
 def test_two_ranks_train_the_model_that_one_would(run_ranks):
-    """S158, S170: gradients are averaged over ranks in each step (those of a rank alone would
-    differ), with accumulation, and with batch norm over the joint batch, whose layers are as before
-    afterwards; each sample comes once an epoch, over all ranks.
+    """S158, S170, S237: gradients are averaged over ranks in each step (those of a rank alone
+    would differ), with accumulation, and with batch norm over the joint batch, whose layers are as
+    before afterwards; each sample comes once an epoch, over all ranks.
     """
     (alone,) = run_ranks(TRAINING, ranks=1)
     first, second = run_ranks(TRAINING, ranks=2)

@@ -41,10 +41,8 @@ def test_tasks_of_srun_are_ranks_and_a_batch_script_is_alone(slurm: Slurm) -> No
     assert "it is" not in done.stderr  # the Trainer's numbers are those of the job
     assert len(list((shared / "srun").rglob("*.ckpt"))) == 1
 
-    script = "\n".join(
-        ["#!/bin/sh", *(f"export {name}={value}" for name, value in ENV.items())]
-        + [f"exec python {FIT} /shared/batch"]
-    )
+    words = " ".join(f"{name}={value}" for name, value in ENV.items())
+    script = f"#!/bin/sh\nexec env {words} python {FIT} /shared/batch"
     job = slurm.submit(script, "--nodes=2", "--ntasks-per-node=2")
     slurm.wait_for(job, "COMPLETED", timeout_s=60)
     two = ranks(shared / "batch")

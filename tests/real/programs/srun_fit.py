@@ -1,4 +1,4 @@
-"""A script for `srun python srun_fit.py FOLDER`, one task a rank, or for a batch script's own shell."""
+"""A script for `srun python srun_fit.py FOLDER`, one task a rank, or for a batch script alone."""
 
 import json
 import os
