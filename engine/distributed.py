@@ -213,8 +213,21 @@ def rank_zero_info(message: Any, *args: Any, **_: Any) -> None:
 
 
 def rank_zero_warn(
-    message: Any, category: type[Warning] = UserWarning, stacklevel: int = 3, **_: Any
+    message: Any, category: type[Warning] = UserWarning, stacklevel: int | None = None, **_: Any
 ) -> None:
-    """A warning from rank zero."""
+    """A warning from rank zero, which shows the line of the user's that led to it."""
     if on_rank_zero():
-        warnings.warn(message, category, stacklevel=stacklevel)
+        level = _users_level() if stacklevel is None else stacklevel
+        warnings.warn(message, category, stacklevel=level)
+
+
+def _users_level() -> int:
+    """The stack level, as `warn` counts for its caller, of the nearest line that is not ours."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("engine", "contextlib") or name.startswith("engine.")

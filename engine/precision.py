@@ -76,7 +76,7 @@ class Precision:
 def precision_name(value: str | int) -> str:
     """The full name of a precision, as 16, "bf16", "16-mixed" or 32 were given."""
     if value not in _NAMES:
-        raise ValueError(f"precision={value!r}: give one of {', '.join(sorted(map(str, _NAMES)))}")
+        raise ValueError(f"one of {', '.join(sorted({str(name) for name in _NAMES}))}")
     return _NAMES[value]
 
 

@@ -68,13 +68,14 @@ def test_several_validation_loaders(tmp_path):
 
 
 def test_a_validation_step_without_a_loader(tmp_path):
-    """S113: it trains; one warning says that there is no validation."""
+    """S113: it trains; one warning, at the user's own line, says that there is no validation."""
     model = Counts()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         quiet(tmp_path, max_epochs=2).fit(model, loader())
-    said = [str(w.message) for w in caught if "no validation" in str(w.message)]
-    assert len(said) == 1 and "validation_step" in said[0]
+    said = [w for w in caught if "no validation" in str(w.message)]
+    assert len(said) == 1 and "validation_step" in str(said[0].message)
+    assert said[0].filename == __file__
     assert model.counts == {"train": 12, "val": []}
 
 
