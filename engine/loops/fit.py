@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.combined import begin_epoch
-from engine.distributed import rank_zero_warn
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.entries import Collection
 from engine.errors import MisconfigurationException
 from engine.loops.evaluate import Plan, end_epoch, evaluate
@@ -66,6 +66,8 @@ def fit(run: Run, plan: FitPlan) -> None:
     run.logged.open_training()
     call("on_train_start")
     epoch = TrainingEpoch(run, plan)
+    if state.progress.step and is_done(run):
+        rank_zero_info(f"engine: nothing is left to train: {_where(run)}")
     while not is_done(run):
         epoch.run()
         if notice.came is not None and not is_done(run):
@@ -95,6 +97,15 @@ def is_done(run: Run) -> bool:
     if fit.max_epochs is not None and 0 <= fit.max_epochs <= progress.epoch:
         return True
     return state.should_stop and may_stop(run)
+
+
+def _where(run: Run) -> str:
+    fit, progress = run.settings.fit, run.state.progress
+    return (
+        f"this run is at epoch {progress.epoch}, step {progress.step}, and the Trainer has "
+        f"max_epochs={fit.max_epochs}, max_steps={fit.max_steps}. Raise them to go on, or make a "
+        "new Trainer to begin anew"
+    )
 
 
 def may_stop(run: Run) -> bool:

@@ -205,6 +205,18 @@ def test_ctrl_c_for_real(tmp_path):
     assert done.stderr.count("interrupted; the last checkpoint is kept") == 2
 
 
+def test_a_fit_that_is_at_its_end_says_so(tmp_path, capsys):
+    """A second fit, or a resumed one, that finds nothing to train is not silent."""
+    trainer = quiet(tmp_path)
+    trainer.fit(Toy(), loader())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert "nothing is left" not in capsys.readouterr().err
+    trainer.fit(trainer.lightning_module, loader())
+    assert "nothing is left to train: this run is at epoch 1, step 6" in capsys.readouterr().err
+    quiet(tmp_path).fit(Toy(), loader(), ckpt_path=tmp_path / "a.ckpt")
+    assert "max_epochs=1" in capsys.readouterr().err
+
+
 def test_callbacks_that_fail_do_not_hide_the_error(tmp_path):
     """S125: what the program raised is what comes out, also where tidying up fails too."""
 
