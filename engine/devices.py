@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from engine import starting
 from engine.distributed import World, join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException
+from engine.gpus import pick_idle
 from engine.settings import HardwareSettings
 from engine.strategies.environments import ClusterEnvironment
 from engine.strategies.single import SingleDevice
 from engine.strategies.wanted import INSTEAD, Wanted, wanted
 
+CHOSEN = "ENGINE_CHOSEN_GPUS"  # from a process to the ranks that it starts
 _ACCELERATORS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
 
 
@@ -63,7 +66,10 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
         world = _world_of(plan.environment, hardware.num_nodes)
     kind = device_type(hardware, world)
     available = torch.cuda.device_count() if kind == "cuda" else (os.cpu_count() or 1)
-    indices = device_indices(hardware.devices, available)
+    devices = hardware.devices
+    if kind == "cuda" and hardware.auto_select_gpus:
+        devices = _idle(devices, world, available)
+    indices = device_indices(devices, available)
     if kind == "cuda":
         # A launcher may show each rank its own GPU only: a number that it did not heed is no error.
         counts = world.launched and not isinstance(hardware.devices, list)
@@ -73,6 +79,8 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
         if hardware.num_nodes > 1:
             raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
         world = replace(world, world_size=per_node, local_world_size=per_node)
+        if kind == "cuda" and indices is not None:
+            rank_zero_info(f"engine: GPU {', '.join(map(str, indices))}")
     else:
         _say_if_different(hardware, world, per_node)
     device = torch.device(plan.options.get("device", kind) if kind == "cpu" else kind)
@@ -82,6 +90,19 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     if plan.remark is not None:
         rank_zero_info(f"engine: {plan.remark}")
     return _strategy(plan, hardware, device, world)
+
+
+def _idle(devices: int | list[int] | None, world: World, available: int) -> Any:
+    """The devices with a number turned into so many that are idle; a launcher has chosen already.
+
+    The ranks that are started from here must not choose again: the first ones are busy by then.
+    """
+    if not isinstance(devices, int) or (world.launched and not world.by_engine):
+        return devices
+    if not world.launched:
+        chosen = pick_idle(devices, available)
+        os.environ[CHOSEN] = ",".join(map(str, chosen))
+    return [int(index) for index in os.environ[CHOSEN].split(",")]
 
 
 def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:

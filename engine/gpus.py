@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,18 +37,32 @@ def memory_used(nvml: Any, indices: Sequence[int]) -> dict[int, int]:
 
 
 def idle(nvml: Any, indices: Sequence[int]) -> list[int]:
-    """The GPUs on which no process computes; those that can't be asked are not among them."""
+    """The GPUs on which no other process computes; those that can't be asked are not among them."""
 
     def is_idle(index: int) -> bool:
         try:
             handle = _found(nvml, index)
             if nvml.nvmlDeviceGetComputeMode(handle) == nvml.NVML_COMPUTEMODE_PROHIBITED:
                 return False
-            return not nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            return all(process.pid == os.getpid() for process in running)
         except nvml.NVMLError:
             return False
 
     return [index for index in indices if is_idle(index)]
+
+
+def pick_idle(count: int, available: int) -> list[int]:
+    """So many idle GPUs (-1: all that are), the first ones first; raises where there are fewer."""
+    with driver() as nvml:
+        found = idle(nvml, range(available))
+    if not found or len(found) < count:
+        shown = ", ".join(map(str, found)) or "none"
+        raise MisconfigurationException(
+            f"Trainer(auto_select_gpus=True): {'some' if count < 0 else count} idle GPUs are asked "
+            f"for, and of {available} these are idle: {shown}"
+        )
+    return found if count < 0 else found[:count]
 
 
 def _found(nvml: Any, index: int) -> Any:

@@ -9,7 +9,7 @@ import torch
 from engine.logged import Logged
 from engine.optimizers import Optimization, SchedulerConfig
 from engine.profilers.base import PassThroughProfiler
-from engine.settings import Settings
+from engine.settings import OptimizerSteps, Settings
 from engine.state import State, accumulation_of, window_at
 from engine.strategies.single import SingleDevice
 
@@ -126,7 +126,7 @@ class TrainerView:
         return self._settings.fit.log_every_n_steps
 
     @property
-    def val_check_interval(self) -> int | float:
+    def val_check_interval(self) -> int | float | OptimizerSteps:
         """How often validation runs within an epoch."""
         return self._settings.fit.val_check_interval
 

@@ -175,7 +175,7 @@ DRAWING = {
     "engine.profilers": "",
     "engine.profiling": "engine.hooks engine.profilers engine.run",
     "engine.strategies": "",
-    "engine.devices": "engine.starting engine.strategies",
+    "engine.devices": "engine.gpus engine.starting engine.strategies",
     "engine.starting": "engine.signals",
     # small rooms
     "engine.apply": "engine.data",

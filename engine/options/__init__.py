@@ -6,13 +6,11 @@ with the nearest name.
 """
 
 from engine.options.parsing import parse
-from engine.options.refusals import LATER
 from engine.options.spellings import as_list, named
 from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
 from engine.options.words import description, notices, shell_arguments, signature
 
 __all__ = [
-    "LATER",
     "NEVER",
     "OLD",
     "OPTIONS",

@@ -162,6 +162,14 @@ def devices(value: Any) -> int | list[int] | None:
     raise ValueError("a number, -1 for all, a list such as [0, 1], or '0,1'")
 
 
+def some_devices(value: Any) -> int | list[int] | None:
+    """As `devices`, but there must be one."""
+    found = devices(value)
+    if found in (0, []):
+        raise ValueError("1 or more; without one leave it out, or give accelerator='cpu'")
+    return found
+
+
 def _of_text(text: str) -> int | list[int] | None:
     if text in ("", "auto"):
         return None

@@ -9,11 +9,6 @@ from typing import Any
 from engine.errors import MisconfigurationException
 from engine.options.table import INTERNAL, NEVER, OLD, SHOWN
 
-# Arguments of Lightning that nothing here answers to yet: the value in this table means the same as
-# leaving the argument out, any other is refused. Take a line away once the argument works.
-LATER: dict[str, tuple[Any, ...]] = {
-}
-
 
 def refuse(arguments: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]:
     """The arguments without those that mean nothing; raises where one is unknown or refused."""
@@ -21,13 +16,7 @@ def refuse(arguments: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]
     known = {option.name for option in SHOWN} | set(INTERNAL)
     given, never = set(given), {refusal.name: refusal for refusal in NEVER}
     for name, value in arguments.items():
-        if name in LATER:
-            del kept[name]
-            if not _is_one_of(value, LATER[name]):
-                raise MisconfigurationException(
-                    f"Trainer({name}={value!r}): this argument is not supported yet; leave it out"
-                )
-        elif name in never:
+        if name in never:
             del kept[name]
             if not _is_one_of(value, never[name].neutral):
                 raise MisconfigurationException(f"Trainer({name}={value!r}): {never[name].instead}")

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from engine.options.refusals import LATER
 from engine.options.table import NEVER, OLD, SHOWN
 from engine.settings import Settings
 from engine.shell import Argument
@@ -25,8 +24,7 @@ def description() -> str:
     """What each argument of the Trainer means, from the table."""
     lines = [f"{option.name}: {option.meaning} (default {option.default})" for option in SHOWN]
     old = [f"{option.name}: 1.x's word for {option.meaning}" for option in OLD]
-    later = [f"not supported yet: {', '.join(LATER)}"] if LATER else []
-    return "\n".join([*lines, *old, *later])
+    return "\n".join([*lines, *old])
 
 
 def notices(given: Mapping[str, Any], settings: Settings) -> list[str]:

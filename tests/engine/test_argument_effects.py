@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from toy import Toy, loader, quiet, weights
 
-from engine import LightningModule, MisconfigurationException, Trainer, seed_everything
+from engine import LightningModule, MisconfigurationException, Trainer, devices, seed_everything
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
 from engine.callbacks.grad_norm import grad_norm
+from engine.distributed import World
 from engine.loggers import CSVLogger, MemoryLogger, TensorBoardLogger
+from engine.options import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 PLAIN = {
@@ -485,6 +488,7 @@ def test_logged_values_of_a_gpu_wait_on_the_cpu(tmp_path):
     assert len(logger.series("max_gpu_mem")) == 6
 
 
+ALONE = World()
 FAKES = Path(__file__).parents[1] / "fakes"
 GB = 2**30
 
@@ -512,6 +516,31 @@ def driver(tmp_path, monkeypatch):
 
     yield install
     sys.modules.pop("pynvml", None)
+
+
+def test_idle_gpus_are_chosen(driver, monkeypatch):
+    """S137: those that no process computes on, by torch's numbers; a list is obeyed, ranks that are
+    started from here take what was chosen, and a launcher's choice stays."""
+    monkeypatch.delenv(devices.CHOSEN, raising=False)
+    driver(
+        {"uuid": "GPU-a"},
+        {"uuid": "GPU-b", "compute_pids": [1]},
+        {"uuid": "GPU-c"},
+        {"uuid": "GPU-d", "compute_mode": 2},
+    )
+
+    def chosen(gpus, world=ALONE):
+        hardware = parse({"gpus": gpus, "auto_select_gpus": True}).hardware
+        return devices.place(hardware, world).root_device.index
+
+    assert chosen(1) == 1  # the driver's GPU-c: torch counts from the other end here
+    assert chosen([2]) == 2
+    assert chosen(2) == 1
+    second = World(1, 1, world_size=2, local_world_size=2, launched=True)
+    assert chosen(2, replace(second, by_engine=True)) == 3
+    assert chosen(2, second) == 1
+    with pytest.raises(MisconfigurationException, match="of 4 these are idle: 1, 3"):
+        chosen(3)
 
 
 def test_gpu_memory_is_logged(driver):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.devices import device_indices, place
 from engine.distributed import World, read_world
-from engine.options import LATER, OPTIONS, parse
+from engine.options import OPTIONS, parse
 from engine.settings import (
     DataSettings,
     FitSettings,
@@ -32,7 +32,6 @@ def test_each_argument_is_in_one_setting():
     kinds = (FitSettings, DataSettings, HardwareSettings, OutputSettings, TuneSettings)
     names = [field.name for kind in kinds for field in fields(kind)]
     assert sorted(names) == sorted(option.name for option in OPTIONS)
-    assert set(LATER) <= set(names)
 
 
 def test_the_signature_shows_the_table():
@@ -48,18 +47,129 @@ def test_the_signature_shows_the_table():
     [("max_epoch", "max_epochs"), ("gpu", "gpus"), ("callback", "callbacks"), ("xyzzy", None)],
 )
 def test_an_unknown_argument_names_the_nearest(wrong, hint):
-    """A typo is no silent default."""
+    """S188: a typo is no silent default."""
     with pytest.raises(TypeError, match=wrong) as error:
         Trainer(**{wrong: 1})
     assert (f"did you mean '{hint}'" in str(error.value)) == (hint is not None)
 
 
-@pytest.mark.parametrize("name", sorted(LATER))
-def test_an_argument_of_later_is_refused_not_ignored(name):
-    """Its neutral value is taken, any other says that it is not supported yet."""
-    parse({name: LATER[name][0]})
-    with pytest.raises(MisconfigurationException, match="not supported yet"):
-        parse({name: "something"})
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        ({"tpu_cores": 8}, "TPUs are not supported; use accelerator='gpu'"),
+        ({"ipus": 1}, "IPUs are not supported; use accelerator='gpu'"),
+        ({"hpus": 1}, "HPUs are not supported; use accelerator='gpu'"),
+        ({"amp_backend": "apex"}, "'native', torch's own mixed precision: Apex is not supported"),
+        ({"amp_level": "O3"}, "precision=16, 'bf16' or 32 in its place"),
+        ({"automatic_optimization": False}, "self.automatic_optimization = False"),
+        ({"model_registry": "m"}, "best_model_path"),
+        ({"devices": 0}, "accelerator='cpu'"),
+        ({"logger": "csv"}, "a logger of engine.loggers"),
+    ],
+    ids=str,
+)
+def test_what_never_comes_says_what_to_use_instead(arguments, instead):
+    """S138, S175, S176: refused, not ignored."""
+    (name,) = arguments
+    with pytest.raises(MisconfigurationException, match=f"{name}=") as error:
+        parse(arguments)
+    assert instead in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["tpu", "ipu", "hpu", "horovod"])
+def test_an_accelerator_that_never_comes_says_what_to_use_instead(word):
+    """S157: the word is in the message."""
+    with pytest.raises(MisconfigurationException, match=rf"{word}.*'(cpu|ddp)'"):
+        Trainer(accelerator=word)
+
+
+# Every argument of the tutorial, with the default that it has there.
+TUTORIAL = dict(
+    logger=True,
+    checkpoint_callback=True,
+    callbacks=None,
+    default_root_dir=None,
+    gradient_clip_val=0,
+    process_position=0,
+    num_nodes=1,
+    num_processes=1,
+    gpus=None,
+    auto_select_gpus=False,
+    tpu_cores=None,
+    log_gpu_memory=None,
+    progress_bar_refresh_rate=None,
+    overfit_batches=0.0,
+    track_grad_norm=-1,
+    check_val_every_n_epoch=1,
+    fast_dev_run=False,
+    accumulate_grad_batches=1,
+    max_epochs=None,
+    min_epochs=None,
+    max_steps=None,
+    min_steps=None,
+    limit_train_batches=1.0,
+    limit_val_batches=1.0,
+    limit_test_batches=1.0,
+    limit_predict_batches=1.0,
+    val_check_interval=1.0,
+    flush_logs_every_n_steps=100,
+    log_every_n_steps=50,
+    accelerator=None,
+    sync_batchnorm=False,
+    precision=32,
+    weights_summary="top",
+    weights_save_path=None,
+    num_sanity_val_steps=2,
+    truncated_bptt_steps=None,
+    resume_from_checkpoint=None,
+    profiler=None,
+    benchmark=False,
+    deterministic=False,
+    reload_dataloaders_every_epoch=False,
+    auto_lr_find=False,
+    replace_sampler_ddp=True,
+    terminate_on_nan=False,
+    auto_scale_batch_size=False,
+    prepare_data_per_node=True,
+    plugins=None,
+    amp_backend="native",
+    amp_level="O2",
+    distributed_backend=None,
+    move_metrics_to_cpu=False,
+    multiple_trainloader_mode="max_size_cycle",
+    stochastic_weight_avg=False,
+)
+# What came after it, to 2.x.
+LATER = dict(
+    enable_checkpointing=True,
+    gradient_clip_algorithm=None,
+    devices=None,
+    strategy=None,
+    max_time=None,
+    enable_progress_bar=True,
+    enable_model_summary=True,
+    detect_anomaly=False,
+    reload_dataloaders_every_n_epochs=0,
+    ipus=None,
+    hpus=None,
+    inference_mode=True,
+    use_distributed_sampler=True,
+    barebones=False,
+    model_registry=None,
+    enable_autolog_hparams=True,
+)
+
+
+def test_all_defaults_together_are_no_argument_at_all():
+    """S138, S174-S176, C5: the 53 arguments of the tutorial, those that came with later versions,
+    and both together; 1.x's names stay."""
+    assert len(TUTORIAL) == 53
+    plain = parse({})
+    plain = replace(plain, hardware=replace(plain.hardware, benchmark=False, amp_level="O2"))
+    plain = replace(plain, fit=replace(plain.fit, gradient_clip_val=0.0))
+    plain = replace(plain, output=replace(plain.output, flush_logs_every_n_steps=100))
+    assert parse({**TUTORIAL, **LATER}) == parse(TUTORIAL) == plain
+    assert parse(LATER) == parse({})
 
 
 @pytest.mark.parametrize(
@@ -90,12 +200,12 @@ def test_an_argument_of_later_is_refused_not_ignored(name):
     ids=str,
 )
 def test_old_spellings_mean_the_new_ones(old, new):
-    """The settings are the same."""
+    """S129, S135, S177, C5: the settings are the same."""
     assert parse(old) == parse(new)
 
 
 def test_what_old_spellings_carry():
-    """A refresh rate, a depth, a checkpoint, a callback in the place of a switch."""
+    """S129, S164: a refresh rate, a depth, a checkpoint, a callback in the place of a switch."""
     callback = ModelCheckpoint()
     output = parse(
         {
@@ -254,6 +364,84 @@ def test_the_launchers_world_counts(capsys):
     assert not capsys.readouterr().err
 
 
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with eight GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "local_rank", "gpu"),
+    [(2, 0, 0), (2, 1, 1), ([1, 4], 0, 1), ([1, 4], 1, 4), ("1, 4", 1, 4)],
+    ids=str,
+)
+def test_gpus_on_each_of_four_nodes(asked, local_rank, gpu, gpus, capsys):
+    """S134, S185, S186: eight ranks, each node's on its GPUs; a launcher has started them so, and
+    there is nothing to be said."""
+    world = World(6 + local_rank, local_rank, 8, 2, node_rank=3, launched=True)
+    strategy = place(hardware_of(gpus=asked, num_nodes=4), world)
+    assert strategy.root_device == torch.device("cuda", gpu)
+    assert (strategy.world.world_size, strategy.world.num_nodes) == (8, 4)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(1, "0"), ("3", "0, 1, 2"), ("3,", "3"), (-1, "0, 1, 2, 3, 4, 5, 6, 7")],
+    ids=repr,
+)
+def test_the_gpus_that_are_taken_are_said(asked, said, gpus, capsys):
+    """C13, S190: "3" is a count and "3," a list, as in 1.5; one line says what it came to."""
+    place(hardware_of(gpus=asked), World())
+    assert capsys.readouterr().err == f"engine: GPU {said}\n"
+
+
+LINES = [
+    "Trainer(gpus=8, precision=16)",
+    "Trainer(precision=16)",
+    "Trainer(precision=32)",
+    "Trainer(val_check_interval=0.25)",
+    "Trainer(val_check_interval=1000)",
+    "Trainer(gpus=None)",
+    "Trainer(gpus=0)",
+    "Trainer(gpus=1)",
+    "Trainer(gpus=2)",
+    "Trainer(gpus=[0])",
+    "Trainer(gpus=[1, 4])",
+    'Trainer(gpus="1, 4")',
+    "Trainer(gpus=-1)",
+    'Trainer(gpus="-1")',
+    "Trainer(limit_train_batches=10)",
+    "Trainer(limit_train_batches=0.25)",
+    "Trainer(limit_val_batches=10)",
+    "Trainer(limit_val_batches=0.25)",
+    "Trainer(limit_test_batches=10)",
+    "Trainer(limit_test_batches=0.25)",
+    "Trainer(limit_predict_batches=10)",
+    "Trainer(fast_dev_run=True)",
+    "Trainer(fast_dev_run=7)",
+    "Trainer(fast_dev_run=False)",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_of_the_tutorial_makes_a_trainer(line, gpus):
+    """S266: on a machine with eight GPUs."""
+    trainer = eval(line, {"Trainer": Trainer})
+    assert trainer.precision in ("16-mixed", "32-true")
+
+
+@pytest.mark.parametrize("line", ["gpus=2, num_nodes=4", "gpus=[1, 4], num_nodes=4"])
+def test_a_line_for_several_nodes_makes_a_trainer_there(line, gpus, monkeypatch):
+    """S266: in the world of a launcher."""
+    for name, value in {"RANK": 7, "LOCAL_RANK": 1, "WORLD_SIZE": 8, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    trainer = eval(f"Trainer({line})", {"Trainer": Trainer})
+    assert (trainer.world_size, trainer.num_nodes, trainer.global_rank) == (8, 4, 7)
+
+
 # ---------------------------------------------------------------------- callbacks
 
 
@@ -276,7 +464,7 @@ def test_the_callbacks_that_are_there_by_default():
 
 
 def test_one_callback_needs_no_list_and_others_are_refused():
-    """callbacks= takes a Callback or several."""
+    """S130: callbacks= takes a Callback or several."""
 
     class Mine(Callback):
         pass
