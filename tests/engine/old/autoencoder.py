@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentParser
-from typing import Optional
 
 import pytorch_lightning as pl
 import torch
@@ -78,7 +77,7 @@ class LitAutoEncoder(pl.LightningModule):
     def training_step(self, batch, batch_idx) -> STEP_OUTPUT:
         return self._common_step(batch, batch_idx, "train")
 
-    def validation_step(self, batch, batch_idx) -> Optional[STEP_OUTPUT]:
+    def validation_step(self, batch, batch_idx) -> STEP_OUTPUT:
         return self._common_step(batch, batch_idx, "val")
 
     def validation_epoch_end(self, outputs):

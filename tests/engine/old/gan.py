@@ -104,8 +104,7 @@ def main(args: Namespace) -> None:
     trainer.fit(model)
     again = GAN.load_from_checkpoint(trainer.checkpoint_callback.last_model_path)
     same = all(
-        torch.equal(one, two)
-        for one, two in zip(model.state_dict().values(), again.state_dict().values())
+        torch.equal(one, again.state_dict()[name]) for name, one in model.state_dict().items()
     )
     print("same weights", same, "lr", again.hparams.lr)
 
