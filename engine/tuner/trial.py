@@ -7,27 +7,10 @@ from typing import Any
 
 from engine.callbacks.base import Callback
 from engine.errors import Preempted
+from engine.loggers.dummy import DummyLogger
 from engine.optimizers import configure
 from engine.settings import Settings, TuneSettings
 from engine.signals import notice
-
-
-class Silent:
-    """A logger that keeps nothing, whatever is asked of it or of its `experiment`."""
-
-    log_dir = save_dir = name = version = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, key: Any) -> Any:
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do nothing."""
-        return self
 
 
 class Leaves(Callback):
@@ -60,7 +43,7 @@ def settings_of_trial(settings: Settings, steps: int, probe: Callback) -> Settin
     )
     output = replace(
         settings.output,
-        logger=Silent(),
+        logger=DummyLogger(),
         callbacks=[probe],
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -31,7 +31,7 @@ def rates(folder, monitor, model, name, **options) -> list[tuple[int, float]]:
 
 
 def test_by_step(tmp_path):
-    """One value for each step, before the step that uses it."""
+    """S215: one value for each step, before the step that uses it."""
     monitor = LearningRateMonitor(logging_interval="step")
     series = rates(tmp_path, monitor, Halving(), "lr-SGD")
 
@@ -40,7 +40,7 @@ def test_by_step(tmp_path):
 
 
 def test_by_epoch(tmp_path):
-    """One value for each epoch."""
+    """S215: one value for each epoch."""
     series = rates(tmp_path, LearningRateMonitor("epoch"), Halving(), "lr-SGD")
 
     assert series == [(0, 1.0), (4, 0.5**4)]
@@ -48,7 +48,7 @@ def test_by_epoch(tmp_path):
 
 @pytest.mark.parametrize(("interval", "count"), [("step", 8), ("epoch", 2)])
 def test_by_default_each_scheduler_has_its_own_interval(tmp_path, interval, count):
-    """None logs as often as the scheduler steps."""
+    """S215: None logs as often as the scheduler steps."""
     model = Halving()
     model.interval = interval
 
