@@ -153,7 +153,7 @@ DRAWING = {
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
-    "engine.optimizers engine.preemption engine.rundir engine.seed engine.signals "
+    "engine.loggers engine.optimizers engine.preemption engine.rundir engine.seed engine.signals "
     "engine.strategies",
     # user code's side
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
