@@ -137,9 +137,9 @@ def _plainly(loader: Any) -> Iterator[Iterator[Any]]:
 
 def combined(loaders: Any, mode: str) -> Any:
     """A dict, list or tuple of loaders as one; anything else as it is."""
-    if isinstance(loaders, CombinedLoader) or not holds_loaders(loaders):
-        return loaders
-    return CombinedLoader(loaders, mode)
+    if isinstance(loaders, Mapping) or holds_loaders(loaders):
+        return CombinedLoader(loaders, mode)
+    return loaders
 
 
 def is_loader(item: Any) -> bool:
@@ -148,26 +148,26 @@ def is_loader(item: Any) -> bool:
 
 
 def holds_loaders(item: Any) -> bool:
-    """Whether this is a container of loaders: each dict, and a list that has loaders in it."""
-    if isinstance(item, Mapping):
-        return True
-    is_list = isinstance(item, (list, tuple))
-    return is_list and any(is_loader(one) or holds_loaders(one) for one in item)
+    """Whether this has loaders in it, and is not a list of batches."""
+    if not isinstance(item, (Mapping, list, tuple)):
+        return False
+    members = item.values() if isinstance(item, Mapping) else item
+    return any(is_loader(one) or holds_loaders(one) for one in members)
 
 
-def leaves(loaders: Any) -> list[Any]:
+def leaves(loaders: Any, is_top: bool = True) -> list[Any]:
     """The loaders of a container, however nested."""
-    if not holds_loaders(loaders):
+    if not (is_top or holds_loaders(loaders)):
         return [loaders]
     items = loaders.values() if isinstance(loaders, Mapping) else loaders
-    return [leaf for item in items for leaf in leaves(item)]
+    return [leaf for item in items for leaf in leaves(item, is_top=False)]
 
 
-def rebuilt(loaders: Any, items: Iterator[Any]) -> Any:
+def rebuilt(loaders: Any, items: Iterator[Any], is_top: bool = True) -> Any:
     """A container like that of the loaders, with an item for each."""
-    if not holds_loaders(loaders):
+    if not (is_top or holds_loaders(loaders)):
         return next(items)
-    return data.mapped(loaders, lambda member: rebuilt(member, items))
+    return data.mapped(loaders, lambda member: rebuilt(member, items, is_top=False))
 
 
 def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:

@@ -135,7 +135,7 @@ def test_a_loader_of_any_class_keeps_its_class():
 
 @pytest.mark.filterwarnings("ignore:there is a validation_step")
 def test_limits_and_shuffling(tmp_path):
-    """Other samples each epoch with shuffling, the same first ones without."""
+    """S231, S232: other samples each epoch with shuffling, the same first ones without."""
     shuffled, ordered = Toy(), Toy()
     for model, shuffle in ((shuffled, True), (ordered, False)):
         quiet(tmp_path, max_epochs=8, limit_train_batches=2).fit(model, loader(shuffle=shuffle))

@@ -19,7 +19,8 @@ class Net(nn.Module):
 
 
 def test_the_table_as_it_is_printed():
-    """Names, types, parameters, and sizes that follow the example input."""
+    """S034: names, types, parameters, and sizes that follow the example input, whose height and
+    width need not be the data's."""
     net = Net()
     net.head.weight.requires_grad = False
     net.example_input_array = torch.zeros(5, 1, 8, 8)

@@ -66,6 +66,9 @@ def test_the_length_of_several_loaders(tmp_path):
         ([1], {"x": [10], "y": [[20], [30]]}),
     ]
     assert fitted(tmp_path, [numbers(0, 2)]) == [[[0]], [[1]]]
+    batches = [{"a": torch.tensor([n])} for n in (1, 2)]  # a list of these is one loader
+    assert fitted(tmp_path, batches) == [{"a": [1]}, {"a": [2]}]
+    assert fitted(tmp_path, {"x": batches}) == [{"x": {"a": [1]}}, {"x": {"a": [2]}}]
     own = CombinedLoader([numbers(0, 3), numbers(10, 2)], "max_size")
     assert fitted(tmp_path, own, limit_train_batches=2) == [[[0], [10]], [[1], [11]]]
     with pytest.raises(MisconfigurationException, match="min_size"):
