@@ -95,6 +95,17 @@ print(*(set(sys.modules) - before))
     assert len(second) < 150
 
 
+def test_a_page_says_what_goes_into_a_callback(tmp_path, capsys):
+    """S221: the docs have a section on it, and its callback runs."""
+    page = (ROOT / "docs" / "engine.md").read_text()
+    section = page.split("## Module or callback\n")[1].split("\n## ")[0]
+    assert "| into the module | into a callback |" in section
+    scope = {}
+    exec(re.search(r"```python\n(.*?)```", section, flags=re.S).group(1), scope)
+    quiet(tmp_path, callbacks=scope["SaysLoss"]()).fit(Toy(), loader(), loader())
+    assert re.fullmatch(r"0 0\.\d+", capsys.readouterr().out.strip())
+
+
 def test_all_of_a_run_is_in_one_folder(tmp_path):
     """S243: two loggers and the checkpoints share the run's one version folder, by default and
     where both loggers have the same root."""
