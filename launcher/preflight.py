@@ -33,7 +33,7 @@ class Facts:
     workdir_there: bool = True
     program_problem: str | None = None
     driver: bool = False
-    engine: bool = True
+    no_engine: str | None = None
 
 
 def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: float) -> Facts:
@@ -53,7 +53,7 @@ def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: 
         workdir_there=probe["workdir"],
         program_problem=probe["program"],
         driver=probe["driver"],
-        engine=found.get("engine", True),
+        no_engine=found.get("no_engine"),
     )
 
 
@@ -71,11 +71,9 @@ def _of_one(facts: Facts, program: Program) -> list[NodeError]:
     elif facts.torch is None and program.kind != "program":
         advice = f"on the node: {facts.node.python} -m pip install torch"
         found.append(NodeError(name, f"no torch for {facts.node.python}", advice))
-    elif program.compat is not None and not facts.engine:
-        advice = (
-            f"on the node: {facts.node.python} -m pip install plaunch (and no engine.py beside it)"
-        )
-        problem = f"--compat {program.compat}: no package 'engine' for {facts.node.python}"
+    elif program.compat is not None and facts.no_engine:
+        advice = f"rename that file, or on the node: {facts.node.python} -m pip install plaunch"
+        problem = f"--compat {program.compat} needs the package 'engine', which {facts.no_engine}"
         found.append(NodeError(name, problem, advice))
     if not facts.workdir_there:
         advice = "make it there, share it, or set `workdir:` in the cluster file"

@@ -72,13 +72,17 @@ def find_torch() -> str | None:
     return "unknown"
 
 
-def has_engine() -> bool:
-    """Whether an import of ``engine`` would find ours, without importing it."""
+def no_engine() -> str | None:
+    """Why an import of ``engine`` would not find ours, without importing it; None if it would."""
     import importlib.util
 
     spec = importlib.util.find_spec("engine")
-    folder = os.path.dirname(spec.origin) if spec is not None and spec.origin else ""
-    return bool(folder) and os.path.isdir(os.path.join(folder, "compat"))
+    if spec is None:
+        return "is not installed"
+    folder = os.path.dirname(spec.origin or "")
+    if os.path.isdir(os.path.join(folder, "compat")):
+        return None
+    return f"is hidden by {spec.origin or 'a folder of that name'}"
 
 
 def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
@@ -153,7 +157,7 @@ def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
     outlive_signals()
     line = Line(sock)
     os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
-    found = {"torch": find_torch(), "engine": has_engine(), "python": sys.version.split()[0]}
+    found = {"torch": find_torch(), "no_engine": no_engine(), "python": sys.version.split()[0]}
     line.send({"op": "found", **found})
     threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))

@@ -41,7 +41,7 @@ _GROUPS = {
     _LAUNCHED: "KubeflowEnvironment LSFEnvironment MPIEnvironment",
     _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUPrecisionPlugin TPUSpawnPlugin "
     "TPUSpawnStrategy XLAAccelerator XLACheckpointIO XLADeviceUtils XLAEnvironment XLAProfiler "
-    "XLAStatsMonitor XLAStrategy",
+    "XLAStrategy",
     "there are no Gaudi devices here; use GPUs or the CPU": "HPUAccelerator",
     _IPU: "IPUAccelerator IPUPlugin IPUPrecisionPlugin IPUStrategy",
     "there is no MPS here; use GPUs or the CPU": "MPSAccelerator",
@@ -58,8 +58,8 @@ _GROUPS = {
     "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
     "give the Trainer a list: logger=[first, second]": "LoggerCollection",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
-    "call torch.ao.quantization on the trained module": "QuantizationAwareTraining",
-    "use ModelCheckpoint(every_n_train_steps=...)": "OnExceptionCheckpoint",
+    "use Tuner(trainer), or Trainer(auto_lr_find=True)": "LearningRateFinder",
+    'use Tuner(trainer), or Trainer(auto_scale_batch_size="power")': "BatchSizeFinder",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",
 }
 _INSTEAD = {name: text for text, names in _GROUPS.items() for name in names.split()}

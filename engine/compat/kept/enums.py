@@ -123,6 +123,13 @@ class DeviceType(LightningEnum):
     TPU = "TPU"
 
 
+class Interval(LightningEnum):
+    """When a timer looks at the time."""
+
+    STEP = "step"
+    EPOCH = "epoch"
+
+
 class WriteInterval(LightningEnum):
     """When predictions are written."""
 

@@ -49,17 +49,16 @@ _NEW_STRATEGIES = {
 
 PARTS: dict[str, dict[str, str]] = {
     "callbacks": {
-        _CALLBACKS: "BackboneFinetuning BaseFinetuning BasePredictionWriter BatchSizeFinder "
-        "Callback Checkpoint=ModelCheckpoint DeviceStatsMonitor EarlyStopping GPUStatsMonitor "
-        "GradientAccumulationScheduler LambdaCallback LearningRateFinder LearningRateLogger "
-        "LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary ProgressBar "
-        "ProgressBarBase=ProgressBar RichModelSummary RichProgressBar StochasticWeightAveraging "
-        "TQDMProgressBar Timer",
-        f"{_KEPT}.absent": "OnExceptionCheckpoint QuantizationAwareTraining "
-        "SpikeDetection ThroughputMonitor XLAStatsMonitor",
+        _CALLBACKS: "BackboneFinetuning BaseFinetuning BasePredictionWriter Callback "
+        "Checkpoint=ModelCheckpoint DeviceStatsMonitor EMAWeightAveraging EarlyStopping "
+        "GPUStatsMonitor GradientAccumulationScheduler LambdaCallback LearningRateLogger "
+        "LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary OnExceptionCheckpoint "
+        "ProgressBar ProgressBarBase QuantizationAwareTraining RichModelSummary RichProgressBar "
+        "StochasticWeightAveraging TQDMProgressBar Timer WeightAveraging XLAStatsMonitor",
+        f"{_KEPT}.absent": "BatchSizeFinder LearningRateFinder SpikeDetection ThroughputMonitor",
     },
     "callbacks.base": {_CALLBACKS: "Callback"},
-    "callbacks.batch_size_finder": {_CALLBACKS: "BatchSizeFinder"},
+    "callbacks.batch_size_finder": {f"{_KEPT}.absent": "BatchSizeFinder"},
     "callbacks.callback": {_CALLBACKS: "Callback"},
     "callbacks.checkpoint": {_CALLBACKS: "Checkpoint=ModelCheckpoint ModelCheckpoint"},
     "callbacks.device_stats_monitor": {_CALLBACKS: "DeviceStatsMonitor"},
@@ -68,7 +67,7 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.gpu_stats_monitor": {_CALLBACKS: "GPUStatsMonitor"},
     "callbacks.gradient_accumulation_scheduler": {_CALLBACKS: "GradientAccumulationScheduler"},
     "callbacks.lambda_function": {_CALLBACKS: "LambdaCallback"},
-    "callbacks.lr_finder": {_CALLBACKS: "LearningRateFinder"},
+    "callbacks.lr_finder": {f"{_KEPT}.absent": "LearningRateFinder"},
     "callbacks.lr_logger": {_CALLBACKS: "LearningRateLogger"},
     "callbacks.lr_monitor": {_CALLBACKS: "LearningRateMonitor"},
     "callbacks.model_checkpoint": {_CALLBACKS: "ModelCheckpoint"},
@@ -78,10 +77,10 @@ PARTS: dict[str, dict[str, str]] = {
         f"{_KEPT}.enums": "WriteInterval",
     },
     "callbacks.progress": {
-        _CALLBACKS: "ProgressBar ProgressBarBase=ProgressBar RichProgressBar TQDMProgressBar",
+        _CALLBACKS: "ProgressBar ProgressBarBase RichProgressBar TQDMProgressBar",
         f"{_KEPT}.bars": "tqdm",
     },
-    "callbacks.progress.base": {_CALLBACKS: "ProgressBar ProgressBarBase=ProgressBar"},
+    "callbacks.progress.base": {_CALLBACKS: "ProgressBar ProgressBarBase"},
     "callbacks.progress.progress_bar": {_CALLBACKS: "ProgressBar"},
     "callbacks.progress.rich_progress": {
         _CALLBACKS: "RichProgressBar",
@@ -92,11 +91,13 @@ PARTS: dict[str, dict[str, str]] = {
         f"{_KEPT}.bars": "_update_n Tqdm=tqdm convert_inf reset tqdm",
     },
     "callbacks.pruning": {_CALLBACKS: "ModelPruning"},
-    "callbacks.quantization": {f"{_KEPT}.absent": "QuantizationAwareTraining"},
+    "callbacks.quantization": {_CALLBACKS: "QuantizationAwareTraining"},
     "callbacks.rich_model_summary": {_CALLBACKS: "RichModelSummary"},
     "callbacks.stochastic_weight_avg": {_CALLBACKS: "StochasticWeightAveraging"},
     "callbacks.swa": {_CALLBACKS: "StochasticWeightAveraging"},
-    "callbacks.timer": {_CALLBACKS: "Timer"},
+    "callbacks.timer": {_CALLBACKS: "Timer", f"{_KEPT}.enums": "Interval"},
+    "callbacks.weight_averaging": {_CALLBACKS: "EMAWeightAveraging WeightAveraging"},
+    "callbacks.xla_stats_monitor": {_CALLBACKS: "XLAStatsMonitor"},
     # loggers
     "loggers": {
         _LOGGERS: "CSVLogger CometLogger LightningLoggerBase=Logger Logger MLFlowLogger "
