@@ -104,8 +104,8 @@ def _from_text(argument: Argument, text: str) -> Any:
 
 def _add(group: Any, argument: Argument) -> None:
     default = None if argument.default is _EMPTY else argument.default
-    is_flag = isinstance(default, bool)
-    options = {"nargs": "?", "const": True} if is_flag else {}
+    # The name of one that can be True may stand alone.
+    options = {"nargs": "?", "const": True} if bool in argument.types else {}
     group.add_argument(
         f"--{argument.name}",
         default=default,

@@ -213,13 +213,18 @@ class ProgressBar(Callback):
     def _draw(self, line: str) -> None:
         width = shutil.get_terminal_size().columns - 1
         self._line = line[:width]
-        self._out.write(CLEAR + self._line)
+        self._out.write(self._placed(CLEAR + self._line))
         self._out.flush()
 
     def _erase(self) -> None:
         if self._line:
             self._line = ""
-            self._out.write(CLEAR)
+            self._out.write(self._placed(CLEAR))
+
+    def _placed(self, text: str) -> str:
+        """What writes `text` so many lines further down, beside the bars of other programs."""
+        down = self.process_position
+        return f"{chr(10) * down}{text}\x1b[{down}A\r" if down else text
 
 
 TQDMProgressBar = RichProgressBar = ProgressBarBase = ProgressBar

@@ -23,6 +23,25 @@ def flag(value: Any) -> bool:
     raise ValueError("True or False")
 
 
+def optional_flag(value: Any) -> bool | None:
+    """True, False or None."""
+    return None if value is None else flag(value)
+
+
+def keeps(value: Any) -> Any:
+    """Whether checkpoints are kept, or, as in 1.0, the callback that keeps them."""
+    if value is None or isinstance(value, bool) or hasattr(value, "best_model_path"):
+        return value
+    raise ValueError("True, False or a ModelCheckpoint")
+
+
+def at_least_one(value: Any) -> int:
+    """A number of 1 or more."""
+    if value != 0:
+        return count(value)
+    raise ValueError("a number of 1 or more")
+
+
 def count(value: Any) -> int:
     """A number of 0 or more."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:

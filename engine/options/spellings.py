@@ -63,13 +63,17 @@ def _translate_devices(arguments: dict[str, Any]) -> None:
         _put(arguments, "accelerator", "strategy", word)
     gpus = arguments.pop("gpus", None)
     processes = arguments.pop("num_processes", None)
-    if arguments.get("accelerator") == "auto" and gpus:
-        del arguments["accelerator"]
     if gpus not in (None, 0, []):
-        _put(arguments, "gpus", "accelerator", "gpu")
+        named = arguments.get("accelerator")
+        if named not in (None, "auto", "gpu", "cuda"):
+            raise MisconfigurationException(
+                f"Trainer(gpus={gpus!r}, accelerator={named!r}): these are two kinds of device; "
+                "leave out one of them"
+            )
+        arguments["accelerator"] = "gpu"
         _put(arguments, "gpus", "devices", gpus)
     elif processes not in (None, 1):
-        _put(arguments, "num_processes", "accelerator", "cpu")
+        arguments["accelerator"] = arguments.get("accelerator") or "cpu"
         _put(arguments, "num_processes", "devices", processes)
     elif gpus is not None:  # 0 was said: the CPU, whatever there is
         arguments.setdefault("accelerator", "cpu")

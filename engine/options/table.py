@@ -57,7 +57,7 @@ OPTIONS = (
         read.some_devices,
         "1.4",
     ),
-    Option("num_nodes", 1, "number of nodes", read.count, "1.0"),
+    Option("num_nodes", 1, "number of nodes", read.at_least_one, "1.0"),
     Option("strategy", None, "ddp, fsdp, auto or a strategy object", read.as_is, "1.5"),
     Option("precision", 32, "32, 16, bf16 or 64", precision_name, "1.0"),
     Option("plugins", None, "DDPPlugin, SLURMEnvironment and their like", read.as_is, "1.1"),
@@ -128,10 +128,12 @@ OPTIONS = (
         "deterministic",
         False,
         "only deterministic algorithms; 'warn' to be told",
-        read.as_is,
+        read.one_of(False, True, "warn"),
         "1.0",
     ),
-    Option("benchmark", None, "let cudnn look for the fastest algorithms", read.as_is, "1.0"),
+    Option(
+        "benchmark", None, "let cudnn look for the fastest algorithms", read.optional_flag, "1.0"
+    ),
     Option(
         "detect_anomaly",
         False,
@@ -205,7 +207,7 @@ OLD = (
     Option("gpus", None, "accelerator='gpu' and devices", read.devices, "1.0"),
     Option("num_processes", None, "accelerator='cpu' and devices", read.optional_count, "1.0"),
     Option("distributed_backend", None, "strategy", read.as_is, "1.0"),
-    Option("checkpoint_callback", None, "enable_checkpointing", read.as_is, "1.0"),
+    Option("checkpoint_callback", None, "enable_checkpointing", read.keeps, "1.0"),
     Option(
         "progress_bar_refresh_rate",
         None,

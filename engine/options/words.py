@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from engine.options.table import NEVER, OLD, SHOWN
+from engine.options import parsers
+from engine.options.table import NEVER, OLD, SHOWN, Option
 from engine.settings import Settings
 from engine.shell import Argument
 
@@ -42,13 +43,18 @@ def notices(given: Mapping[str, Any], settings: Settings) -> list[str]:
 def shell_arguments() -> list[Argument]:
     """The arguments as the command line has them, those too that are only there to be refused."""
     arguments = [
-        Argument(row.name, row.default, row.meaning, row.parse, (type(row.default),))
+        Argument(row.name, row.default, row.meaning, row.parse, _types(row))
         for row in (*SHOWN, *OLD)
     ]
     for row in NEVER:
         meaning, parse = "not supported", partial(_refused, row.neutral, row.instead)
         arguments.append(Argument(row.name, row.neutral[0], meaning, parse, (type(None),)))
     return arguments
+
+
+def _types(row: Option) -> tuple[Any, ...]:
+    takes_true = (parsers.keeps, parsers.optional_flag, parsers.profiler, parsers.scaling)
+    return (type(row.default), *((bool,) if row.parse in takes_true else ()))
 
 
 def _refused(neutral: tuple[Any, ...], instead: str, value: Any) -> Any:

@@ -521,7 +521,7 @@ def driver(tmp_path, monkeypatch):
 def test_idle_gpus_are_chosen(driver, monkeypatch):
     """S137: those that no process computes on, by torch's numbers; a list is obeyed, ranks that are
     started from here take what was chosen, and a launcher's choice stays."""
-    monkeypatch.delenv(devices.CHOSEN, raising=False)
+    monkeypatch.setenv(devices.CHOSEN, "")  # as it was, afterwards
     driver(
         {"uuid": "GPU-a"},
         {"uuid": "GPU-b", "compute_pids": [1]},

@@ -57,6 +57,17 @@ def test_on_a_terminal_a_line_moves_and_the_epochs_remain(tmp_path):
     assert [line.split("  ")[0] for line in remaining] == ["epoch 1/2", "epoch 2/2", ""]
 
 
+def test_bars_below_each_other(tmp_path):
+    """S133: process_position is the number of lines further down that the line moves on."""
+    bar = ProgressBar(stream=Terminal(), refresh_s=0.0, process_position=2)
+    text = shown(tmp_path, bar._stream, bar)
+
+    moving = [part for part in text.split(CLEAR) if "batches/s" in part]
+    assert moving and all(part.split("\x1b[")[1].startswith("2A\r") for part in moving)
+    assert text.count("\n\n" + CLEAR) == text.count(CLEAR) == text.count("\x1b[2A\r")
+    assert text.count("\n") == 2 * text.count(CLEAR) + 2  # both epochs' lines stay where they were
+
+
 def test_it_looks_seldom(tmp_path):
     """Within refresh_s seconds nothing is drawn, and refresh_rate skips batches."""
     bar = ProgressBar(stream=Terminal(), refresh_s=1000.0)

@@ -187,6 +187,7 @@ def test_all_defaults_together_are_no_argument_at_all():
             {"accelerator": "ddp", "gpus": 2},
             {"strategy": "ddp", "accelerator": "gpu", "devices": 2},
         ),
+        ({"accelerator": "auto", "gpus": 2}, {"accelerator": "gpu", "devices": 2}),
         ({"accelerator": "ddp_cpu"}, {"strategy": "ddp", "accelerator": "cpu"}),
         ({"distributed_backend": "ddp"}, {"strategy": "ddp"}),
         ({"checkpoint_callback": False}, {"enable_checkpointing": False}),
@@ -202,6 +203,22 @@ def test_all_defaults_together_are_no_argument_at_all():
 def test_old_spellings_mean_the_new_ones(old, new):
     """S129, S135, S177, C5: the settings are the same."""
     assert parse(old) == parse(new)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"gpus": 2, "accelerator": "cpu"},
+        {"gpus": 2, "devices": 3},
+        {"resume_from_checkpoint": "a", "checkpoint_callback": True, "enable_checkpointing": False},
+        {"replace_sampler_ddp": False, "use_distributed_sampler": True},
+    ],
+    ids=str,
+)
+def test_words_that_contradict_each_other_are_refused(arguments):
+    """C5: an old word and a new one for two different things."""
+    with pytest.raises(MisconfigurationException, match=r"give one of them|leave out one"):
+        parse(arguments)
 
 
 def test_what_old_spellings_carry():
@@ -231,6 +248,10 @@ def test_what_old_spellings_carry():
         {"precision": 8},
         {"gradient_clip_algorithm": "both"},
         {"num_nodes": "many"},
+        {"num_nodes": 0},
+        {"deterministic": "always"},
+        {"benchmark": "yes"},
+        {"checkpoint_callback": "best"},
         {"enable_checkpointing": "yes"},
     ],
     ids=str,
