@@ -16,7 +16,11 @@ from toy import quiet, weights
 
 from engine import LightningModule
 
-pytestmark = pytest.mark.filterwarnings("ignore:training_step returned None")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:training_step returned None"),
+    # An epoch may end before an optimizer has had its first turn.
+    pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step"),
+]
 
 BATCHES, STEPS, EPOCHS = 5, 4, 3
 
