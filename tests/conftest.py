@@ -9,7 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
-WHOLE_RUNS = ("test_gpu_runs.py", "test_docs.py", "test_examples_digits.py", "test_testbed.py")
+WHOLE_RUNS = (
+    "test_gpu_runs.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_examples_digits.py",
+    "test_testbed.py",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

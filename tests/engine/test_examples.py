@@ -53,11 +53,14 @@ def state(folder, version):
 
 @pytest.mark.parametrize("name", OWN)
 def test_it_is_short(name):
-    """An example is one file of at most 120 lines, which begins with how to run it."""
+    """An example is one file of at most 120 lines, which begins with how to run it; the docs say the
+    same."""
     text = (EXAMPLES / f"{name}.py").read_text()
+    page = (EXAMPLES.parent / "docs/engine.md").read_text()
 
     assert len(text.splitlines()) <= 120
     assert f"python examples/{name}.py" in text.split('"""')[1]
+    assert f"| `python examples/{name}.py` |" in page
 
 
 def test_resnet(tmp_path):
