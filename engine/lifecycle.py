@@ -32,6 +32,22 @@ def set_up(run: Run, verb: str) -> None:
     run.precision.convert(run.module)
 
 
+def attach(module: Any, trainer: Any, logged: Any) -> tuple[Any, Any]:
+    """Give the module its trainer and what logs; returns those of a run that is around this one."""
+    outer = (module.__dict__.get("_trainer"), module.__dict__.get("_logged"))
+    module.trainer = trainer
+    module.__dict__["_logged"] = logged
+    return outer
+
+
+def detach(run: Run) -> None:
+    """Give the module back to the run around this one; without any it logs nowhere again."""
+    trainer, logged = run.outer
+    run.module.__dict__["_logged"] = logged
+    if logged is not None:
+        run.module.trainer = trainer
+
+
 def after_failure(run: Run, error: BaseException) -> None:
     """Tell callbacks of an exception; Ctrl-C has a hook of its own beside."""
     run.hooks.callbacks_only("on_exception", error)
@@ -47,6 +63,7 @@ def tear_down(run: Run, verb: str, status: str) -> None:
     run.hooks.call("teardown", verb)
     if run.datamodule is not None:
         fitted(run.datamodule.teardown, 1)(verb)
+    detach(run)
     if run.is_global_zero:
         for logger in run.loggers:
             logger.finalize(status)

@@ -38,6 +38,7 @@ class Run:
     loggers: list[Any]
     optimization: Optimization = field(default_factory=Optimization)
     datamodule_is_given: bool = True  # for this verb, not remembered from an earlier one
+    outer: tuple[Any, Any] = (None, None)  # the trainer, and what logs, of a run around this one
 
     @property
     def device(self) -> torch.device:

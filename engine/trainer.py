@@ -5,55 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from engine import lifecycle, resume, rundir
+from engine import lifecycle, rundir
 from engine.checkpointing import load_for, save
 from engine.compiled import with_compiled_steps
 from engine.datamodule import sorted_out
 from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import joined, place
-from engine.distributed import rank_zero_info, read_world
+from engine.distributed import read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
     found,
-    most_batches,
-    reloaded,
-    sanity_plan,
     several,
-    steps_of_fit,
-    training_loader,
-    validation_plan,
 )
 from engine.logged import Logged, to_floats
 from engine.loops.evaluate import evaluate
-from engine.loops.fit import FitPlan, Reloaded, fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
-from engine.optimizers import Optimization, configure
+from engine.optimizers import Optimization
 from engine.options import description, named, notices, parse, shell_arguments, signature
 from engine.precision import make_precision
-from engine.preemption import Watch, is_wanted, remove_outdated, was_left_alone
+from engine.preemption import is_wanted, was_left_alone
 from engine.profiling import Measurement, make_profiler
 from engine.results import print_results, report
-from engine.run import Run, to_device_function
-from engine.seed import fresh_seed
+from engine.run import Run
 from engine.settings import Settings
 from engine.shell import Argument, FromShell
 from engine.signals import listening
 from engine.state import State
 from engine.strategies.single import SingleDevice
+from engine.training import TrainerFit
 from engine.tuner.verb import TrainerTuner
-from engine.view import TrainerView
 from engine.weights import given_checkpoint, newest_of_run
 
 
-class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
+class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
     """Trains, validates, tests and predicts with a LightningModule.
 
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
@@ -194,89 +184,6 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
         """Write a checkpoint of this moment; call it on every rank, rank zero writes."""
         save(self, self._run, self._index, filepath, weights_only)
 
-    # ------------------------------------------------------------------ fit
-
-    def _begin_fit(self) -> None:
-        while self._notices:
-            rank_zero_info(f"engine: {self._notices.pop(0)}")
-        ordinal = rundir.next_ordinal()
-        if self._ordinal is not None and self._ordinal != ordinal and rundir.launched_dir():
-            self._loggers = None  # each fit has a folder of its own
-        self._ordinal = ordinal
-        self._state.should_stop = False
-        run_dir = rundir.launched_dir()
-        self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
-
-    def _fit(self, run: Run, val: Any, path: str | None, weights_only: bool) -> None:
-        progress = run.state.progress
-        content = None
-        if path is not None:
-            self.ckpt_path = path
-            content = resume.read_for(run, path, weights_only)
-            resume.load_weights(run, content)
-            resume.load_callbacks(run, content, self.callbacks, self)
-        else:
-            progress.batch = 0  # an epoch that was interrupted begins anew
-            progress.data_seed = run.strategy.broadcast(fresh_seed())
-        run.strategy.place(run.module)
-        self._training = None
-        run = self._configured(run)
-        if content is not None:
-            resume.load_training(run, content)
-            self._training = None  # the order of samples follows from the seed that was kept
-        lifecycle.log_hyperparameters(run)
-        forward = run.strategy.wrap(run.module, len(run.optimization.optimizers) > 1)
-        for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
-            run.hooks.call(hook)
-        loader, count = self._training_data()
-        validation = validation_plan(run, val, loader, LightningModule)
-        self.val_dataloaders = None if validation is None else list(validation.loaders)
-        self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
-        sanity = sanity_plan(run, validation)
-        self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
-        to_device = to_device_function(run, LightningModule)
-        if content is not None:
-            resume.load_random(run, content)
-        if count and not self._state.already_complete:
-            watch = Watch(self, run, self._ordinal or 0, self._index)
-            watch.before_training()
-            data = (to_device, forward, validation, sanity)
-            fit(run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val)))
-        if self._index is not None and self.is_global_zero:
-            self._index.finish(progress.step)
-            remove_outdated(self._index)
-        run.hooks.call("on_fit_end")
-
-    def _configured(self, run: Run) -> Run:
-        """The run with the optimizers that the module wants."""
-        run.logged.hook = "configure_optimizers"
-        optimization = configure(
-            run.module.configure_optimizers(), run.module.automatic_optimization
-        )
-        run.logged.hook = None
-        self._optimization = optimization
-        self._run = replace(run, optimization=optimization)
-        run.hooks.callbacks_only("on_optimizers_made")  # for those that add groups to them
-        return self._run
-
-    def _training_data(self) -> tuple[Any, int | float]:
-        assert self._run is not None
-        if self._training is None:
-            given = self.given_loaders["train"]
-            self._training = training_loader(self._run, given, LightningModule)
-            self.train_dataloader, self._state.num_training_batches = self._training
-        return self._training
-
-    def _reload(self, run: Run, val: Any) -> Reloaded:
-        self._training = None
-        return reloaded(run, *self._training_data(), val, LightningModule)
-
-    @property
-    def estimated_stepping_batches(self) -> int | float:
-        """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
-        count = self._training_data()[1]
-        return steps_of_fit(self._settings.fit, count, self.accumulation)
-
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate(
@@ -369,8 +276,7 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
         if datamodule is None and module is self.lightning_module:
             datamodule = self.datamodule
         self.lightning_module, self.datamodule = module, datamodule
-        module.trainer = self
-        module.__dict__["_logged"] = self._logged
+        outer = lifecycle.attach(module, self, self._logged)
         if datamodule is not None:
             datamodule.trainer = self
         self._state.fn, self._state.status = verb, "running"
@@ -390,6 +296,7 @@ class Trainer(TrainerView, TrainerFolders, TrainerTuner, FromShell):
             self.loggers,
             self._optimization if verb != "fit" else Optimization(),
             is_given,
+            outer,
         )
         return self._run
 

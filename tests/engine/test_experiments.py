@@ -217,6 +217,31 @@ def test_a_fit_that_is_at_its_end_says_so(tmp_path, capsys):
     assert "max_epochs=1" in capsys.readouterr().err
 
 
+def test_a_run_within_a_run(tmp_path):
+    """S123: another Trainer may evaluate the module in the middle of its training; afterwards it
+    logs to its own again, and after the run a step by hand logs nowhere and says so.
+    """
+
+    class Looks(Callback):
+        seen = ()
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            inner = quiet(tmp_path)
+            self.seen += (inner.test(pl_module, loader(), verbose=False)[0]["test_loss"],)
+            assert pl_module.trainer is trainer and pl_module.training
+            assert "test_loss" not in trainer.callback_metrics
+
+    model, looks = Toy(), Looks()
+    trainer = quiet(tmp_path, max_epochs=3, callbacks=looks)
+    trainer.fit(model, loader(), loader())
+    assert trainer.global_step == 18
+    assert looks.seen[-1] == pytest.approx(float(trainer.callback_metrics["val_loss"]))
+    assert len(set(looks.seen)) == 3
+    assert model.trainer is trainer
+    with pytest.warns(UserWarning, match="outside of a Trainer"):
+        model.training_step(next(iter(loader())), 0)
+
+
 def test_callbacks_that_fail_do_not_hide_the_error(tmp_path):
     """S125: what the program raised is what comes out, also where tidying up fails too."""
 

@@ -204,7 +204,8 @@ def test_arguments_of_old_versions_are_taken(tmp_path):
             return loss
 
     trainer = quiet(tmp_path, callbacks=Watch())
-    trainer.fit(Old(), loader(), loader())
+    with pytest.warns(UserWarning, match="tbptt_reduce_fx"):
+        trainer.fit(Old(), loader(), loader())
     assert {"a", "b", "c"} <= set(trainer.callback_metrics)
     assert (graphs["a"], graphs["b"]) == (None, None)
     assert graphs["c"] is not None

@@ -124,18 +124,18 @@ class Outside(Toy):
             self.log_dict({"it": 1.0})
         return batch
 
-    def on_save_checkpoint(self, checkpoint):
-        if self.where == "on_save_checkpoint":
+    def train_dataloader(self):
+        if self.where == "train_dataloader":
             self.log("it", 1.0)
+        return loader()
 
 
-@pytest.mark.parametrize("hook", ["prepare_data", "on_before_batch_transfer", "on_save_checkpoint"])
+@pytest.mark.parametrize("hook", ["prepare_data", "on_before_batch_transfer", "train_dataloader"])
 def test_where_nothing_can_be_logged_between_the_hooks(tmp_path, hook):
     """S109: the error names the method that logs."""
     trainer = quiet(tmp_path)
     with pytest.raises(MisconfigurationException, match=rf"`{hook}`.*training_step"):
-        trainer.fit(Outside(hook), loader(), loader())
-        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        trainer.fit(Outside(hook), None, loader())
 
 
 @pytest.mark.parametrize("hook", sorted(ONCE_AN_EPOCH & set(OF_EPOCHS + OF_VALIDATION)))
