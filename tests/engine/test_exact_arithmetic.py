@@ -5,8 +5,10 @@ In 64 bits and, as gradients are added up in the same order, to the last bit.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -202,6 +204,29 @@ def by_hand(case):
     return weights(net), [optimizer.param_groups[0]["lr"] for optimizer in optimizers], steps
 
 
+def fitted(case, folder, data):
+    """The engine's trainer and model, after the same."""
+    kind = {
+        (True, False): Alone,
+        (True, True): AloneInSplits,
+        (False, False): Several,
+        (False, True): SeveralInSplits,
+    }[case.count == 1, bool(case.size)]
+    algorithm, value = case.clip or ("norm", None)
+    model = kind(case)
+    trainer = quiet(
+        folder,
+        precision=64,
+        max_epochs=EPOCHS,
+        accumulate_grad_batches=dict(enumerate(case.windows)),
+        gradient_clip_val=value,
+        gradient_clip_algorithm=algorithm,
+        truncated_bptt_steps=case.size,
+    )
+    trainer.fit(model, data)
+    return trainer, model
+
+
 @given(case=cases())
 @settings(
     max_examples=50,
@@ -212,26 +237,43 @@ def test_any_combination_is_the_plain_loop(case):
     """S044, S145, S163, S020, S040: accumulation by epoch, clipping by norm or value, one optimizer
     or several with frequencies, schedulers by step and epoch, skipped steps, truncated
     back-propagation: the same weights, learning rates and steps, to the last bit."""
-    kind = {
-        (True, False): Alone,
-        (True, True): AloneInSplits,
-        (False, False): Several,
-        (False, True): SeveralInSplits,
-    }[case.count == 1, bool(case.size)]
-    algorithm, value = case.clip or ("norm", None)
-    model = kind(case)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = quiet(
-            folder,
-            precision=64,
-            max_epochs=EPOCHS,
-            accumulate_grad_batches=dict(enumerate(case.windows)),
-            gradient_clip_val=value,
-            gradient_clip_algorithm=algorithm,
-            truncated_bptt_steps=case.size,
-        )
-        trainer.fit(model, batches())
+        trainer, model = fitted(case, folder, batches())
     expected, rates, steps = by_hand(case)
     assert torch.equal(weights(model), expected)
     assert [one.param_groups[0]["lr"] for one in trainer.optimizers] == rates
     assert trainer.global_step == steps
+
+
+FIXED = [
+    Case(1, (), (1, 2, 3), ("norm", 0.02), (("step", 1),), frozenset({(1, 1, 0), (2, 4, 0)}), 0),
+    Case(1, (), (2, 1, 3), ("value", 0.01), (("epoch", 1),), frozenset({(0, 0, 0)}), 3),
+    Case(2, (), (1, 2, 2), None, (("step", 2), ("epoch", 1)), frozenset({(0, 3, 1)}), 0),
+    Case(2, (2, 1), (2, 1, 1), ("norm", 0.02), (), frozenset({(0, 2, 0), (0, 3, 0)}), 4),
+    Case(3, (1, 2, 1), (1, 3, 1), None, (), frozenset({(0, 1, 1), (2, 2, 0)}), 1),
+]
+RANKS = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import test_exact_arithmetic as exact
+
+rank, results = int(os.environ["RANK"]), []
+for case in exact.FIXED:
+    trainer, model = exact.fitted(case, os.getcwd(), [b[rank : rank + 1] for b in exact.batches()])
+    rates = [one.param_groups[0]["lr"] for one in trainer.optimizers]
+    results.append([exact.weights(model).tolist(), rates, trainer.global_step])
+json.dump(results, open(sys.argv[1], "w"))
+"""
+
+
+def test_two_ranks_are_the_plain_loop(run_ranks):
+    """S020, S163: two ranks with half of each batch learn what the plain loop learns from all of
+    it, to 1e-12, and the very same as each other."""
+    here = Path(__file__).parent
+    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
+    zero, one = run_ranks(RANKS, 2, env=paths)
+    assert zero == one
+    for case, (found, rates, steps) in zip(FIXED, zero, strict=True):
+        expected, expected_rates, expected_steps = by_hand(case)
+        assert found == pytest.approx(expected.tolist(), abs=1e-12)
+        assert (rates, steps) == (expected_rates, expected_steps)
