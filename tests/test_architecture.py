@@ -123,13 +123,15 @@ DRAWING = {
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
     "engine.wrapped",
-    "engine.trainer": "engine.checkpointing engine.compiled engine.late_dynamo engine.options "
-    "engine.defaults engine.folders engine.loaders engine.lifecycle engine.shell "
-    "engine.preemption engine.profilers engine.profiling engine.signals "
-    "engine.loops engine.results engine.resume engine.run engine.view engine.weights "
-    "engine.module engine.datamodule engine.checkpoint engine.devices engine.hooks engine.logged "
-    "engine.optimizers engine.precision engine.reports engine.rundir engine.seed engine.state "
-    "engine.strategies engine.tuner",
+    "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
+    "engine.devices engine.folders engine.late_dynamo engine.lifecycle engine.loaders "
+    "engine.logged engine.loops engine.module engine.optimizers engine.options "
+    "engine.precision engine.preemption engine.profiling engine.results engine.run "
+    "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.training "
+    "engine.tuner engine.weights",
+    "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
+    "engine.optimizers engine.preemption engine.resume engine.run engine.rundir engine.seed "
+    "engine.view",
     "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
     "engine.loggers.base",
     "engine.folders": "engine.defaults engine.rundir",

@@ -1,0 +1,121 @@
+"""A fit, from its data to its end: what the Trainer's verb of that name goes through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from engine import lifecycle, resume, rundir
+from engine.distributed import rank_zero_info
+from engine.loaders import (
+    most_batches,
+    reloaded,
+    sanity_plan,
+    steps_of_fit,
+    training_loader,
+    validation_plan,
+)
+from engine.loops.fit import FitPlan, Reloaded, fit
+from engine.module import LightningModule
+from engine.optimizers import configure
+from engine.preemption import Watch, remove_outdated
+from engine.run import Run, to_device_function
+from engine.seed import fresh_seed
+from engine.view import TrainerView
+
+
+class TrainerFit(TrainerView):
+    """The part of a trainer that trains."""
+
+    _run: Run | None
+    _index: rundir.Index | None
+    _loggers: list[Any] | None
+    _ordinal: int | None
+    _notices: list[str]
+    _training: tuple[Any, int | float] | None
+    given_loaders: dict[str, Any]
+    train_dataloader: Any
+    val_dataloaders: Any
+    ckpt_path: str | None
+
+    def _begin_fit(self) -> None:
+        while self._notices:
+            rank_zero_info(f"engine: {self._notices.pop(0)}")
+        ordinal = rundir.next_ordinal()
+        if self._ordinal is not None and self._ordinal != ordinal and rundir.launched_dir():
+            self._loggers = None  # each fit has a folder of its own
+        self._ordinal = ordinal
+        self._state.should_stop = False
+        run_dir = rundir.launched_dir()
+        self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
+
+    def _fit(self, run: Run, val: Any, path: str | None, weights_only: bool) -> None:
+        progress = run.state.progress
+        content = None
+        if path is not None:
+            self.ckpt_path = path
+            content = resume.read_for(run, path, weights_only)
+            resume.load_weights(run, content)
+            resume.load_callbacks(run, content, self.callbacks, self)
+        else:
+            progress.batch = 0  # an epoch that was interrupted begins anew
+            progress.data_seed = run.strategy.broadcast(fresh_seed())
+        run.strategy.place(run.module)
+        self._training = None
+        run = self._configured(run)
+        if content is not None:
+            resume.load_training(run, content)
+            self._training = None  # the order of samples follows from the seed that was kept
+        lifecycle.log_hyperparameters(run)
+        forward = run.strategy.wrap(run.module, len(run.optimization.optimizers) > 1)
+        for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
+            run.hooks.call(hook)
+        loader, count = self._training_data()
+        validation = validation_plan(run, val, loader, LightningModule)
+        self.val_dataloaders = None if validation is None else list(validation.loaders)
+        self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
+        sanity = sanity_plan(run, validation)
+        self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
+        to_device = to_device_function(run, LightningModule)
+        if content is not None:
+            resume.load_random(run, content)
+        if count and not self._state.already_complete:
+            watch = Watch(self, run, self._ordinal or 0, self._index)
+            watch.before_training()
+            data = (to_device, forward, validation, sanity)
+            fit(run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val)))
+        if self._index is not None and self.is_global_zero:
+            self._index.finish(progress.step)
+            remove_outdated(self._index)
+        run.hooks.call("on_fit_end")
+
+    def _configured(self, run: Run) -> Run:
+        """The run with the optimizers that the module wants."""
+        run.logged.hook = "configure_optimizers"
+        optimization = configure(
+            run.module.configure_optimizers(), run.module.automatic_optimization
+        )
+        run.logged.hook = None
+        self._optimization = optimization
+        self._run = replace(run, optimization=optimization)
+        run.hooks.callbacks_only("on_optimizers_made")  # for those that add groups to them
+        return self._run
+
+    def _training_data(self) -> tuple[Any, int | float]:
+        assert self._run is not None
+        if self._training is None:
+            given = self.given_loaders["train"]
+            self._training = training_loader(self._run, given, LightningModule)
+            self.train_dataloader, self._state.num_training_batches = self._training
+        return self._training
+
+    def _reload(self, run: Run, val: Any) -> Reloaded:
+        self._training = None
+        return reloaded(run, *self._training_data(), val, LightningModule)
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
+        count = self._training_data()[1]
+        return steps_of_fit(self._settings.fit, count, self.accumulation)
