@@ -71,8 +71,8 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
         devices = _idle(devices, world, available)
     indices = device_indices(devices, available)
     if kind == "cuda":
-        # A launcher may show each rank its own GPU only: a number that it did not heed is no error.
-        counts = world.launched and not isinstance(hardware.devices, list)
+        # A launcher may show each rank its own GPU only, whatever number the Trainer was given.
+        counts = world.launched and not isinstance(devices, list)
         _check_gpus(None if counts else indices, available)
     per_node = 1 if indices is None else len(indices)
     if not world.launched:
@@ -85,7 +85,7 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
         _say_if_different(hardware, world, per_node)
     device = torch.device(plan.options.get("device", kind) if kind == "cpu" else kind)
     if kind == "cuda":
-        device = torch.device("cuda", _gpu_of(world, indices, available))
+        device = torch.device("cuda", _gpu_of(world, None if counts else indices, available))
         torch.cuda.set_device(device)
     if plan.remark is not None:
         rank_zero_info(f"engine: {plan.remark}")

@@ -25,8 +25,8 @@ from engine.slurm_world import torchrun_variables
 T = TypeVar("T")
 _is_alone = False  # see `alone`
 
-# Set where rank zero, which nobody launched, started the other ranks: its process id.
-STARTED_BY = "ENGINE_STARTED_BY"
+# The run's id where rank zero, which nobody launched, started the other ranks: this and its pid.
+OF_ENGINE = "engine-"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
 
     SLURM's word comes last: a task that srun started.
     """
-    if "RANK" in env and "WORLD_SIZE" in env:
+    starter = _starter(env)
+    if "RANK" in env and "WORLD_SIZE" in env and _is_one_of_its_ranks(starter, env["RANK"]):
         world_size = int(env["WORLD_SIZE"])
         return World(
             rank=int(env["RANK"]),
@@ -61,13 +62,24 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
             local_world_size=int(env.get("LOCAL_WORLD_SIZE", world_size)),
             node_rank=int(env.get("GROUP_RANK", 0)),
             launched=True,
-            by_engine=STARTED_BY in env,
+            by_engine=starter is not None,
         )
     if dist.is_available() and dist.is_initialized():
         rank, world_size = dist.get_rank(), dist.get_world_size()
         return World(rank, rank, world_size, world_size, 0, launched=True)
     task = torchrun_variables(env)
     return read_world(task) if task else World()
+
+
+def _starter(env: Mapping[str, str]) -> int | None:
+    """The process id of the rank zero that started the others, if it was not a launcher."""
+    pid = env.get("TORCHELASTIC_RUN_ID", "").removeprefix(OF_ENGINE)
+    return int(pid) if pid.isdigit() and OF_ENGINE in env["TORCHELASTIC_RUN_ID"] else None
+
+
+def _is_one_of_its_ranks(starter: int | None, rank: str) -> bool:
+    # Another program that a rank starts has the rank's variables, and is none of them.
+    return starter is None or starter == (os.getpid() if rank == "0" else os.getppid())
 
 
 def join_group(world: World, device: torch.device, backend: str | None = None) -> None:

@@ -24,12 +24,13 @@ from typing import Any
 
 import torch
 
-from engine.distributed import STARTED_BY, World
+from engine.distributed import OF_ENGINE, World
 from engine.errors import MisconfigurationException
 from engine.signals import notice
 
 GRACE_S = 5.0  # of rank zero, once another rank has failed: to see it by itself, and to clean up
 BLAME_S = 2.0  # until the failure is known that broke a connection
+SAY_AFTER_S = 10.0
 LOOK_EVERY_S = 0.1
 PREEMPTED = 75
 
@@ -121,9 +122,13 @@ class Others:
         """Rank zero is at its end: the others may take their time to get there."""
         if self._over.is_set():
             return
-        for process in self._processes.values():
+        say_at = time.monotonic() + SAY_AFTER_S
+        for rank, process in self._processes.items():
             while process.poll() is None and self.failed is None:
                 time.sleep(LOOK_EVERY_S / 10)
+                if time.monotonic() > say_at:
+                    say_at = float("inf")
+                    sys.stderr.write(f"engine: rank 0 is done and waits for rank {rank}\n")
         self.failed = self.failed or self._look()
         self._over.set()
         if self.failed is not None:
@@ -152,7 +157,6 @@ def start_others(world: World) -> None:
     _store, port = _open_store()
     threads = max(1, (os.cpu_count() or 1) // world.world_size)
     common = {
-        STARTED_BY: str(os.getpid()),
         "WORLD_SIZE": str(world.world_size),
         "LOCAL_WORLD_SIZE": str(world.world_size),
         "GROUP_RANK": "0",
@@ -162,7 +166,7 @@ def start_others(world: World) -> None:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_MAX_RESTARTS": "0",
-        "TORCHELASTIC_RUN_ID": f"engine-{os.getpid()}",
+        "TORCHELASTIC_RUN_ID": f"{OF_ENGINE}{os.getpid()}",
     }
     if "OMP_NUM_THREADS" not in os.environ:
         common["OMP_NUM_THREADS"] = str(threads)

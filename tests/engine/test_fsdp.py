@@ -76,6 +76,12 @@ t.save_checkpoint("two.ckpt")
 weights = whole(model)
 metrics = numbers(t.callback_metrics)
 tested = t.validate(model, DataLoader(data, batch_size=5), verbose=False)
+if world == 2:  # also into a module that is divided already
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    loads = dict(ckpt_path="two.ckpt", verbose=False)
+    assert t.validate(model, DataLoader(data, batch_size=5), **loads) == tested
 resumed = Deep(9)
 train(resumed, 3, "two.ckpt")
 straight = Deep()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
 
 SCRIPT = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 from pathlib import Path
 rank = os.environ.get("RANK", "0")
 what, folder = sys.argv[1], Path(sys.argv[2])
@@ -60,6 +60,9 @@ class Net(LightningModule):
         self.log("loss", loss, on_epoch=True)
         return loss
 
+    def validation_step(self, batch, batch_idx):
+        self.log("count", float(len(batch[0])), reduce_fx="sum")
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -76,12 +79,14 @@ model = Net()
 trainer.fit(model, DataLoader(data, batch_size=8))
 second = Trainer(strategy="ddp_spawn", devices=2, default_root_dir=folder / "two", **quiet)
 second.fit(Net(), DataLoader(data, batch_size=8))
-tested = earlier.validate(model, DataLoader(data)) if hasattr(model, "validation_step") else None
+validated = earlier.validate(model, DataLoader(data), verbose=False)
+asks = "from engine.distributed import read_world as r; print(r().world_size, r().launched)"
+nested = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True).stdout
 facts = dict(
     before=before, world=[trainer.world_size, trainer.global_rank, trainer.local_rank],
     backend=dist.get_backend(), weights=model.net.weight.tolist(), argv=sys.argv,
     steps=[trainer.global_step, second.global_step], device=str(model.device),
-    threads=torch.get_num_threads(), name=__name__,
+    validated=validated, worlds=[earlier.world_size, second.world_size], nested=nested,
 )
 print("printed by the script")
 (folder / f"facts-{rank}.json").write_text(json.dumps(facts))
@@ -135,12 +140,11 @@ def nobody_is_left(folder: Path) -> bool:
     return not any(is_alive(int(path.read_text())) for path in folder.glob("pid-*"))
 
 
-@pytest.mark.parametrize("words", [("train.py",), ("-u", "-m", "train")])
-def test_a_script_alone_starts_the_other_ranks(start, tmp_path, words):
+def test_a_script_alone_starts_the_other_ranks(start, tmp_path):
     """S135, S072, S238, S240: `num_processes=2` and `devices=2` are two gloo processes, which
     follow the whole script; its words come once, and there is one event file for each fit.
     """
-    process = start("works", *words)
+    process = start("works")
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     first, second = (json.loads((tmp_path / f"facts-{r}.json").read_text()) for r in (0, 1))
@@ -151,6 +155,10 @@ def test_a_script_alone_starts_the_other_ranks(start, tmp_path, words):
     assert first["steps"] == second["steps"] == [3, 3]
     assert first["argv"] == second["argv"]
     assert first["device"] == "cpu"
+    # One made before the others were there works with them; a program that a rank starts is alone.
+    assert first["validated"] == second["validated"] == [{"count": 48.0}]
+    assert first["worlds"] == second["worlds"] == [2, 2]
+    assert first["nested"] == second["nested"] == "1 False\n"
     assert out.count("printed by the script") == 1
     assert out.count("printed by the module") == 6
     assert err.count("'ddp_spawn' runs as 'ddp'") == 1
@@ -170,7 +178,7 @@ def test_a_script_alone_starts_the_other_ranks(start, tmp_path, words):
 )
 def test_a_rank_that_fails_is_named(start, tmp_path, what, words):
     """Its own error is shown, not rank zero's broken connection; nobody is left."""
-    process = start(what)
+    process = start(what, "-u", "-m", "train")
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     for word in words:

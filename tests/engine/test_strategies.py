@@ -9,7 +9,7 @@ import torch
 
 from engine import MisconfigurationException, Trainer
 from engine.devices import place
-from engine.distributed import World
+from engine.distributed import World, read_world
 from engine.options import parse
 from engine.strategies import (
     ClusterEnvironment,
@@ -159,8 +159,8 @@ def test_who_prepares_data(tmp_path, per_node, called):
 
 
 def test_a_module_is_where_the_trainer_puts_it(tmp_path):
-    """S077, S080, S240: parameters, buffers and batches are on the trainer's device, and tensors that
-    a step makes by `self.device` or `type_as`; no line of the module names a device.
+    """S077, S080, S240: parameters, buffers and batches are on the trainer's device, and tensors
+    that a step makes by `self.device` or `type_as`; no line of the module names a device.
     """
     seen = set()
 
@@ -210,6 +210,12 @@ def test_environments_say_who_this_process_is(monkeypatch):
     assert placed(World(), plugins=plain).world == World()
     assert placed(World(), plugins=[slurm], accelerator="cpu").world.rank == 3
     assert not TorchElasticEnvironment.detect()
+    # Bound to its GPU by srun, a task sees that one only: the number was for srun.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    device = placed(read_world(), gpus=2, num_nodes=2).root_device
+    assert device == torch.device("cuda", 0)
     for name in TASK:
         monkeypatch.delenv(name)
 
@@ -237,3 +243,19 @@ def test_environments_say_who_this_process_is(monkeypatch):
     assert (world.rank, world.world_size, world.local_world_size) == (4, 6, 3)
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.1.2.3", "1234")
     assert TorchElasticEnvironment.detect()
+
+
+def test_a_loaded_module_is_a_module(tmp_path):
+    """S081: `model.eval(); y = model(x)` without any trainer, with the weights that were saved."""
+    model = Toy(dropout=0.5)
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    loaded = Toy.load_from_checkpoint(tmp_path / "one.ckpt")
+    x = torch.ones(3, 4)
+    loaded.eval(), model.eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+        assert torch.equal(loaded(x), loaded(x))
+    loaded.train()
+    assert loaded(x).requires_grad
