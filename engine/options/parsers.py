@@ -56,12 +56,15 @@ def optional_count(value: Any) -> int | None:
 
 def count_or_all(value: Any) -> int:
     """A number of 0 or more, or -1."""
-    return -1 if value in (-1, None) else count(value)
+    try:
+        return -1 if value in (-1, None) else count(value)
+    except ValueError:
+        raise ValueError("a number of 0 or more, or -1") from None
 
 
 def epochs(value: Any) -> int | None:
     """A number of epochs, -1 or None."""
-    return -1 if value == -1 else optional_count(value)
+    return None if value is None else count_or_all(value)
 
 
 def share_or_count(value: Any) -> int | float:
@@ -102,7 +105,8 @@ def accumulation(value: Any) -> int | dict[int, int]:
 
 def optional_number(value: Any) -> float | None:
     """A number of 0 or more, or None."""
-    if value is None or (isinstance(value, (int, float)) and value >= 0):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is None or (is_number and value >= 0):
         return None if value is None else float(value)
     raise ValueError("a number of 0 or more, or None")
 
@@ -181,6 +185,11 @@ def devices(value: Any) -> int | list[int] | None:
     raise ValueError("a number, -1 for all, a list such as [0, 1], or '0,1'")
 
 
+def gpus(value: Any) -> int | list[int] | None:
+    """As `devices`, but what is left open is all of them."""
+    return -1 if value == "auto" else devices(value)
+
+
 def some_devices(value: Any) -> int | list[int] | None:
     """As `devices`, but there must be one."""
     found = devices(value)
@@ -212,7 +221,10 @@ def logger(value: Any) -> Any:
 
 def runs(value: Any) -> int:
     """True is one batch, a number so many."""
-    return int(value) if isinstance(value, bool) else count(value)
+    try:
+        return int(value) if isinstance(value, bool) else count(value)
+    except ValueError:
+        raise ValueError("True, False or a number of batches") from None
 
 
 def path(value: Any) -> str | None:

@@ -32,6 +32,6 @@ def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
 def unknown(name: str) -> str:
     """What to say of an argument that there is not, with the nearest that there is."""
     known = [row.name for row in (*SHOWN, *OLD)] + [row.name for row in NEVER]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"Trainer has no argument {name!r}{hint}"

@@ -29,6 +29,8 @@ class Option(NamedTuple):
 
     def read(self, value: Any) -> Any:
         """The value as the settings have it; raises with what to give where it is wrong."""
+        if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+            value = value.item()  # a number of numpy's or torch's is a number
         if value is None and not self.takes_none:
             value = self.default  # None was the default of many arguments at one time or another
         try:
@@ -204,7 +206,7 @@ BY_NAME = {option.name: option for option in OPTIONS}
 
 # Spellings of 1.x: what they are now.
 OLD = (
-    Option("gpus", None, "accelerator='gpu' and devices", read.devices, "1.0"),
+    Option("gpus", None, "accelerator='gpu' and devices", read.gpus, "1.0"),
     Option("num_processes", None, "accelerator='cpu' and devices", read.optional_count, "1.0"),
     Option("distributed_backend", None, "strategy", read.as_is, "1.0"),
     Option("checkpoint_callback", None, "enable_checkpointing", read.keeps, "1.0"),
@@ -259,6 +261,12 @@ NEVER = (
         (None, True),
         "set `self.automatic_optimization = False` in the module's __init__",
         "1.0",
+    ),
+    Refusal(
+        "early_stop_callback",
+        (None, False),
+        "give callbacks=[EarlyStopping('val_loss')]",
+        "0.4",
     ),
     Refusal(
         "enable_pl_optimizer",

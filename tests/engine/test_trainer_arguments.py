@@ -6,6 +6,7 @@ import inspect
 import sys
 from dataclasses import fields, replace
 
+import numpy
 import pytest
 import torch
 
@@ -44,7 +45,12 @@ def test_the_signature_shows_the_table():
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
-    [("max_epoch", "max_epochs"), ("gpu", "gpus"), ("callback", "callbacks"), ("xyzzy", None)],
+    [
+        ("max_epoch", "max_epochs"),
+        ("gpu", "gpus"),
+        ("callback", "callbacks"),
+        ("learning_rate", None),
+    ],
 )
 def test_an_unknown_argument_names_the_nearest(wrong, hint):
     """S188: a typo is no silent default."""
@@ -62,6 +68,7 @@ def test_an_unknown_argument_names_the_nearest(wrong, hint):
         ({"amp_backend": "apex"}, "'native', torch's own mixed precision: Apex is not supported"),
         ({"amp_level": "O3"}, "precision=16, 'bf16' or 32 in its place"),
         ({"automatic_optimization": False}, "self.automatic_optimization = False"),
+        ({"early_stop_callback": True}, "callbacks=[EarlyStopping('val_loss')]"),
         ({"model_registry": "m"}, "best_model_path"),
         ({"devices": 0}, "accelerator='cpu'"),
         ({"logger": "csv"}, "a logger of engine.loggers"),
@@ -179,6 +186,7 @@ def test_all_defaults_together_are_no_argument_at_all():
         ({"gpus": 2}, {"accelerator": "gpu", "devices": 2}),
         ({"gpus": None}, {}),
         ({"gpus": 0}, {"accelerator": "cpu"}),
+        ({"gpus": "auto"}, {"accelerator": "gpu", "devices": -1}),
         (
             {"gpus": "1, 4", "num_nodes": 4},
             {"accelerator": "gpu", "devices": "1, 4", "num_nodes": 4},
@@ -197,6 +205,8 @@ def test_all_defaults_together_are_no_argument_at_all():
         ({"max_steps": None}, {"max_steps": -1}),
         ({"gradient_clip_val": 0}, {"gradient_clip_val": 0.0}),
         ({"precision": 16}, {"precision": "16-mixed"}),
+        ({"max_epochs": numpy.int64(3)}, {"max_epochs": 3}),
+        ({"limit_val_batches": torch.tensor(0.5)}, {"limit_val_batches": 0.5}),
     ],
     ids=str,
 )
@@ -249,6 +259,8 @@ def test_what_old_spellings_carry():
         {"gradient_clip_algorithm": "both"},
         {"num_nodes": "many"},
         {"num_nodes": 0},
+        {"gradient_clip_val": True},
+        {"max_steps": -5},
         {"deterministic": "always"},
         {"benchmark": "yes"},
         {"checkpoint_callback": "best"},
@@ -314,6 +326,7 @@ def test_the_world_is_read_from_torchruns_variables():
         (["0", "2"], [0, 2]),
         (1, [0]),
         ("1", [0]),
+        (numpy.int64(2), [0, 1]),
     ],
     ids=str,
 )
