@@ -108,6 +108,8 @@ def by_name(method: Hook, *names: str) -> Hook:
         return lambda *args: method(*args[:count], **dict(zip(rest, args[count:], strict=True)))
     taken = [p.name for p in parameters]
     if all(name in names for name in taken):
+        if taken == list(names):
+            return method
         places = [names.index(name) for name in taken]
         return lambda *args: method(*(args[place] for place in places))
     return fitted(method, len(names))

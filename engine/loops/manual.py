@@ -11,7 +11,7 @@ import torch
 
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name, takes
-from engine.loops.optimize import detached, fitted_forward
+from engine.loops.optimize import detached
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
 from engine.state import accumulation_of
@@ -32,7 +32,7 @@ class ManualStep:
             for idx, one in enumerate(run.optimization.optimizers)
         ]
         self._run = run
-        self._forward = fitted_forward(run, forward)
+        self._forward = forward
         self._wants_outputs = wants_outputs
         self._before_backward = run.hooks.find("on_before_backward", 1)
         self._after_backward = run.hooks.find("on_after_backward")

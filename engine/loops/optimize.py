@@ -11,7 +11,7 @@ import torch
 
 from engine.data import mapped
 from engine.errors import MisconfigurationException
-from engine.hooks import accepted, by_name, takes
+from engine.hooks import by_name
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
 
@@ -196,48 +196,6 @@ class TrainingStep:
 
 
 # ---------------------------------------------------------------------- the pieces
-
-
-def fitted_forward(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The training step as the loop calls it: with autocast and `training_step_end` if wanted.
-
-    With several optimizers it is called with the index of one, too.
-    """
-    forward = fitted_to_step(run, forward)
-    if run.precision.has_context:
-        plain, context = forward, run.precision.context
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            with context():
-                return plain(*args, **kwargs)
-
-    step_end = getattr(run.module, "training_step_end", None)
-    if step_end is None:
-        return forward
-    step, logged = forward, run.logged
-
-    def with_end(*args: Any, **kwargs: Any) -> Any:
-        output = step(*args, **kwargs)
-        logged.hook = "training_step_end"
-        return step_end(output)
-
-    return with_end
-
-
-def fitted_to_step(run: Run, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward`, without the arguments that the module's `training_step` does not take."""
-    method, count = run.module.training_step, len(run.optimization.optimizers)
-    is_one_of_several = count > 1 and run.module.automatic_optimization
-    if is_one_of_several and not takes(method, "optimizer_idx", or_any=True):
-        raise MisconfigurationException(
-            f"configure_optimizers returned {count} optimizers, so training_step needs another "
-            "argument, `optimizer_idx`, which says whose loss to return; or set "
-            "`self.automatic_optimization = False` and step them by hand"
-        )
-    by_keyword = sum(takes(method, name) for name in ("optimizer_idx", "hiddens"))
-    if takes(method, "batch_idx") or accepted(method, 2 + by_keyword) == 2 + by_keyword:
-        return forward
-    return lambda batch, batch_idx, **by_name: forward(batch, **by_name)
 
 
 def loss_of(output: Any) -> torch.Tensor:

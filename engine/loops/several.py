@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from engine.hooks import by_name
-from engine.loops.optimize import TrainingStep, fitted_forward
+from engine.loops.optimize import TrainingStep
 from engine.run import Run
 
 
@@ -30,7 +30,6 @@ class Turns:
 
     def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
         optimizers = run.optimization.optimizers
-        forward = fitted_forward(run, forward)
         self._turns = [
             TrainingStep(run, partial(forward, optimizer_idx=idx), wants_outputs, (idx, Steps()))
             for idx in range(len(optimizers))

@@ -5,34 +5,13 @@ Gradients end where a split begins; what the network remembers (`hiddens`) goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine import distributed
 from engine.errors import MisconfigurationException
 from engine.hooks import takes
-from engine.loops.optimize import detached
+from engine.loops.forward import Memory
 from engine.run import Run
-
-
-class Memory:
-    """What the last split of this batch left to the next: one for each optimizer."""
-
-    def __init__(self) -> None:
-        self._hiddens: dict[int, Any] = {}
-
-    def forget(self) -> None:
-        """A new batch begins."""
-        self._hiddens.clear()
-
-    def of(self, idx: int) -> Any:
-        """What the last split returned as hiddens, None in the first."""
-        return self._hiddens.get(idx)
-
-    def keep(self, idx: int, output: Any) -> None:
-        """Keep the hiddens of a step's output without their graph."""
-        if isinstance(output, Mapping) and "hiddens" in output:
-            self._hiddens[idx] = detached(output["hiddens"])
 
 
 class Splits:
@@ -118,21 +97,3 @@ def is_split(run: Run) -> bool:
         or run.settings.fit.truncated_bptt_steps
         or takes(module.training_step, "hiddens")
     )
-
-
-def remembering(run: Run, forward: Callable[..., Any], memory: Memory) -> Callable[..., Any]:
-    """The training step with the hiddens that its last split returned, as an argument."""
-    method = run.module.training_step
-    if not takes(method, "hiddens"):
-        raise MisconfigurationException(
-            "truncated_bptt_steps is set, so training_step needs another argument, `hiddens`: what "
-            "the step returned as 'hiddens' for the part of the batch before, None for the first"
-        )
-
-    def step(*args: Any, **kwargs: Any) -> Any:
-        idx = kwargs.get("optimizer_idx", 0)
-        output = forward(*args, hiddens=memory.of(idx), **kwargs)
-        memory.keep(idx, output)
-        return output
-
-    return step

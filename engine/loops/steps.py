@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from engine.loops.forward import Memory, fitted_forward
 from engine.loops.manual import ManualStep
-from engine.loops.optimize import TrainingStep, fitted_forward
+from engine.loops.optimize import TrainingStep
 from engine.loops.several import Turns
-from engine.loops.splits import Memory, Splits, is_split, remembering
+from engine.loops.splits import Splits, is_split
 from engine.run import Run
 
 
@@ -33,10 +34,9 @@ class Step(Protocol):
 
 def step_of(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Any:
     """What runs the batches of this module: a `Step`, or one that cuts batches for it."""
-    if not is_split(run):
-        return _whole(run, forward, wants_outputs)
-    memory = Memory()
-    return Splits(run, _whole(run, remembering(run, forward, memory), wants_outputs), memory)
+    memory = Memory() if is_split(run) else None
+    step = _whole(run, fitted_forward(run, forward, memory), wants_outputs)
+    return step if memory is None else Splits(run, step, memory)
 
 
 def _whole(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
@@ -46,4 +46,4 @@ def _whole(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
     if len(run.optimization.optimizers) > 1:
         return Turns(run, forward, wants_outputs)
     run.state.progress.optimizer_steps = []
-    return TrainingStep(run, fitted_forward(run, forward), wants_outputs)
+    return TrainingStep(run, forward, wants_outputs)

@@ -1,0 +1,84 @@
+"""The training step as the loops call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.errors import MisconfigurationException
+from engine.hooks import accepted, takes
+from engine.loops.optimize import detached
+from engine.run import Run
+
+
+class Memory:
+    """What the last split of this batch left to the next: one for each optimizer."""
+
+    def __init__(self) -> None:
+        self._hiddens: dict[int, Any] = {}
+
+    def forget(self) -> None:
+        """A new batch begins."""
+        self._hiddens.clear()
+
+    def of(self, idx: int) -> Any:
+        """What the last split returned as hiddens, None in the first."""
+        return self._hiddens.get(idx)
+
+    def keep(self, idx: int, output: Any) -> None:
+        """Keep the hiddens of a step's output without their graph."""
+        if isinstance(output, Mapping) and "hiddens" in output:
+            self._hiddens[idx] = detached(output["hiddens"])
+
+
+def fitted_forward(
+    run: Run, forward: Callable[..., Any], memory: Memory | None = None
+) -> Callable[..., Any]:
+    """`forward` with the arguments that `training_step` takes, with autocast, with the hiddens of
+    the split before, and with `training_step_end`: what of that is wanted, in one function.
+    """
+    takes_index = _takes_index(run, memory is not None)
+    step_end = getattr(run.module, "training_step_end", None)
+    context = run.precision.context if run.precision.has_context else None
+    if takes_index and step_end is None and context is None and memory is None:
+        return forward
+    logged = run.logged
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if not takes_index:
+            args = args[:1]
+        idx = kwargs.get("optimizer_idx", 0)
+        if memory is not None:
+            kwargs["hiddens"] = memory.of(idx)
+        if context is None:
+            output = forward(*args, **kwargs)
+        else:
+            with context():
+                output = forward(*args, **kwargs)
+        if memory is not None:
+            memory.keep(idx, output)
+        if step_end is not None:
+            logged.hook = "training_step_end"
+            output = step_end(output)
+        return output
+
+    return step
+
+
+def _takes_index(run: Run, in_splits: bool) -> bool:
+    """Whether `training_step` takes the batch's index; raises where it lacks an argument."""
+    method, count = run.module.training_step, len(run.optimization.optimizers)
+    is_one_of_several = count > 1 and run.module.automatic_optimization
+    if is_one_of_several and not takes(method, "optimizer_idx", or_any=True):
+        raise MisconfigurationException(
+            f"configure_optimizers returned {count} optimizers, so training_step needs another "
+            "argument, `optimizer_idx`, which says whose loss to return; or set "
+            "`self.automatic_optimization = False` and step them by hand"
+        )
+    if in_splits and not takes(method, "hiddens", or_any=True):
+        raise MisconfigurationException(
+            "truncated_bptt_steps is set, so training_step needs another argument, `hiddens`: what "
+            "the step returned as 'hiddens' for the part of the batch before, None for the first"
+        )
+    by_keyword = sum(takes(method, name) for name in ("optimizer_idx", "hiddens"))
+    return takes(method, "batch_idx") or accepted(method, 2 + by_keyword) == 2 + by_keyword
