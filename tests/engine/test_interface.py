@@ -1,0 +1,91 @@
+"""What users rely on from version to version: names, installing, and plain torch within."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import torch
+from public_api import FILE, public_api
+from torch.utils.data import DataLoader, TensorDataset
+from toy import quiet
+
+from engine import LightningModule
+
+
+def test_the_public_api_changes_only_on_purpose() -> None:
+    """S010, S246: every public name, and how it is called, is as written down."""
+    written, found = FILE.read_text().splitlines(), public_api()
+
+    gone, new = sorted(set(written) - set(found)), sorted(set(found) - set(written))
+    assert (gone, new) == ([], []), (
+        "the public API has changed; if that is meant, say it in CHANGELOG.md and run "
+        "python tests/engine/public_api.py"
+    )
+
+
+def test_installing_leaves_torch_as_it_is() -> None:
+    """S009, S248: torch is bounded from below only, and what is installed is enough."""
+    needed = [one for one in requires("plaunch") or [] if "extra ==" not in one]
+    torch_itself = [one for one in needed if one.startswith("torch")]
+    words = ["install", "--dry-run", "--no-index", "--quiet", "--report", "-", *needed]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["install"] == []
+    assert len(torch_itself) == 1
+    assert torch_itself[0].startswith("torch>=") and "," not in torch_itself[0]
+
+
+class Plain(torch.nn.Module):
+    """Written for torch alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def test_a_plain_module_trains_as_it_is(tmp_path: Path) -> None:
+    """S011: module, loader and optimizer are torch's own, and learn what a plain loop learns."""
+    x = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(x, x.sum(1, keepdim=True))
+
+    class Lit(LightningModule):
+        def __init__(self, model: torch.nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch, batch_idx):
+            return torch.nn.functional.mse_loss(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.model.parameters(), lr=0.05)
+
+    torch.manual_seed(4)
+    ours, theirs = Plain(), Plain()
+    theirs.load_state_dict(ours.state_dict())
+    quiet(tmp_path, max_epochs=3).fit(Lit(ours), DataLoader(data, batch_size=8))
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05)
+    for _ in range(3):
+        for xs, ys in DataLoader(data, batch_size=8):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(theirs(xs), ys).backward()
+            optimizer.step()
+
+    assert type(ours) is Plain
+    for mine, wanted in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(mine, wanted)
