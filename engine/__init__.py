@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine import callbacks, loggers, metrics, profilers
+    from engine import callbacks, loggers, metrics, profilers, tuner
     from engine.callbacks.base import Callback
     from engine.callbacks.base import Callback as LightningCallback
     from engine.datamodule import LightningDataModule
@@ -33,6 +33,7 @@ __all__ = [
     "rank_zero_only",
     "rank_zero_warn",
     "seed_everything",
+    "tuner",
     "wrap",
 ]
 
@@ -54,7 +55,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("callbacks", "loggers", "metrics", "profilers"):
+    if name in ("callbacks", "loggers", "metrics", "profilers", "tuner"):
         return importlib.import_module(f"engine.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

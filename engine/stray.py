@@ -68,7 +68,8 @@ def place_of(owner: object, name: str) -> str:
         except (OSError, TypeError, SyntaxError):  # typed in, or made in some other way
             continue
         for node in ast.walk(tree):
-            is_it = isinstance(node, ast.Attribute) and node.attr == name
-            if is_it and isinstance(node.ctx, ast.Store):
+            if not isinstance(node, ast.Attribute) or node.attr != name:
+                continue
+            if isinstance(node.ctx, ast.Store):
                 return f"{os.path.relpath(file)}:{first + node.lineno - 1}"
     return f"an attribute of {type(owner).__name__}"

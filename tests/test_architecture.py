@@ -122,7 +122,7 @@ DRAWING = {
     # the engine: the door
     "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
-    "engine.wrapped",
+    "engine.tuner engine.wrapped",
     "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
     "engine.devices engine.folders engine.late_dynamo engine.lifecycle engine.loaders "
     "engine.logged engine.loops engine.module engine.optimizers engine.options "
@@ -169,7 +169,7 @@ DRAWING = {
     "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
     "engine.optimizers engine.seed engine.strategies engine.tuner",
     # families
-    "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus",
+    "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus engine.gradients",
     "engine.callbacks.base": "",
     "engine.loggers": "engine.loggers.base",
     "engine.loggers.base": "",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -44,8 +46,11 @@ def update_statistics(trainer: Any, module: Any) -> None:
 
 def _batches(trainer: Any, module: Any) -> Iterator[Any]:
     """The training batches, on the device."""
-    count = trainer.num_training_batches
-    batches = iter(trainer.train_dataloader)
+    count, loader = trainer.num_training_batches, trainer.train_dataloader
+    for order in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+        if getattr(order, "start", 0):  # an epoch that was resumed began in its middle
+            order.start = 0  # type: ignore[union-attr]  # asked for in the line above
+    batches = iter(loader)
     for batch in batches if count == float("inf") else islice(batches, int(count)):
         prepared = _hook(trainer, module, "on_before_batch_transfer")(batch, 0)
         transfer = _hook(trainer, module, "transfer_batch_to_device")
@@ -62,11 +67,23 @@ def _hook(trainer: Any, module: Any, name: str) -> Any:
 
 
 def _forward(module: Any, batch: Any, index: int) -> None:
-    if module.automatic_optimization and len(module.trainer.optimizers) <= 1:
-        takes_index = module.training_step.__code__.co_argcount > 2
-        module.training_step(*((batch, index) if takes_index else (batch,)))
-    else:  # its training step would step, or is one of several
+    arguments = _step_arguments(module, batch, index)
+    if arguments:
+        module.training_step(*arguments)
+    else:
         module(batch[0] if isinstance(batch, (list, tuple)) else batch)
+
+
+def _step_arguments(module: Any, batch: Any, index: int) -> tuple[Any, ...]:
+    """What the training step is called with; nothing where it would step, or is one of several."""
+    if not module.automatic_optimization or len(module.trainer.optimizers) > 1:
+        return ()
+    taken = inspect.signature(module.training_step)
+    for arguments in ((batch, index), (batch,)):
+        with suppress(TypeError):
+            taken.bind(*arguments)
+            return arguments
+    return ()
 
 
 def _log_nothing(*args: Any, **kwargs: Any) -> None:

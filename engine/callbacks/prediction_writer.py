@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch.utils.data import BatchSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from engine import distributed
 from engine.callbacks.base import Callback
+from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 
 INTERVALS = ("batch", "epoch", "batch_and_epoch")
@@ -99,6 +100,12 @@ class PredictionWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Open this rank's part."""
         super().on_predict_start(trainer, pl_module)
+        samplers = [getattr(loader, "sampler", None) for loader in trainer.predict_dataloaders]
+        if trainer.world_size > 1 and any(isinstance(s, DistributedSampler) for s in samplers):
+            rank_zero_warn(
+                "PredictionWriter: a loader has a DistributedSampler of its own, which repeats "
+                "samples and has another order: leave it out, each rank gets its share without"
+            )
         part = self._part_of(trainer.global_rank)
         part.parent.mkdir(parents=True, exist_ok=True)
         self._part = part.open("w", encoding="utf-8")

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from engine.seed import random_state, set_random_state
 
 Undo = Callable[[], None]
 _FOREIGN = {"builtins", "torch", "engine"}
-_OURS = (torch.nn.Module, Sampler)  # their attributes are always looked into
+# Their attributes are always looked into.
+_OURS = (torch.nn.Module, Sampler, torch.optim.Optimizer, LRScheduler)
 
 
 class Snapshot:

@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from engine import LightningDataModule, seed_everything
-from engine.callbacks import Callback
-from engine.errors import MisconfigurationException
+from engine import LightningDataModule, Trainer, seed_everything
+from engine.callbacks import Callback, StochasticWeightAveraging
+from engine.errors import MisconfigurationException, Preempted
+from engine.rundir import coming_ordinal
 from engine.seed import random_state
+from engine.signals import notice
 from engine.tuner import Tuner
 from engine.tuner.lr_finder import LRFinder, learning_rates
 from engine.tuner.memory import is_out_of_memory
@@ -37,6 +39,7 @@ class Traced(Toy):
         self.register_buffer("mask", torch.ones(2))
         self.generator = torch.Generator().manual_seed(5)
         self.mixed = {"numbers": [1, 2], "draws": np.random.default_rng(3)}
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr)
 
     def forward(self, x):
         return self.norm(self.net(x)) * self.mask
@@ -52,7 +55,8 @@ class Traced(Toy):
         return super().training_step(batch, batch_idx)
 
     def configure_optimizers(self):
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        optimizer = self.optimizer  # made but once: its state must be put back, too
+        optimizer.param_groups[0]["lr"] = self.lr
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": scheduler, "monitor": "train_loss"}
 
@@ -264,7 +268,7 @@ def test_what_no_search_can_change_is_said(tmp_path):
         def train_dataloader(self):
             return loader()
 
-    with pytest.raises(MisconfigurationException, match="let it use self.batch_size"):
+    with pytest.raises(MisconfigurationException, match=r"let it use self\.batch_size"):
         trainer.tune(Fixed())
     with pytest.raises(MisconfigurationException, match="has no `batch_size`"):
         trainer.tune(Toy())
@@ -345,3 +349,42 @@ def test_two_ranks_find_the_same(run_ranks):
     one, other = run_ranks(RANKS)
     assert one == other
     assert one[0] == 5 and one[1] != 0.1 and one[3]
+
+
+def test_a_run_folder_is_that_of_the_fit(tmp_path, monkeypatch):
+    """S120: under a launcher a tune takes no fit's folder, reports no step, and keeps nothing; a
+    second one after the fit leaves the fit's state alone."""
+    monkeypatch.setenv("PLAUNCH_RUN_DIR", str(tmp_path))
+    before = coming_ordinal()
+    trainer = Trainer(
+        max_epochs=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        auto_lr_find=True,
+        callbacks=StochasticWeightAveraging(0.1, 1),
+    )
+    model = Traced()
+    trainer.tune(model)
+    assert coming_ordinal() == before and list(tmp_path.iterdir()) == []
+    trainer.fit(model)
+    assert [p.name for p in tmp_path.iterdir()] == [f"fit-{before}"]
+    seen = (trainer.global_step, dict(trainer.callback_metrics), weights(model).tolist())
+    trainer.tune(model)
+    assert seen == (trainer.global_step, dict(trainer.callback_metrics), weights(model).tolist())
+    assert model.trainer is trainer and trainer.lightning_module is model
+
+
+def test_a_process_that_makes_room_leaves_a_search(tmp_path):
+    """S120: told to make room in a trial, it saves nothing and goes, with all put back."""
+
+    class Told(Traced):
+        def training_step(self, batch, batch_idx):
+            if self.global_step == 3:
+                notice.came = "SIGTERM"
+            return super().training_step(batch, batch_idx)
+
+    model = Told()
+    before = weights(model)
+    with pytest.raises(Preempted):
+        quiet(tmp_path, auto_lr_find=True).tune(model)
+    assert torch.equal(before, weights(model)) and list(tmp_path.iterdir()) == []
