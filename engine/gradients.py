@@ -7,22 +7,22 @@ import torch
 
 def grad_norm(
     module: torch.nn.Module, norm_type: float | int | str, group_separator: str = "/"
-) -> dict[str, float]:
-    """The norm of each parameter's gradient and of all of them, by the names they are logged under.
+) -> dict[str, torch.Tensor]:
+    """The p-norm of each gradient, `grad_2.0_norm/name`, and of all, `grad_2.0_norm_total`.
 
-    They are plain numbers: looking at them waits for the device.
+    Nothing here waits for the device.
     """
-    kind = float(norm_type)
-    if kind <= 0:
-        raise ValueError(f"norm_type is a positive number or 'inf', not {norm_type!r}")
-    found = {
-        name: torch.linalg.vector_norm(parameter.grad.detach(), kind)
+    norm_type = float(norm_type)
+    if norm_type <= 0:
+        raise ValueError(f"a norm's p is above 0 or 'inf', not {norm_type}")
+    norms = {
+        f"grad_{norm_type}_norm{group_separator}{name}": torch.linalg.vector_norm(
+            parameter.grad.detach(), norm_type
+        )
         for name, parameter in module.named_parameters()
         if parameter.grad is not None
     }
-    if not found:
-        return {}
-    head = f"grad_{float(norm_type)}_norm"
-    total = torch.linalg.vector_norm(torch.stack(list(found.values())), kind)
-    norms = {f"{head}{group_separator}{name}": float(norm) for name, norm in found.items()}
-    return {**norms, f"{head}_total": float(total)}
+    if norms:
+        total = torch.linalg.vector_norm(torch.stack(list(norms.values())), norm_type)
+        norms[f"grad_{norm_type}_norm_total"] = total
+    return norms

@@ -15,8 +15,8 @@ from toy import Toy, loader, quiet, weights
 
 from engine import LightningModule, MisconfigurationException, Trainer, devices, seed_everything
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
-from engine.callbacks.grad_norm import grad_norm
 from engine.distributed import World
+from engine.gradients import grad_norm
 from engine.loggers import CSVLogger, MemoryLogger, TensorBoardLogger
 from engine.options import parse
 

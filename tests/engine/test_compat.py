@@ -161,7 +161,7 @@ silent = rank_zero_only(lambda: 1)()
 print(json.dumps([
     DistributedType.DDP == "ddp" == DistributedType("ddp"), RunningStage.TRAINING == "train",
     TrainerFn.FITTING.value, AttributeDict(a=1).a,
-    round(grad_norm(layer, 2)["grad_2.0_norm_total"], 4),
+    round(float(grad_norm(layer, 2)["grad_2.0_norm_total"]), 4),
     _APEX_AVAILABLE, isinstance(_OMEGACONF_AVAILABLE, bool), _TORCH_GREATER_EQUAL_1_7,
     ModelSummary(layer).total_parameters, str_to_bool("yes"), lightning_hasattr(layer, "bias"),
     bool(torch.rand(1) == inside), doubled, kept, silent,

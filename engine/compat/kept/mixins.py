@@ -41,7 +41,7 @@ class ModelHooks:
 class GradInformation:
     """A model that tells the norms of its gradients."""
 
-    def grad_norm(self, norm_type: float | str = 2) -> dict[str, float]:
+    def grad_norm(self, norm_type: float | str = 2) -> dict[str, torch.Tensor]:
         """The norm of each parameter's gradient, and of all of them."""
         model: Any = self
         return grad_norm(model, norm_type)
