@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ def run(folder, *command):
     done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # small models only wait for a second thread
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -53,8 +55,8 @@ def state(folder, version):
 
 @pytest.mark.parametrize("name", OWN)
 def test_it_is_short(name):
-    """An example is one file of at most 120 lines, which begins with how to run it; the docs say the
-    same."""
+    """An example is one file of at most 120 lines, which begins with how to run it, as the docs
+    say, too."""
     text = (EXAMPLES / f"{name}.py").read_text()
     page = (EXAMPLES.parent / "docs/engine.md").read_text()
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import torchvision_stub
 from repairs import Repair, repaired
 
@@ -34,6 +35,15 @@ def _old_names() -> Iterator[None]:
         yield
         for name in [n for n in sys.modules if n.partition(".")[0] in STANDS_FOR]:
             del sys.modules[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
