@@ -27,6 +27,9 @@ def reduction_name(reduce: str | Callable[..., Any]) -> str | None:
     return _REDUCTIONS.get(reduce)
 
 
+LOADER_MARK = "/dataloader_idx_"  # stands last in the names of values of several loaders
+
+
 @dataclass
 class Entry:
     """One name that is logged: how, and what has come in so far."""
@@ -52,12 +55,16 @@ class Entry:
     @property
     def step_name(self) -> str:
         """The name of a step's value."""
-        return f"{self.name}_step" if self.on_epoch else self.name
+        return self._with("_step") if self.on_epoch else self.name
 
     @property
     def epoch_name(self) -> str:
         """The name of an epoch's value."""
-        return f"{self.name}_epoch" if self.on_step else self.name
+        return self._with("_epoch") if self.on_step else self.name
+
+    def _with(self, ending: str) -> str:
+        name, mark, index = self.name.partition(LOADER_MARK)
+        return f"{name}{ending}{mark}{index}"
 
     def add(self, value: torch.Tensor, weight: float) -> None:
         """Take in one value of the epoch."""

@@ -93,6 +93,7 @@ class Logged:
         self.sent: dict[str, torch.Tensor] = {}
         self.has_new_step_value = False
         self._train: Collection | None = None
+        self._waits = False  # whether training has a step value that no logger has seen
         self._noted = False
 
     # ------------------------------------------------------------------ taking in
@@ -129,7 +130,8 @@ class Logged:
             flags.logger,
             reduction,
             reduce=flags.reduce_fx if reduction is None else None,
-            sync_step=flags.sync_dist,
+            # In evaluation ranks may have different numbers of steps: none waits for another there.
+            sync_step=flags.sync_dist and collection.training,
             sync_op=reduction_name(flags.sync_dist_op or "mean") or "mean",
             metric=value if _is_metric(value) else None,
             counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
@@ -181,11 +183,13 @@ class Logged:
 
     def open_evaluation(self) -> Collection:
         """Begin the collection of an evaluation; training's waits meanwhile."""
+        self._waits, self.has_new_step_value = self.has_new_step_value, False
         self.collection = Collection(training=False)
         return self.collection
 
     def close_evaluation(self) -> None:
         """Go back to the training epoch, if there is one."""
+        self.has_new_step_value = self._waits
         self.collection = self._train
 
     def close_training(self) -> None:

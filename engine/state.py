@@ -19,12 +19,16 @@ class Progress:
     batch: int = 0  # batches of this epoch that are done
     total_batches: int = 0  # batches of all epochs that are done
     validated_at: int = -1  # total_batches at the last validation
+    evaluated: dict[str, int] = field(
+        default_factory=dict
+    )  # batches, for the steps of their values
     epoch_ended: bool = False  # this epoch's end has been reached: go on with the next
     data_seed: int = 0  # what the order of samples is drawn from
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**vars(self), "optimizer_steps": list(self.optimizer_steps)}
+        copies = {"optimizer_steps": list(self.optimizer_steps), "evaluated": dict(self.evaluated)}
+        return {**vars(self), **copies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where a checkpoint was taken."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from engine.entries import Collection
+from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
 from engine.loops.optimize import detached
 from engine.run import Run, batches_of, send_to_loggers, until_told
@@ -90,10 +90,12 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     step = eval_step(run, f"{verb}_step", dataloader_idx, many)
     batch_start = run.hooks.find(f"on_{verb}_batch_start", 3)
     batch_end = run.hooks.find(f"on_{verb}_batch_end", 4)
-    logged.dataloader_suffix = f"/dataloader_idx_{dataloader_idx}" if many else ""
     outputs: list[Any] = []
     if not count:
         return outputs
+    logged.dataloader_suffix = f"{LOADER_MARK}{dataloader_idx}" if many else ""
+    sends = bool(run.loggers) and not run.state.sanity_checking
+    seen, evaluated = 0, run.state.progress.evaluated
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching(f"{verb}_dataloader_next", iterator)
         for batch_idx, batch in enumerate(until_told(run, batches)):
@@ -107,8 +109,13 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
                 batch_end(output, batch, batch_idx, dataloader_idx)
             if keeps_outputs and output is not None:
                 outputs.append(detached(output))
-            if batch_idx + 1 >= count:
+            if sends and logged.has_new_step_value:
+                send_to_loggers(run, logged.new_step_values(), evaluated.get(verb, 0) + batch_idx)
+            seen = batch_idx + 1
+            if seen >= count:
                 break
+    if sends:
+        evaluated[verb] = evaluated.get(verb, 0) + seen
     logged.dataloader_suffix = ""
     logged.batch = None
     return outputs

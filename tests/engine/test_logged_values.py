@@ -126,10 +126,32 @@ def test_a_dict_is_logged_as_its_values_are(tmp_path):
     assert one.progress_bar_metrics == two.progress_bar_metrics != {}
 
 
+def test_step_values_of_an_evaluation(tmp_path):
+    """S094: on_step=True in validation and test is a series over their batches, which goes on from
+    one validation to the next; the sanity check is not among them.
+    """
+    _, logger = logged_by(
+        tmp_path,
+        Logs("validation_step", on_step=True),
+        max_epochs=2,
+        num_sanity_val_steps=0,
+        limit_val_batches=3,
+    )
+    assert series(logger, "it_step") == [(i, float(i)) for i in range(6)]
+    assert series(logger, "it_epoch") == [(5, 1.0), (11, 4.0)]
+    _, logger = logged_by(tmp_path, Logs("validation_step", on_step=True), num_sanity_val_steps=2)
+    assert series(logger, "it_step") == [(i, 2.0 + i) for i in range(6)]
+    _, logger = logged_by(tmp_path, Logs("test_step", on_step=True, on_epoch=False), run="test")
+    assert series(logger, "it") == [(i, float(i)) for i in range(6)]
+
+
 def test_several_loaders_have_names_of_their_own(tmp_path):
     """A suffix says which, unless it is not wanted; test() gives each loader's own."""
 
     class Two(Toy):
+        def validation_step(self, batch, batch_idx, dataloader_idx):
+            self.log("v", 1.0, on_step=True)
+
         def test_step(self, batch, batch_idx, dataloader_idx):
             self.log("x", float(dataloader_idx))
             self.log("same", 1.0, add_dataloader_idx=False)
@@ -140,6 +162,13 @@ def test_several_loaders_have_names_of_their_own(tmp_path):
         {"x/dataloader_idx_0": 0.0, "same": 1.0},
         {"x/dataloader_idx_1": 1.0, "same": 1.0},
     ]
+    logger = MemoryLogger()
+    trainer = quiet(tmp_path, logger=logger)
+    trainer.fit(Two(), loader(), [loader(4), loader(4)])
+    for loader_idx in "01":
+        mark = f"/dataloader_idx_{loader_idx}"
+        assert {f"v{mark}", f"v_epoch{mark}"} <= set(trainer.callback_metrics)
+        assert len(series(logger, f"v_step{mark}")) == len(series(logger, f"v_epoch{mark}")) == 1
 
 
 def test_metric_objects_add_up_by_themselves(tmp_path):
