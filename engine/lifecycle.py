@@ -9,18 +9,24 @@ from typing import Any
 import torch
 
 from engine.distributed import rank_zero_info, rank_zero_warn
+from engine.errors import MisconfigurationException
 from engine.hooks import fitted
 from engine.run import Run
 from engine.settings import FitSettings, HardwareSettings
 
 
-def set_up(run: Run, verb: str) -> None:
-    """Prepare data, agree on folders, and call everybody's `setup`."""
-    hooks, world = run.hooks, run.strategy.world
+def prepare(run: Run) -> None:
+    """Prepare data on one process, or on one of each node, while the others wait."""
+    world = run.strategy.world
     per_node = run.settings.data.prepare_data_per_node
     if (world.local_rank if per_node else world.rank) == 0:
         prepare_data(run.datamodule, run.module)
     run.strategy.barrier()
+
+
+def set_up(run: Run, verb: str) -> None:
+    """Agree on folders, and call everybody's `setup`."""
+    hooks = run.hooks
     settle_loggers(run)
     hooks.call("on_before_accelerator_backend_setup")
     if run.datamodule is not None:
@@ -34,10 +40,30 @@ def set_up(run: Run, verb: str) -> None:
 
 def attach(module: Any, trainer: Any, logged: Any) -> tuple[Any, Any]:
     """Give the module its trainer and what logs; returns those of a run that is around this one."""
+    if not isinstance(module, torch.nn.Module) or not hasattr(module, "_logged"):
+        raise MisconfigurationException(_no_module(module))
     outer = (module.__dict__.get("_trainer"), module.__dict__.get("_logged"))
     module.trainer = trainer
     module.__dict__["_logged"] = logged
     return outer
+
+
+def _no_module(given: Any) -> str:
+    """What to do where something else than a LightningModule of ours was given."""
+    if isinstance(given, type):
+        return f"{given.__name__} is a class; give an instance of it: {given.__name__}(...)"
+    roots = {base.__module__.split(".")[0] for base in type(given).__mro__}
+    theirs = sorted(roots & {"pytorch_lightning", "lightning"})
+    if theirs:
+        return (
+            f"{type(given).__name__} is a LightningModule of {theirs[0]}, and this Trainer is the "
+            f"engine's: import both from engine, or run the script unchanged with `python -m "
+            f"engine.compat {theirs[0]} script.py`"
+        )
+    return (
+        f"{type(given).__name__} is no engine.LightningModule: derive it from that, and call "
+        "super().__init__() first; engine.wrap makes one of any torch module"
+    )
 
 
 def detach(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from engine import lifecycle, rundir
@@ -16,6 +17,7 @@ from engine.devices import joined, place
 from engine.distributed import read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
+from engine.hooks import Hooks
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
@@ -26,6 +28,7 @@ from engine.logged import Logged, to_floats
 from engine.loops.evaluate import evaluate
 from engine.loops.predict import predict
 from engine.module import LightningModule
+from engine.old_view import TrainerOldView
 from engine.optimizers import Optimization
 from engine.options import description, named, notices, parse, shell_arguments, signature
 from engine.precision import make_precision
@@ -43,7 +46,7 @@ from engine.tuner.verb import TrainerTuner
 from engine.weights import given_checkpoint, newest_of_run
 
 
-class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
+class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShell):
     """Trains, validates, tests and predicts with a LightningModule.
 
     The arguments are those of the table in `engine.options`, and their spellings of 1.x.
@@ -248,9 +251,13 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
         lifecycle.make_deterministic(self._settings.hardware)
         self.strategy = joined(self.strategy, self._settings.hardware)
+        replaces = verb == "fit" or self.lightning_module is None
         run = self._assemble(verb, module, datamodule)
         state, status = self._state, "success"
         try:
+            lifecycle.prepare(run)
+            self.callbacks = with_module_callbacks(self.callbacks, module, replaces)
+            self._run = run = replace(run, hooks=self._hooks(module))
             lifecycle.set_up(run, verb)
             self._measurement.begin(run, verb, self.log_dir)
             yield run
@@ -272,7 +279,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
         self._logged.hook = None
         if verb == "fit":
             self._logged.clear()
-        is_first, is_given = self.lightning_module is None, datamodule is not None
+        is_given = datamodule is not None
         if datamodule is None and module is self.lightning_module:
             datamodule = self.datamodule
         self.lightning_module, self.datamodule = module, datamodule
@@ -281,8 +288,6 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
             datamodule.trainer = self
         self._state.fn, self._state.status = verb, "running"
         self._state.already_complete = False
-        self.callbacks = with_module_callbacks(self.callbacks, module, verb == "fit" or is_first)
-        hooks = self._measurement.hooks(self, module, LightningModule, self.callbacks, self._logged)
         precision = make_precision(self.precision, self.strategy.root_device)
         self._run = Run(
             module,
@@ -291,7 +296,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
             self._state,
             self.strategy,
             precision,
-            hooks,
+            self._hooks(module),
             self._logged,
             self.loggers,
             self._optimization if verb != "fit" else Optimization(),
@@ -299,6 +304,11 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, FromShell):
             outer,
         )
         return self._run
+
+    def _hooks(self, module: Any) -> Hooks:
+        parts = (module, LightningModule, self.callbacks, self._logged)
+        hooks: Hooks = self._measurement.hooks(self, *parts)
+        return hooks
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.

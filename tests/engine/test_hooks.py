@@ -109,8 +109,8 @@ TRAINING_BATCH = [
 FIT = [
     "Callback.on_init_start",
     "Callback.on_init_end",
-    "configure_callbacks",
     "prepare_data",
+    "configure_callbacks",
     *both("on_before_accelerator_backend_setup"),
     *both("setup"),
     "configure_sharded_model",
@@ -163,8 +163,8 @@ def test_the_hooks_of_test_and_predict(tmp_path):
     trainer = quiet(tmp_path, callbacks=callback)
     calls.clear()
     begin = [
-        "configure_callbacks",
         "prepare_data",
+        "configure_callbacks",
         *both("on_before_accelerator_backend_setup"),
         *both("setup"),
         "configure_sharded_model",
