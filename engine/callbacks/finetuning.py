@@ -167,7 +167,7 @@ class BaseFinetuning(Callback):
         # DDP averages what needed a gradient when it was made: not what was thawed since then.
         # Those accumulated before are averages already, and stay what they are.
         thawed = [p for p in self._frozen if p.requires_grad]
-        if thawed and getattr(trainer.strategy, "holds_all", True):
+        if thawed and trainer.strategy.holds_all:
             trainer.strategy.average_gradients(thawed)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

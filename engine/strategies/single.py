@@ -20,6 +20,7 @@ class SingleDevice:
 
     backend: str | None = None  # of the process group; None: what fits the device
     allows_inference_mode = True
+    holds_all = True  # each rank has all of the model
 
     def __init__(self, device: torch.device, world: World) -> None:
         self.root_device = device

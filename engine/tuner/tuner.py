@@ -62,15 +62,16 @@ class Tuner:
             )
         train = train_dataloaders if train_dataloaders is not None else train_dataloader
         train, datamodule = _sorted_out(train, dataloaders, datamodule)
-        owners = (model, datamodule)
+        inner = getattr(model, "_orig_mod", model)  # of what torch.compile gives
+        owners = (inner, datamodule)
         update_attr = self._updates if update_attr is None else update_attr
         wanted = attr_name or self._trainer._settings.tune.auto_lr_find or True
         name = names.learning_rate_name(wanted, *owners) if update_attr else ""
         found = LRFinder(mode, min_lr, max_lr, num_training)
         rates = learning_rates(mode, min_lr, max_lr, num_training)
         probe = Rising(found, rates, early_stop_threshold)
-        with self._undone(model, datamodule, train):
-            lay_bare(model, datamodule)
+        with self._undone(inner, datamodule, train):
+            lay_bare(inner, datamodule)
             settings = settings_of_trial(self._trainer._settings, num_training, probe)
             self._trainer.run_trial(settings, None, model, train, datamodule)
         if update_attr:
@@ -114,10 +115,11 @@ class Tuner:
             )
         if mode not in sizes.MODES:
             raise MisconfigurationException(f"scale_batch_size: mode is one of {sizes.MODES}")
-        owners = (model, datamodule)
+        inner = getattr(model, "_orig_mod", model)  # of what torch.compile gives
+        owners = (inner, datamodule)
         names.existing(batch_arg_name, "auto_scale_batch_size", *owners)
         trial = _SizeTrial(self._trainer, model, datamodule, steps_per_trial, batch_arg_name)
-        with self._undone(model, datamodule) as snapshot:
+        with self._undone(inner, datamodule) as snapshot:
 
             def fits(size: int) -> bool:
                 snapshot.restore()
@@ -142,6 +144,11 @@ class Tuner:
         """All that is done within is undone; data is prepared before."""
         strategy, data = self._trainer.join_ranks(), self._trainer._settings.data
         world = strategy.world
+        if not strategy.holds_all:
+            raise MisconfigurationException(
+                "the tuner can't undo its trials where the ranks divide the model: tune with "
+                "strategy='ddp', or on one device"
+            )
         if (world.local_rank if data.prepare_data_per_node else world.rank) == 0:
             lifecycle.prepare_data(datamodule, module)
         strategy.barrier()
@@ -165,16 +172,12 @@ class _SizeTrial:
         self._alone = SingleDevice(trainer.strategy.root_device, trainer.strategy.world)
         self._size = 0
         self.samples: int | None = None
-        if distributed.is_connected() and not getattr(trainer.strategy, "holds_all", True):
-            raise MisconfigurationException(
-                "the batch size scaler tries on each rank alone, which needs the whole model "
-                "there: use one process or strategy='ddp'"
-            )
 
     def fits(self, size: int) -> bool:
         """Whether all ranks have memory for batches of this size."""
-        lay_bare(self._module, self._datamodule)
-        names.write(self._name, size, self._module, self._datamodule)
+        inner = getattr(self._module, "_orig_mod", self._module)
+        lay_bare(inner, self._datamodule)
+        names.write(self._name, size, inner, self._datamodule)
         self._size = size
         outcome, error = "", None
         with distributed.alone():

@@ -139,7 +139,9 @@ def test_which_name_is_set(tmp_path):
 
     model, few = Named(), {"num_training": 30}
     trainer = quiet(tmp_path, auto_lr_find=True)
-    found = trainer.tune(model, loader(), lr_find_kwargs=few)["lr_find"]
+    compiled = torch.compile(model, backend="eager")
+    found = trainer.tune(compiled, loader(), lr_find_kwargs=few)["lr_find"]
+    assert "training_step" not in vars(model) and "configure_optimizers" not in vars(model)
     assert model.hparams.learning_rate == found.suggestion() != 0.1
     dotted = quiet(tmp_path, auto_lr_find="options.rate").tune(model, loader(), lr_find_kwargs=few)
     assert model.options.rate == dotted["lr_find"].suggestion() != 0.5
@@ -388,3 +390,11 @@ def test_a_process_that_makes_room_leaves_a_search(tmp_path):
     with pytest.raises(Preempted):
         quiet(tmp_path, auto_lr_find=True).tune(model)
     assert torch.equal(before, weights(model)) and list(tmp_path.iterdir()) == []
+
+
+def test_a_divided_model_is_not_tuned(tmp_path):
+    """S172, S169: where the ranks divide the model, a sentence says what to use."""
+    trainer = quiet(tmp_path, auto_lr_find=True)
+    trainer.strategy.holds_all = False
+    with pytest.raises(MisconfigurationException, match="strategy='ddp'"):
+        trainer.tune(Traced())
