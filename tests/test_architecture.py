@@ -125,7 +125,7 @@ DRAWING = {
     "engine.tuner engine.wrapped",
     "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
     "engine.devices engine.folders engine.late_dynamo engine.lifecycle engine.loaders "
-    "engine.logged engine.loops engine.module engine.optimizers engine.options "
+    "engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
     "engine.precision engine.preemption engine.profiling engine.results engine.run "
     "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.training "
     "engine.tuner engine.weights",
@@ -142,6 +142,7 @@ DRAWING = {
     "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
     "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
+    "engine.old_view": "engine.logged engine.optimizers engine.options engine.view",
     "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
     "engine.strategies",
     # the algorithm
@@ -158,7 +159,9 @@ DRAWING = {
     "engine.loggers engine.optimizers engine.preemption engine.rundir engine.seed engine.signals "
     "engine.strategies",
     # user code's side
+    "engine.module_hooks": "",
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
+    "engine.module_hooks "
     "engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",
