@@ -9,12 +9,13 @@ from dataclasses import fields, replace
 import numpy
 import pytest
 import torch
+from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.devices import device_indices, place
 from engine.distributed import World, read_world
-from engine.options import OPTIONS, parse
+from engine.options import OPTIONS, SHOWN, parse
 from engine.settings import (
     DataSettings,
     FitSettings,
@@ -508,3 +509,59 @@ def test_one_callback_needs_no_list_and_others_are_refused():
         Trainer(callbacks=[print])
     with pytest.raises(MisconfigurationException, match="leave out one"):
         Trainer(callbacks=ModelCheckpoint(), enable_checkpointing=False)
+
+
+# ---------------------------------------------------------------------- what a trainer shows
+
+
+def test_a_trainer_shows_its_arguments(tmp_path):
+    """C5: each under its own name, and what else trainers of 1.x showed; none of it can be set."""
+    trainer = Trainer(max_time={"hours": 1}, overfit_batches=3, terminate_on_nan=True)
+    missing = [row.name for row in SHOWN if not hasattr(trainer, row.name)]
+    assert not missing
+    assert (trainer.max_time.seconds, trainer.overfit_batches) == (3600, 3)
+    assert trainer.terminate_on_nan and trainer.num_sanity_val_steps == 2
+    with pytest.raises(AttributeError):
+        trainer.overfit_batches = 1
+    assert (trainer.gpus, trainer.num_gpus, trainer.root_gpu, trainer.accelerator) == (
+        None,
+        0,
+        None,
+        "cpu",
+    )
+    assert (trainer.num_processes, trainer.device_ids) == (1, [0])
+    assert (trainer.data_parallel, trainer.distributed_backend) == (False, None)
+    seen = []
+
+    class Watch(Toy):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+        def training_step(self, batch, batch_idx):
+            trainer = self.trainer
+            assert trainer.get_model() is self and trainer.batch_idx == batch_idx
+            assert trainer.enable_validation and not trainer.evaluating
+            self.log("loss", loss := self.loss(batch), prog_bar=True)
+            (scheduler,) = trainer.lr_schedulers
+            seen.append((trainer.total_batch_idx, scheduler["interval"], scheduler["frequency"]))
+            return loss
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            assert isinstance(self.trainer.progress_bar_dict["loss"], float)
+
+        def validation_step(self, batch, batch_idx):
+            assert self.trainer.evaluating and isinstance(self.trainer.running_sanity_check, bool)
+
+    trainer = quiet(tmp_path, max_epochs=2, limit_train_batches=2)
+    trainer.fit(Watch(), loader(), loader())
+    assert seen == [(n, "step", 1) for n in range(4)]
+    assert trainer.optimizer_frequencies == []
+
+
+def test_a_trainer_shows_its_gpus(gpus):
+    """C5: how many, and which."""
+    trainer = Trainer(gpus=[3])
+    assert (trainer.gpus, trainer.num_gpus, trainer.root_gpu) == ([3], 1, 3)
+    assert (trainer.data_parallel_device_ids, trainer.accelerator) == ([3], "gpu")

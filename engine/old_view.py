@@ -1,0 +1,140 @@
+"""What trainers of 1.x showed of themselves, and every argument under its own name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from engine.logged import to_floats
+from engine.optimizers import SchedulerConfig
+from engine.options import SHOWN
+from engine.settings import Settings
+from engine.view import TrainerView
+
+
+class TrainerOldView(TrainerView):
+    """Names that modules and callbacks of old code read; each argument is one, too."""
+
+    # ------------------------------------------------------------------ devices
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this process computes on a GPU."""
+        return self.strategy.root_device.type == "cuda"
+
+    @property
+    def root_gpu(self) -> int | None:
+        """The number of this process's GPU, None on a CPU."""
+        return self.strategy.root_device.index if self.on_gpu else None
+
+    @property
+    def gpus(self) -> int | list[int] | None:
+        """How many GPUs a node, or which; None on a CPU."""
+        return (self._settings.hardware.devices or self.num_gpus) if self.on_gpu else None
+
+    @property
+    def num_gpus(self) -> int:
+        """Number of processes on this node that have a GPU."""
+        return self.num_devices if self.on_gpu else 0
+
+    @property
+    def num_processes(self) -> int:
+        """Number of processes on this node."""
+        return self.num_devices
+
+    @property
+    def device_ids(self) -> list[int]:
+        """The devices of this node's processes."""
+        given = self._settings.hardware.devices
+        return given if self.on_gpu and isinstance(given, list) else list(range(self.num_devices))
+
+    @property
+    def data_parallel_device_ids(self) -> list[int] | None:
+        """The GPUs of this node's processes, None on a CPU."""
+        return self.device_ids if self.on_gpu else None
+
+    @property
+    def accelerator(self) -> str:
+        """What this process computes on: cpu, gpu or mps."""
+        return "gpu" if self.on_gpu else self.strategy.root_device.type
+
+    @property
+    def data_parallel(self) -> bool:
+        """Whether there are other processes."""
+        return self.world_size > 1
+
+    @property
+    def distributed_backend(self) -> str | None:
+        """How the processes work together, None for one alone."""
+        return "ddp" if self.world_size > 1 else None
+
+    # ------------------------------------------------------------------ the run
+
+    @property
+    def running_sanity_check(self) -> bool:
+        """Whether the validation before the training is running."""
+        return self.sanity_checking
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether validation or a test is running."""
+        return self.validating or self.testing
+
+    @property
+    def batch_idx(self) -> int:
+        """Index of the training batch that runs."""
+        return self._state.progress.batch
+
+    @property
+    def total_batch_idx(self) -> int:
+        """The same, counted over all epochs."""
+        return self._state.progress.total_batches
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether fit validates."""
+        return bool(sum(self.num_val_batches)) and self.limit_val_batches != 0
+
+    @property
+    def disable_validation(self) -> bool:
+        """Whether fit does not validate."""
+        return not self.enable_validation
+
+    @property
+    def lr_schedulers(self) -> list[dict[str, Any]]:
+        """The schedulers, each as a dict with what configure_optimizers said of it."""
+        names = [field.name for field in fields(SchedulerConfig)]
+        return [{name: getattr(config, name) for name in names} for config in self._schedulers]
+
+    @property
+    def optimizer_frequencies(self) -> list[int]:
+        """For how many batches each optimizer has its turn, where they take turns."""
+        return self._optimization.frequencies
+
+    @property
+    def progress_bar_dict(self) -> dict[str, float]:
+        """What the bar shows, as numbers: reading it waits for the device."""
+        return to_floats(self.progress_bar_metrics)
+
+    def get_model(self) -> Any:
+        """The module."""
+        return self.lightning_module
+
+    @property
+    def _schedulers(self) -> list[SchedulerConfig]:
+        return self._optimization.schedulers
+
+
+def _argument(name: str, meaning: str) -> property:
+    def read(trainer: Any) -> Any:
+        settings: Settings = trainer._settings
+        parts = (settings.fit, settings.data, settings.hardware, settings.output, settings.tune)
+        return next(getattr(part, name) for part in parts if hasattr(part, name))
+
+    return property(read, doc=meaning)
+
+
+_ATTRIBUTES = ("callbacks", "strategy", "default_root_dir", "logger", "weights_save_path")
+for _row in SHOWN:
+    if not hasattr(TrainerOldView, _row.name) and _row.name not in _ATTRIBUTES:
+        setattr(TrainerOldView, _row.name, _argument(_row.name, _row.meaning))
