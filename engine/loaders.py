@@ -76,7 +76,19 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
     loader = each(
         loader, lambda index, one: for_training(one, own_seed(seed, index), world, replaces)
     )
-    count = limited(length(loader), _limit(run, "train"), "limit_train_batches")
+    total, limit = length(loader), _limit(run, "train")
+    count = limited(total, limit, "limit_train_batches")
+    if not total:
+        rank_zero_warn(
+            "the training loader has no batches, nothing is trained: is the dataset empty, or "
+            "smaller than a batch and drop_last=True?"
+        )
+    elif not count and limit:
+        name = "overfit_batches" if data.overfit_batches else "limit_train_batches"
+        raise MisconfigurationException(
+            f"Trainer({name}={limit}): that share of {total} batches is none; give a number of "
+            "batches (an int), or a larger share"
+        )
     interval = run.settings.fit.val_check_interval
     if count == float("inf") and isinstance(interval, float) and interval != 1.0:
         raise MisconfigurationException(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy import Toy, loader, quiet
 
-from engine import LightningDataModule, LightningModule
+from engine import LightningDataModule, LightningModule, MisconfigurationException
 
 
 class Counts(Toy):
@@ -142,6 +142,35 @@ def test_a_loader_in_the_place_of_a_remembered_data_modules(tmp_path):
         trainer.test(model, loader(8), verbose=False)
     with pytest.warns(UserWarning, match="not `test_dataloader`"):
         trainer.test(model, loader(8), datamodule=More(), verbose=False)
+
+
+def test_what_is_no_data_is_said(tmp_path):
+    """S150: a share that is no batch at all is an error, an empty loader a warning."""
+    with pytest.raises(MisconfigurationException, match=r"limit_train_batches=0\.1.*of 6 batches"):
+        quiet(tmp_path, limit_train_batches=0.1).fit(Toy(), loader(), loader())
+    trainer = quiet(tmp_path)
+    with pytest.warns(UserWarning, match="no batches.*drop_last"):
+        trainer.fit(Toy(), loader(2, drop_last=True), loader())
+    assert trainer.global_step == 0
+
+
+def test_what_is_no_module_is_said(tmp_path):
+    """A class, somebody else's module, and a torch module with steps, each with what to do."""
+
+    class Theirs(torch.nn.Module):
+        def training_step(self, batch, batch_idx):
+            return None
+
+    message = r"Toy is a class; give an instance of it: Toy\(\.\.\.\)"
+    with pytest.raises(MisconfigurationException, match=message):
+        quiet(tmp_path).fit(Toy, loader())
+    with pytest.raises(
+        MisconfigurationException, match=r"no engine\.LightningModule.*wrap"
+    ):
+        quiet(tmp_path).fit(Theirs(), loader())
+    Theirs.__module__ = "pytorch_lightning.core"
+    with pytest.raises(MisconfigurationException, match=r"of pytorch_lightning.*engine\.compat"):
+        quiet(tmp_path).fit(Theirs(), loader())
 
 
 def test_a_plain_module_is_trained_as_it_is(tmp_path):
