@@ -75,7 +75,7 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
         if isinstance(plugin, ClusterEnvironment):
             environment = plugin
         elif isinstance(plugin, (str, DDPStrategy)):
-            if strategy is not None:
+            if strategy is not None and _kind(strategy) != _kind(plugin):
                 raise MisconfigurationException(
                     f"Trainer(strategy={strategy!r}, plugins={plugin!r}): both name a strategy; "
                     "give one of them"
@@ -99,6 +99,11 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
         )
     kind, options, remark = _of_word("auto" if strategy is None else strategy)
     return Wanted(kind, options, environment=environment, remark=remark)
+
+
+def _kind(strategy: Any) -> str:
+    """What 1.x wrote twice, `accelerator="ddp", plugins=DDPPlugin(...)`, is one strategy."""
+    return _of_word(strategy.word if isinstance(strategy, DDPStrategy) else strategy)[0]
 
 
 def _several(plugins: Any) -> list[Any]:

@@ -8,6 +8,25 @@ from pathlib import Path
 from compat_runs import OLD, compat, real_one, run
 
 
+TWO_RANKS = """
+import sys
+import pytorch_lightning as pl
+from pytorch_lightning.demos.boring_classes import BoringModel
+from pytorch_lightning.plugins import DDPPlugin
+
+if __name__ == "__main__":
+    trainer = pl.Trainer(
+        accelerator="ddp_cpu", num_processes=2, plugins=DDPPlugin(find_unused_parameters=False),
+        max_epochs=1, limit_train_batches=2, limit_val_batches=1, logger=False,
+        checkpoint_callback=False, progress_bar_refresh_rate=0, weights_summary=None,
+    )
+    trainer.fit(BoringModel())
+    rank = trainer.global_rank
+    with open(f"told-{rank}", "w") as file:
+        file.write(" ".join([str(rank), str(trainer.world_size), pl.Trainer.__module__, *sys.argv]))
+"""
+
+
 def test_every_import_of_the_wild_works(tmp_path: Path) -> None:
     """S001, S002, S003, S004, S005, S006, S007, S216, C7, C9: as programs have them.
 
@@ -84,6 +103,18 @@ def test_names_that_lightning_dropped_still_work(tmp_path: Path) -> None:
     assert found["kept"] == ["epoch=000000.ckpt", "epoch=000001.ckpt", "last.ckpt"]
     assert (found["callbacks"], found["seen"]) == (1, 26)
     assert found["default"] == str(tmp_path / "kept")
+
+
+def test_an_old_program_starts_its_other_ranks(tmp_path: Path) -> None:
+    """The ranks that a Trainer starts know the names as the first one does."""
+    script = tmp_path / "train.py"
+    script.write_text(TWO_RANKS)
+
+    done = compat([str(script), "--lr", "0.1"], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    told = sorted(path.read_text() for path in tmp_path.glob("told-*"))
+    assert told == [f"{rank} 2 engine.trainer {script} --lr 0.1" for rank in range(2)]
 
 
 def test_modules_and_packages_run_too(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def test_an_unknown_word_or_plugin_lists_the_known():
     with pytest.raises(MisconfigurationException, match="object is not supported; there are DDPPl"):
         wanted(None, [object()])
     with pytest.raises(MisconfigurationException, match="both name a strategy"):
-        wanted("ddp", DDPPlugin())
+        wanted("fsdp", DDPPlugin())
+    assert wanted("ddp", DDPPlugin(find_unused_parameters=True)).options  # as 1.x wrote it
     with pytest.raises(MisconfigurationException, match=r"'fsdp' divides|strategy='fsdp'"):
         DeepSpeedStrategy(stage=2)
     with pytest.raises(TypeError, match="no option 'find_unused'; there are broadcast_buffers"):
