@@ -7,7 +7,6 @@ from pathlib import Path
 
 from compat_runs import OLD, compat, real_one, run
 
-
 TWO_RANKS = """
 import sys
 import pytorch_lightning as pl
