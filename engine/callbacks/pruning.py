@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils import prune
 
 from engine.callbacks.base import Callback
+from engine.callbacks.whole import needs_whole_model
 from engine.distributed import rank_zero_info
 from engine.errors import MisconfigurationException
 
@@ -68,6 +69,7 @@ class ModelPruning(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Find what to prune, and note where it began."""
+        needs_whole_model(self, trainer)
         self._places = self.parameters_to_prune or list(self._found(pl_module))
         if not self._places:
             raise MisconfigurationException(

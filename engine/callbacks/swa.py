@@ -10,6 +10,7 @@ import torch
 from engine.callbacks.annealing import annealed, checked_strategy
 from engine.callbacks.base import Callback
 from engine.callbacks.batch_norm import update_statistics
+from engine.callbacks.whole import needs_whole_model
 from engine.distributed import rank_zero_info
 from engine.errors import MisconfigurationException
 
@@ -62,6 +63,7 @@ class StochasticWeightAveraging(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin anew, or go on where a checkpoint was taken."""
+        needs_whole_model(self, trainer)
         self._start = first_epoch(self.swa_epoch_start, trainer.max_epochs)
         if not trainer.global_step:
             self.n_averaged, self._average, self._first_lrs = 0, {}, []

@@ -8,6 +8,7 @@ import torch
 
 from engine.callbacks.base import Callback
 from engine.callbacks.swa import Average, running_mean
+from engine.callbacks.whole import needs_whole_model
 
 OWN = "own_weights"  # the key of a checkpoint
 
@@ -61,6 +62,7 @@ class WeightAveraging(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin anew, or go on where a checkpoint was taken."""
+        needs_whole_model(self, trainer)
         self._seen_step = trainer.global_step
         if not trainer.global_step:
             self.count, self._average, self._own = 0, {}, {}

@@ -21,6 +21,8 @@ from engine.seed import random_state, set_random_state
 
 Undo = Callable[[], None]
 _FOREIGN = {"builtins", "torch", "engine"}
+_ATOMS = {bool, int, float, complex, str, bytes, type(None)}
+LARGE = 2**30  # bytes; a tensor above that, which is no weight and no buffer, is data
 # Their attributes are always looked into.
 _OURS = (torch.nn.Module, Sampler, torch.optim.Optimizer, LRScheduler)
 
@@ -29,8 +31,8 @@ class Snapshot:
     """The state of some objects and of all that they hold, and of what draws at random.
 
     Looked into are modules, containers, samplers, and objects of the classes of the package that
-    one of `roots` is of; datasets are not, nor is anything of the classes `skip`. `restore` may be
-    called several times.
+    one of `roots` is of; datasets are not, nor is anything of the classes `skip`, nor large arrays.
+    `restore` may be called several times.
     """
 
     def __init__(self, roots: Iterable[Any], skip: tuple[type, ...] = ()) -> None:
@@ -39,6 +41,7 @@ class Snapshot:
         self._packages = {_package(root) for root in self._roots} - _FOREIGN
         self._seen: dict[int, Any] = {}  # holds the objects, so that no id is used again
         self._undo: list[Undo] = []
+        self._buffers: set[int] = set()
         for root in self._roots:
             self._walk(root)
         self._random = random_state()
@@ -57,14 +60,15 @@ class Snapshot:
                 continue
             self._seen[id(value)] = value
             members, undo = self._look_at(value)
-            waiting.extend(members)
+            waiting.extend(member for member in members if type(member) not in _ATOMS)
             if undo is not None:
                 self._undo.append(undo)
 
     def _look_at(self, value: Any) -> tuple[Iterable[Any], Undo | None]:
         """What `value` holds, and what puts it back."""
         if isinstance(value, torch.Tensor):
-            return _of_tensor(value)
+            is_state = isinstance(value, torch.nn.Parameter) or id(value) in self._buffers
+            return _of_tensor(value) if is_state or value.nbytes <= LARGE else ((), None)
         if isinstance(value, dict):
             return _of_dict(value)
         if isinstance(value, (list, deque, set)):
@@ -76,6 +80,8 @@ class Snapshot:
             return (), undo
         if isinstance(value, DataLoader):
             return [value.sampler, value.batch_sampler, value.generator], None
+        if isinstance(value, torch.nn.Module):
+            self._buffers |= {id(buffer) for buffer in value._buffers.values()}
         if isinstance(value, _OURS) or _package(value) in self._packages:
             return _of_object(value)
         return (), None
@@ -152,10 +158,15 @@ def _of_generator(value: Any) -> Undo | None:
     if isinstance(value, np.random.Generator):
         bits, numbers = value.bit_generator, value.bit_generator.state
         return lambda: setattr(bits, "state", numbers)
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and _is_small_and_written(value):
         copied = value.copy()
         return lambda: np.copyto(value, copied)
     return None
+
+
+def _is_small_and_written(array: Any) -> bool:
+    is_file = isinstance(array, np.memmap)
+    return not is_file and array.flags.writeable and array.nbytes <= LARGE and array.dtype != object
 
 
 def _ignore(_: Any) -> None:

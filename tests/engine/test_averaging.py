@@ -59,7 +59,7 @@ def test_the_weights_are_the_mean_of_the_last_epochs(tmp_path):
     """S180: at the end the module has the average, batch norm the statistics that belong to it;
     from the first averaged epoch on the rate goes to swa_lrs and the scheduler rests."""
     swa = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=3, annealing_epochs=2)
-    watch, model, trainer = averaged(tmp_path, swa)
+    watch, model, _ = averaged(tmp_path, swa)
     mean = torch.stack(watch.weights[2:]).mean(0)
     assert torch.allclose(weights(model), mean, rtol=0, atol=1e-6)
     for found, right in zip(
@@ -71,12 +71,18 @@ def test_the_weights_are_the_mean_of_the_last_epochs(tmp_path):
     assert watch.rates == pytest.approx([0.05, 0.025, 0.025, middle, 0.05])
 
 
-def test_a_resumed_average_is_the_same(tmp_path):
-    """S180: a fit that goes on from a checkpoint ends with the same weights, to the last bit."""
+@pytest.mark.parametrize("step", [24, 33])
+def test_a_resumed_average_is_the_same(tmp_path, step):
+    """S180: a fit that goes on from a checkpoint, of an epoch's end or of the middle of the last
+    epoch, ends with the same weights, to the last bit."""
 
     class Saves(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            if trainer.global_step == step and step == 33:
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
         def on_train_epoch_end(self, trainer, pl_module):
-            if trainer.current_epoch == 3:
+            if trainer.global_step == step:
                 trainer.save_checkpoint(tmp_path / "a.ckpt")
 
     def swa():
@@ -85,7 +91,9 @@ def test_a_resumed_average_is_the_same(tmp_path):
     first = Normed()
     quiet(tmp_path, max_epochs=6, callbacks=[swa(), Saves()]).fit(first, loader())
     watch, second, _ = averaged(tmp_path, swa(), tmp_path / "a.ckpt", epochs=6)
-    assert len(watch.weights) == 2 and torch.equal(weights(first), weights(second))
+    assert len(watch.weights) == (2 if step == 24 else 1) and torch.equal(
+        weights(first), weights(second)
+    )
     assert torch.equal(first.norm.running_var, second.norm.running_var)
 
 

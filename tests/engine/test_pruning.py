@@ -77,5 +77,9 @@ def test_rows_are_pruned_and_arguments_checked(tmp_path):
     ]:
         with pytest.raises(MisconfigurationException, match=words):
             ModelPruning(**arguments)
+    trainer = quiet(tmp_path)
     with pytest.raises(MisconfigurationException, match="nothing to prune"):
-        ModelPruning("l1_unstructured", parameter_names=["no"]).on_fit_start(None, model)
+        ModelPruning("l1_unstructured", parameter_names=["no"]).on_fit_start(trainer, model)
+    trainer.strategy.holds_all = False
+    with pytest.raises(MisconfigurationException, match="ModelPruning works on whole parameters"):
+        rows.on_fit_start(trainer, model)
