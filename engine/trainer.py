@@ -17,7 +17,6 @@ from engine.devices import joined, place
 from engine.distributed import read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
-from engine.hooks import Hooks
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
@@ -305,10 +304,9 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         )
         return self._run
 
-    def _hooks(self, module: Any) -> Hooks:
+    def _hooks(self, module: Any) -> Any:
         parts = (module, LightningModule, self.callbacks, self._logged)
-        hooks: Hooks = self._measurement.hooks(self, *parts)
-        return hooks
+        return self._measurement.hooks(self, *parts)
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.
