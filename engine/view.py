@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from engine.errors import MisconfigurationException
+from engine.fit_loop import FitLoopView
 from engine.logged import Logged
 from engine.optimizers import Optimization, SchedulerConfig
 from engine.profilers.base import PassThroughProfiler
@@ -105,6 +108,10 @@ class TrainerView:
         """After how many epochs training ends; -1 for never."""
         return self._settings.fit.max_epochs
 
+    @max_epochs.setter
+    def max_epochs(self, value: int | None) -> None:
+        self._limit("max_epochs", value)
+
     @property
     def min_epochs(self) -> int | None:
         """Before how many epochs training does not end."""
@@ -114,6 +121,24 @@ class TrainerView:
     def max_steps(self) -> int:
         """After how many optimizer steps training ends; -1 for never."""
         return self._settings.fit.max_steps
+
+    @max_steps.setter
+    def max_steps(self, value: int) -> None:
+        self._limit("max_steps", value)
+
+    def _limit(self, name: str, value: int | None) -> None:
+        if self._state.status == "running":
+            raise MisconfigurationException(
+                f"trainer.{name} cannot change while a run goes on: set it before fit, or end the "
+                "training by trainer.should_stop = True"
+            )
+        limit: dict[str, Any] = {name: -1 if value is None else value}
+        self._settings = replace(self._settings, fit=replace(self._settings.fit, **limit))
+
+    @property
+    def fit_loop(self) -> FitLoopView:
+        """The same limits by the names of 1.5 and 2.x: `trainer.fit_loop.max_epochs`."""
+        return FitLoopView(self)
 
     @property
     def min_steps(self) -> int | None:

@@ -143,8 +143,8 @@ DRAWING = {
     "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
     "engine.old_view": "engine.logged engine.optimizers engine.options engine.view",
-    "engine.view": "engine.callbacks engine.logged engine.optimizers engine.profilers engine.state "
-    "engine.strategies",
+    "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
+    "engine.profilers engine.state engine.strategies",
     # the algorithm
     "engine.loops": "engine.run engine.combined engine.data engine.entries engine.hooks "
     "engine.logged engine.optimizers engine.reports engine.seed engine.signals engine.state "
@@ -160,8 +160,10 @@ DRAWING = {
     "engine.strategies",
     # user code's side
     "engine.module_hooks": "",
+    "engine.module_exports": "engine.module_hooks",
+    "engine.gather": "engine.apply",
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
-    "engine.module_hooks "
+    "engine.gather engine.module_exports "
     "engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",
@@ -203,6 +205,7 @@ DRAWING = {
     "engine.agreement": "",
     "engine.signals": "",
     "engine.compiled": "",
+    "engine.fit_loop": "",
     "engine.workers": "engine.signals",
     "engine.seed": "",
     "engine.sequences": "engine.data",

@@ -47,8 +47,10 @@ class TopK:
             self.scores.pop(name, None)
 
     def load(self, scores: Mapping[str, float]) -> None:
-        """Go on from the scores of an earlier run."""
+        """Go on from the scores of an earlier run: from its best k, if it kept more."""
         self.scores = dict(scores)
+        if self.k >= 0:
+            self.forget(self._from_best_to_worst()[self.k :])
 
     @property
     def best(self) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from toy import Toy, loader, quiet, weights
 
-from engine import Callback, Trainer, seed_everything
+from engine import Callback, MisconfigurationException, Trainer, seed_everything
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 
@@ -215,6 +215,27 @@ def test_a_fit_that_is_at_its_end_says_so(tmp_path, capsys):
     assert "nothing is left to train: this run is at epoch 1, step 6" in capsys.readouterr().err
     quiet(tmp_path).fit(Toy(), loader(), ckpt_path=tmp_path / "a.ckpt")
     assert "max_epochs=1" in capsys.readouterr().err
+
+
+def test_a_fit_goes_on_when_its_limit_is_raised(tmp_path):
+    """S125: between two fits of a trainer `max_epochs` can be raised, by the names of 1.4 and 1.5,
+    but not while it runs.
+    """
+    trainer, model = quiet(tmp_path), Toy()
+    trainer.fit(model, loader())
+    trainer.max_epochs = 3
+    trainer.fit(model, loader())
+    assert (trainer.current_epoch, trainer.global_step) == (3, 18)
+    trainer.fit_loop.max_epochs += 1
+    trainer.fit(model, loader())
+    assert (trainer.fit_loop.current_epoch, trainer.fit_loop.global_step) == (4, 24)
+
+    class Changes(Toy):
+        def on_train_epoch_start(self):
+            self.trainer.max_epochs = 9
+
+    with pytest.raises(MisconfigurationException, match="should_stop"):
+        quiet(tmp_path).fit(Changes(), loader())
 
 
 def test_a_run_within_a_run(tmp_path):

@@ -311,6 +311,18 @@ def test_a_resumed_run_goes_on_with_its_best(tmp_path):
     assert step_in(tmp_path / "last.ckpt") == 20
 
 
+def test_a_resume_that_keeps_fewer_deletes_nothing_that_is_there(tmp_path):
+    """Files that were kept under save_top_k=-1 stay where a resumed run keeps one of its own."""
+    options = {"dirpath": tmp_path, "filename": "{epoch}", "monitor": "val_loss"}
+    fit(tmp_path, ModelCheckpoint(save_top_k=-1, **options), [0.3, 0.2, 0.4])
+    second = ModelCheckpoint(save_top_k=1, **options)
+    trainer_for(tmp_path, second, max_epochs=5).fit(
+        Scripted([0.1, 0.5], name="val_loss"), ckpt_path=str(tmp_path / "epoch=2.ckpt")
+    )
+    assert files_in(tmp_path) == {"epoch=0.ckpt", "epoch=2.ckpt", "epoch=3.ckpt"}
+    assert Path(second.best_model_path).name == "epoch=3.ckpt"
+
+
 def test_a_resume_into_another_folder_deletes_nothing(tmp_path):
     """The first run's best counts for the second, but its files are not the second's to delete."""
 
