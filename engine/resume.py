@@ -94,11 +94,13 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
             "the checkpoint holds weights only: a run cannot be resumed from it. "
             "Load it with load_from_checkpoint and fit anew"
         )
-    pairs = zip(run.optimization.optimizers, content["optimizer_states"], strict=True)
-    for optimizer, state in pairs:
-        run.strategy.load_optimizer_state(optimizer, state)
-    schedules = zip(run.optimization.schedulers, content.get("lr_schedulers", []), strict=True)
-    for config, state in schedules:
+    made = run.optimization
+    for optimizer, state in _paired("optimizers", made.optimizers, content["optimizer_states"]):
+        try:
+            run.strategy.load_optimizer_state(optimizer, state)
+        except ValueError as error:  # other parameters, or other groups of them
+            raise CheckpointError(_changed(f"for {type(optimizer).__name__}: {error}")) from error
+    for config, state in _paired("schedulers", made.schedulers, content.get("lr_schedulers", [])):
         config.scheduler.load_state_dict(state)
     if run.precision.scaler is not None and "native_amp_scaling_state" in content:
         run.precision.scaler.load_state_dict(content["native_amp_scaling_state"])
@@ -114,6 +116,21 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
     else:  # a file of Lightning's: it was written at the end of an epoch
         run.state.progress.epoch = content["epoch"] + 1
         run.state.progress.step = content["global_step"]
+
+
+def _paired(what: str, ours: Sequence[Any], kept: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """What configure_optimizers made, each with its state."""
+    if len(ours) != len(kept):
+        raise CheckpointError(_changed(f"it holds {len(kept)} {what}, there are {len(ours)} now"))
+    return list(zip(ours, kept, strict=True))
+
+
+def _changed(how: str) -> str:
+    return (
+        "the checkpoint is of a run with other optimizers or schedulers than configure_optimizers "
+        f"makes now ({how}). Make them as they were to go on with that run, or load_from_checkpoint"
+        " its weights and fit anew"
+    )
 
 
 def load_random(run: Run, content: dict[str, Any]) -> None:

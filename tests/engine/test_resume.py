@@ -109,6 +109,22 @@ def test_weights_alone_cannot_resume_a_run(tmp_path):
         quiet(tmp_path).fit(Toy(), loader(), ckpt_path=tmp_path / "w.ckpt")
 
 
+def test_other_optimizers_than_before_are_named(tmp_path):
+    """A run cannot go on with fewer schedulers or other groups; the error says what to do."""
+    trainer = quiet(tmp_path)
+    trainer.fit(Scheduled(), loader())
+    trainer.save_checkpoint(tmp_path / "s.ckpt")
+
+    class Groups(Toy):
+        def configure_optimizers(self):
+            groups = [{"params": [p]} for p in self.parameters()]
+            return torch.optim.Adam(groups, lr=0.1)
+
+    for kind, why in ((Toy, "it holds 1 schedulers, there are 0 now"), (Groups, "for Adam: ")):
+        with pytest.raises(CheckpointError, match=f"{why}.*load_from_checkpoint"):
+            quiet(tmp_path, max_epochs=2).fit(kind(), loader(), ckpt_path=tmp_path / "s.ckpt")
+
+
 def test_a_file_that_could_run_code_is_refused(tmp_path):
     """Until the user says that it is trusted, and the message says how."""
 
