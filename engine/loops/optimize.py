@@ -116,6 +116,7 @@ class TrainingStep:
         return loss, output
 
     def _count_skip(self) -> None:
+        self._run.strategy.skip_batch()
         self.skipped += 1
         if self.skipped == 1:
             from engine.distributed import rank_zero_warn

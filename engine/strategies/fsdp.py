@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from engine.distributed import World
+from engine.strategies.nothing import Abstentions
 from engine.strategies.single import SingleDevice
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
@@ -70,7 +71,13 @@ class FSDP(SingleDevice):
     def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
         """The module's own step: gradients are averaged where they are made."""
         self.share_buffers(module)
+        self._abstentions, self._skipped = Abstentions(self.world), 0
         return super().wrap(module, takes_turns)
+
+    def skip_batch(self) -> None:
+        """Gradients are made together, layer by layer: all ranks skip a batch, or none."""
+        self._skipped += 1
+        self._abstentions.must_be_all(self._skipped)
 
     def share_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""

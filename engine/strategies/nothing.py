@@ -9,6 +9,7 @@ Ranks with a loss know without asking that there is a step, so a normal step cos
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from engine.distributed import World
 
 # Ranks make these together, so the numbers are the same everywhere.
 _numbers = itertools.count()
+# How long a rank without a loss waits for the others where it can't take part without one.
+PATIENCE_S = 30.0
+_LOOK_EVERY_S = 0.01
 
 
 class _NoLoss(torch.autograd.Function):
@@ -55,11 +59,23 @@ class Abstentions:
     def were_all(self) -> bool:
         """Whether all ranks had nothing, once all have taken part in the step."""
         store = self._store()
-        *before, last = self._told
-        for key in before:  # all have read it: they have taken part in a step since
-            store.delete_key(key)
-        self._told = [last]
-        return bool(store.add(last, 0) >= self._world.world_size)
+        while len(self._told) > 2:  # who told the one after this has read it
+            store.delete_key(self._told.pop(0))
+        return bool(store.add(self._told[-1], 0) >= self._world.world_size)
+
+    def must_be_all(self, step: int) -> None:
+        """Wait until all ranks have told the same of this step; raises if some never do."""
+        self.tell(step)
+        give_up = time.monotonic() + PATIENCE_S
+        while not self.were_all():
+            if time.monotonic() > give_up:
+                raise RuntimeError(
+                    f"training_step returned None on rank {self._world.rank} and not on all others "
+                    f"({PATIENCE_S:.0f} s have passed): with this strategy they can't go on "
+                    "without it. Return a loss on every rank, such as 0 times the sum of an "
+                    "output, or None on all of them"
+                )
+            time.sleep(_LOOK_EVERY_S)
 
     def _store(self) -> Any:
         from torch.distributed.distributed_c10d import _get_default_store

@@ -47,6 +47,9 @@ class SingleDevice:
         """The context of a micro-batch whose gradients are only accumulated."""
         return nullcontext()
 
+    def skip_batch(self) -> None:
+        """A training step has returned None; where ranks can't go on without one, raise."""
+
     def join_without_loss(self, has_gradients: bool) -> bool:
         """Take part in a step although this rank's last training step returned None.
 

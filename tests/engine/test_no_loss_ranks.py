@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 PROGRAM = """
@@ -108,3 +110,43 @@ def test_a_rank_without_a_loss_holds_nobody_up(run_ranks):
         assert steps == expected
         assert weights == others
     assert [steps for _, steps, _, _ in zero] == [3, 0, 2, 2, 4, 2]
+
+
+SHARDED = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, os.environ["TOYS"])
+import torch
+from engine import Trainer
+from engine.strategies import nothing
+from toy import Toy, loader
+
+nothing.PATIENCE_S = 3.0
+rank, seen, error = int(os.environ["RANK"]), [], ""
+
+
+class Skips(Toy):
+    def training_step(self, batch, batch_idx):
+        seen.append(self.global_step)
+        loss = self.loss(batch)
+        together, alone = batch_idx == 1, batch_idx == 2 and rank == 1
+        return None if together or alone else loss
+
+trainer = Trainer(
+    max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    enable_model_summary=False, accelerator="cpu", strategy="fsdp",
+)
+try:
+    trainer.fit(Skips(), loader())
+except RuntimeError as failure:
+    error = str(failure)
+json.dump([seen, error], open(sys.argv[1], "w"))
+os._exit(0)
+"""
+
+
+def test_where_a_rank_cannot_be_without_a_loss_it_is_named(run_ranks):
+    """S020: sharded ranks skip a batch together; one that does it alone says so in seconds."""
+    (zero, _), (one, error) = run_ranks(SHARDED, 2, env={"TOYS": str(Path(__file__).parent)})
+    assert zero == one == [0, 1, 1]
+    assert "None on rank 1 and not on all others" in error
