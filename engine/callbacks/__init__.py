@@ -29,18 +29,21 @@ if TYPE_CHECKING:
     from engine.callbacks.summary import ModelSummary, RichModelSummary
     from engine.callbacks.swa import StochasticWeightAveraging
     from engine.callbacks.timer import Timer
+    from engine.callbacks.tuning import BatchSizeFinder, LearningRateFinder
     from engine.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 
 _MEMBERS = {
     "BackboneFinetuning": "engine.callbacks.finetuning",
     "BaseFinetuning": "engine.callbacks.finetuning",
     "BasePredictionWriter": "engine.callbacks.prediction_writer",
+    "BatchSizeFinder": "engine.callbacks.tuning",
     "DeviceStatsMonitor": "engine.callbacks.device_stats",
     "EMAWeightAveraging": "engine.callbacks.weight_averaging",
     "EarlyStopping": "engine.callbacks.early_stopping",
     "GPUStatsMonitor": "engine.callbacks.device_stats",
     "GradientAccumulationScheduler": "engine.callbacks.accumulation",
     "LambdaCallback": "engine.callbacks.function",
+    "LearningRateFinder": "engine.callbacks.tuning",
     "LearningRateLogger": "engine.callbacks.lr_monitor",
     "LearningRateMonitor": "engine.callbacks.lr_monitor",
     "ModelCheckpoint": "engine.callbacks.model_checkpoint",
@@ -65,6 +68,7 @@ __all__ = [
     "BackboneFinetuning",
     "BaseFinetuning",
     "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
     "DeviceStatsMonitor",
     "EMAWeightAveraging",
@@ -72,6 +76,7 @@ __all__ = [
     "GPUStatsMonitor",
     "GradientAccumulationScheduler",
     "LambdaCallback",
+    "LearningRateFinder",
     "LearningRateLogger",
     "LearningRateMonitor",
     "ModelCheckpoint",

@@ -13,7 +13,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from engine import LightningDataModule, Trainer, seed_everything
-from engine.callbacks import Callback, StochasticWeightAveraging
+from engine.callbacks import (
+    BatchSizeFinder,
+    Callback,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 from engine.errors import MisconfigurationException, Preempted
 from engine.rundir import coming_ordinal
 from engine.seed import random_state
@@ -419,3 +424,21 @@ def test_a_divided_model_is_not_tuned(tmp_path):
     trainer.strategy.holds_all = False
     with pytest.raises(MisconfigurationException, match="strategy='ddp'"):
         trainer.tune(Traced())
+
+
+def test_searches_as_callbacks(tmp_path):
+    """S169, S172: those of 2.x look at the beginning of a fit, which then is the fit with what
+    they found, to the last bit."""
+    found, plain = Traced(), Traced()
+    seed_everything(11, verbose=False)
+    finders = [BatchSizeFinder("binsearch"), LearningRateFinder(num_training_steps=40)]
+    quiet(tmp_path, max_epochs=2, callbacks=finders).fit(found)
+    assert finders[0].optimal_batch_size == found.batch_size == 24
+    assert finders[1].optimal_lr.suggestion() == found.lr != 0.1
+    plain.lr, plain.batch_size = found.lr, found.batch_size
+    seed_everything(11, verbose=False)
+    quiet(tmp_path, max_epochs=2).fit(plain)
+    assert torch.equal(weights(plain), weights(found))
+    model = Traced()
+    quiet(tmp_path, fast_dev_run=True, callbacks=finders).fit(model)
+    assert model.lr == 0.1 and model.batch_size == 4
