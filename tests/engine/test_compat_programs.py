@@ -116,6 +116,35 @@ def test_an_old_program_starts_its_other_ranks(tmp_path: Path) -> None:
     assert told == [f"{rank} 2 engine.trainer {script} --lr 0.1" for rank in range(2)]
 
 
+def test_a_lightning_cli_runs_as_it_is(tmp_path: Path) -> None:
+    """Verb, YAML file, arguments by name, links and defaults; a wrong name has its nearest."""
+    (tmp_path / "run.yaml").write_text(
+        "model: {name: from the file, lr: 1.0}\n"
+        "trainer:\n"
+        "  callbacks:\n"
+        "  - class_path: pytorch_lightning.callbacks.ModelCheckpoint\n"
+        "    init_args: {monitor: val_loss}\n"
+    )
+    script = str(OLD / "cli.py")
+    words = ["--config", "run.yaml", "--model.lr", "1e-3", "--data.batch_size=8", "--note", "said"]
+
+    done = compat([script, "fit", *words], tmp_path)
+    wrong = compat([script, "--model.widht", "3"], tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    folder = Path(found.pop("folder"))
+    assert found == {
+        "hparams": {"width": 8, "lr": 1e-3, "name": "from the file"},
+        "steps": 4,
+        "tested": ["test_loss"],
+        "note": "said",
+    }
+    assert "width: 8" in (folder / "config.yaml").read_text()
+    assert wrong.returncode == 2
+    assert wrong.stderr.endswith("no option --model.widht; did you mean --model.width?\n")
+
+
 def test_modules_and_packages_run_too(tmp_path: Path) -> None:
     """`-m` finds a module in the working folder, and its `__main__` has its own spec."""
     (tmp_path / "job").mkdir()

@@ -26,10 +26,6 @@ _IO = (
 )
 _BATCHNORM = "use Trainer(sync_batchnorm=True)"
 _SAMPLER = "the Trainer divides samples over ranks by itself, in training and evaluation"
-_CLI = (
-    "parse arguments with argparse (Trainer.add_argparse_args, Trainer.from_argparse_args) and "
-    "call trainer.fit(model)"
-)
 
 # By what to do instead.
 _GROUPS = {
@@ -52,7 +48,6 @@ _GROUPS = {
     "convert_zero_checkpoint_to_fp32_state_dict",
     _BATCHNORM: "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm",
     _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
-    _CLI: "LightningArgumentParser LightningCLI SaveConfigCallback",
     _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
     "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
     "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",

@@ -34,7 +34,7 @@ _MODEL_SUMMARY = {
     "get_human_readable_count parse_batch_shape summarize"
 }
 _CLI = {
-    _ABSENT: "LightningArgumentParser LightningCLI SaveConfigCallback",
+    f"{_KEPT}.cli": "LightningArgumentParser LightningCLI SaveConfigCallback",
     f"{_KEPT}.registries": "CALLBACK_REGISTRY DATAMODULE_REGISTRY LOGGER_REGISTRY "
     "LR_SCHEDULER_REGISTRY MODEL_REGISTRY OPTIMIZER_REGISTRY instantiate_class",
 }

@@ -63,7 +63,7 @@ TOP: dict[str, dict[str, str]] = {
     "loops.base": {f"{_KEPT}.absent": "Loop"},
     "loops.fit_loop": {f"{_KEPT}.absent": "FitLoop"},
     "cli": {
-        f"{_KEPT}.absent": "LightningArgumentParser LightningCLI SaveConfigCallback",
+        f"{_KEPT}.cli": "LightningArgumentParser LightningCLI SaveConfigCallback",
         f"{_KEPT}.registries": "instantiate_class",
     },
 }
