@@ -34,6 +34,8 @@ def found(kind: str, given: Any, run: Run, base: type) -> Any:
         if in_module or (in_data and run.datamodule_is_given):
             rank_zero_warn(f"the {kind} loader that was given is used, not `{name}`")
         return given
+    if in_data or in_module:
+        run.hooks.module_only(f"on_{name}")  # of 1.x
     if in_data:
         return getattr(run.datamodule, name)()
     return getattr(run.module, name)() if in_module else None

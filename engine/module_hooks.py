@@ -149,3 +149,40 @@ class ModuleHooks(torch.nn.Module):
 
     def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """After a batch: outputs, batch, index, loader."""
+
+    # ------------------------------------------------------------------ after steps and epochs
+
+    def training_step_end(self, step_output: Any) -> Any:
+        """What becomes of a training step's output."""
+        return step_output
+
+    def validation_step_end(self, step_output: Any) -> Any:
+        """What becomes of a validation step's output."""
+        return step_output
+
+    def test_step_end(self, step_output: Any) -> Any:
+        """What becomes of a test step's output."""
+        return step_output
+
+    def training_epoch_end(self, outputs: Any) -> None:
+        """An epoch's outputs: one for each batch; without an override none is kept."""
+
+    def validation_epoch_end(self, outputs: Any) -> None:
+        """A validation's outputs: one for each batch; without an override none is kept."""
+
+    def test_epoch_end(self, outputs: Any) -> None:
+        """A test's outputs: one for each batch; without an override none is kept."""
+
+    # ------------------------------------------------------------------ loaders
+
+    def on_train_dataloader(self) -> None:
+        """`train_dataloader` is about to be asked."""
+
+    def on_val_dataloader(self) -> None:
+        """`val_dataloader` is about to be asked."""
+
+    def on_test_dataloader(self) -> None:
+        """`test_dataloader` is about to be asked."""
+
+    def on_predict_dataloader(self) -> None:
+        """`predict_dataloader` is about to be asked."""

@@ -13,7 +13,7 @@ from engine import workers
 from engine.combined import CombinedLoader
 from engine.data import move, needs_move, with_type
 from engine.errors import Preempted
-from engine.hooks import Hooks, is_overridden
+from engine.hooks import Hooks, fitted, is_overridden
 from engine.logged import Logged, to_floats
 from engine.optimizers import Optimization
 from engine.precision import Precision
@@ -85,7 +85,8 @@ def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None
         elif is_overridden(name, owner, base):
             method = getattr(owner, name)
         found.append(method)
-    before, transfer, after = found
+    offered = (2, 3, 2)  # overrides of 1.0 take no index of a loader
+    before, transfer, after = (m and fitted(m, n) for m, n in zip(found, offered, strict=True))
     device, dtype = run.device, run.precision.dtype
     if before is None and transfer is None and after is None:
         if dtype is not None:

@@ -41,7 +41,7 @@ def evaluate(run: Run, plan: Plan) -> Results:
         call(f"on_{verb}_start")
         call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
-        epoch_end = getattr(run.module, f"{verb}_epoch_end", None)
+        epoch_end = run.hooks.own(f"{verb}_epoch_end")
         keeps = epoch_end is not None or run.hooks.wants_outputs(f"on_{verb}_epoch_end")
         count = len(plan.loaders)
         outputs = [evaluate_loader(run, plan, index, keeps) for index in range(count)]
@@ -132,7 +132,7 @@ def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[
     )
     extra = (dataloader_idx,) if wants_index else ()
     count = accepted(method, 2)
-    step_end = getattr(run.module, f"{name}_end", None)
+    step_end = run.hooks.own(f"{name}_end")
     context = run.precision.context if run.precision.has_context else None
 
     def step(batch: Any, batch_idx: int) -> Any:

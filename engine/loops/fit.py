@@ -121,7 +121,7 @@ class TrainingEpoch:
     def __init__(self, run: Run, plan: FitPlan) -> None:
         self._run_parts = run
         self._plan = plan
-        self._epoch_end = getattr(run.module, "training_epoch_end", None)
+        self._epoch_end = run.hooks.own("training_epoch_end")
         self._batch_start = run.hooks.find("on_train_batch_start", 3)
         self._old_batch_start = run.hooks.find("on_batch_start")
         self._batch_end = run.hooks.find("on_train_batch_end", 4)

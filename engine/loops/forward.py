@@ -38,7 +38,7 @@ def fitted_forward(
     the split before, and with `training_step_end`: what of that is wanted, in one function.
     """
     takes_index = _takes_index(run, memory is not None)
-    step_end = getattr(run.module, "training_step_end", None)
+    step_end = run.hooks.own("training_step_end")
     context = run.precision.context if run.precision.has_context else None
     if takes_index and step_end is None and context is None and memory is None:
         return forward

@@ -35,6 +35,7 @@ OWN = [
     "test_step_end",
     "predict_step",
     "train_dataloader",
+    "on_train_dataloader",
     "on_before_batch_transfer",
     "transfer_batch_to_device",
     "on_after_batch_transfer",
@@ -119,6 +120,7 @@ FIT = [
     *both("on_fit_start"),
     *both("on_pretrain_routine_start"),
     *both("on_pretrain_routine_end"),
+    "on_train_dataloader",
     "train_dataloader",
     *both("on_sanity_check_start"),
     *evaluation("validation", 1),
@@ -338,6 +340,39 @@ def test_hooks_that_take_outputs(tmp_path):
     got.clear()
     quiet(tmp_path, callbacks=Unused()).fit(Toy(), loader(8), loader())
     assert got == {"unused": None}
+
+
+def test_overrides_may_call_what_they_override(tmp_path):
+    """S067: `super()` has every hook, ends of steps and of epochs too; those alone keep nothing."""
+    calls = []
+
+    class Calls(Toy):
+        def transfer_batch_to_device(self, batch, device):  # as in 1.0
+            calls.append("transfer")
+            return super().transfer_batch_to_device(batch, device, 0)
+
+        def on_before_batch_transfer(self, batch):
+            return batch
+
+        def training_step_end(self, output):
+            return super().training_step_end(output)
+
+        def training_epoch_end(self, outputs):
+            calls.append(len(outputs))
+            super().training_epoch_end(outputs)
+
+        def on_train_epoch_end(self, *args):
+            calls.append(len(args))
+            super().on_train_epoch_end(*args)
+
+        def on_train_batch_start(self, batch, batch_idx, *args):
+            return super().on_train_batch_start(batch, batch_idx, *args)
+
+    quiet(tmp_path).fit(Calls(), loader(8), loader())
+    assert calls == [*["transfer"] * 8, 2, 0]
+    trainer = quiet(tmp_path)
+    trainer.fit(Toy(), loader(8), loader())
+    assert trainer.global_step == 2
 
 
 def test_what_the_bar_shows_by_the_module(tmp_path):
