@@ -62,8 +62,7 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     if isinstance(hardware.strategy, SingleDevice):
         return hardware.strategy
     plan = wanted(hardware.strategy, hardware.plugins)
-    if plan.environment is not None:
-        world = _world_of(plan.environment, hardware.num_nodes)
+    world = _world_now(hardware, world)
     kind = device_type(hardware, world)
     available = torch.cuda.device_count() if kind == "cuda" else (os.cpu_count() or 1)
     devices = hardware.devices
@@ -111,13 +110,13 @@ def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
     Where nobody launched the others that the Trainer asks for, they are started here. A Trainer
     that was made before another one started them works in their world, too.
     """
-    world = strategy.world
-    if world.world_size > 1 and not world.launched:
-        starting.start_others(world)
-    elif world.world_size == 1 and not world.launched:
-        now = read_world()
-        if now.by_engine and not isinstance(hardware.strategy, SingleDevice):
+    if not strategy.world.launched and not isinstance(hardware.strategy, SingleDevice):
+        now = _world_now(hardware, read_world())
+        if now.launched:
             strategy = place(hardware, now)
+        elif strategy.world.world_size > 1:
+            starting.start_others(strategy.world)
+            strategy.world = _world_now(hardware, read_world())
         else:
             starting.note_alone()
     world = strategy.world
@@ -126,6 +125,12 @@ def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
     join_group(world, strategy.root_device, strategy.backend)
     starting.all_joined()
     return strategy
+
+
+def _world_now(hardware: HardwareSettings, found: World) -> World:
+    """The world as it was found, unless an environment object knows better."""
+    environment = wanted(hardware.strategy, hardware.plugins).environment
+    return found if environment is None else _world_of(environment, hardware.num_nodes)
 
 
 def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:

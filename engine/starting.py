@@ -148,6 +148,7 @@ def start_others(world: World) -> None:
     """Start the other ranks of a world on this machine, unless that was done before."""
     global _others, _store
     command = own_command()
+    assert _others is None, "the other ranks are there already"
     if _ran_alone:
         raise MisconfigurationException(
             f"this process has run something alone before, and now a Trainer asks for "

@@ -24,8 +24,8 @@ import json, os, subprocess, sys, time
 from pathlib import Path
 rank = os.environ.get("RANK", "0")
 what, folder = sys.argv[1], Path(sys.argv[2])
-with open(folder / f"pid-{rank}", "w") as file:
-    file.write(str(os.getpid()))
+for name in (f"pid-{rank}", f"pid-{rank}-{os.getpid()}"):
+    (folder / name).write_text(str(os.getpid()))
 if what == "fails early" and rank == "1":
     raise ValueError("early words")
 if what == "never comes" and rank == "1":
@@ -80,6 +80,7 @@ trainer.fit(model, DataLoader(data, batch_size=8))
 second = Trainer(strategy="ddp_spawn", devices=2, default_root_dir=folder / "two", **quiet)
 second.fit(Net(), DataLoader(data, batch_size=8))
 validated = earlier.validate(model, DataLoader(data), verbose=False)
+validated += trainer.validate(model, DataLoader(data), verbose=False)
 asks = "from engine.distributed import read_world as r; print(r().world_size, r().launched)"
 nested = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True).stdout
 facts = dict(
@@ -142,7 +143,7 @@ def nobody_is_left(folder: Path) -> bool:
 
 def test_a_script_alone_starts_the_other_ranks(start, tmp_path):
     """S135, S072, S238, S240: `num_processes=2` and `devices=2` are two gloo processes, which
-    follow the whole script; its words come once, and there is one event file for each fit.
+    follow the whole script; its words come once, and rank zero alone writes events.
     """
     process = start("works")
     out, err = process.communicate(timeout=DEADLINE_S)
@@ -156,16 +157,17 @@ def test_a_script_alone_starts_the_other_ranks(start, tmp_path):
     assert first["argv"] == second["argv"]
     assert first["device"] == "cpu"
     # One made before the others were there works with them; a program that a rank starts is alone.
-    assert first["validated"] == second["validated"] == [{"count": 48.0}]
+    assert first["validated"] == second["validated"] == [{"count": 48.0}] * 2
     assert first["worlds"] == second["worlds"] == [2, 2]
     assert first["nested"] == second["nested"] == "1 False\n"
     assert out.count("printed by the script") == 1
     assert out.count("printed by the module") == 6
     assert err.count("'ddp_spawn' runs as 'ddp'") == 1
     for name in ("one", "two"):
-        events = list((tmp_path / name).rglob("events.out*"))
-        assert len(events) == 1
+        writers = {path.suffixes[-2][1:] for path in (tmp_path / name).rglob("events.out*")}
+        assert writers == {(tmp_path / "pid-0").read_text()}
     assert nobody_is_left(tmp_path)
+    assert len(list(tmp_path.glob("pid-1-*"))) == 1  # each rank was started once
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,17 @@ def test_no_rank_outlives_rank_zero(start, tmp_path, number):
     assert process.returncode == -number, err
     wait_until(lambda: nobody_is_left(tmp_path), "all processes are gone")
     assert err.count("KeyboardInterrupt") <= 1
+
+
+def test_rank_zero_waits_for_no_dead_rank(start, tmp_path):
+    """Killed while rank zero is busy in a step and can't notice by itself."""
+    process = start("goes on")
+    wait_until(lambda: len(list(tmp_path.glob("trains-*"))) == 2, "both ranks train")
+    os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGKILL)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "rank 1 was ended by SIGKILL: rank 0 ends, too" in err
+    assert nobody_is_left(tmp_path)
 
 
 def test_a_warning_to_rank_zero_is_one_to_all(start, tmp_path):
