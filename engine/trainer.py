@@ -42,7 +42,7 @@ from engine.state import State
 from engine.strategies.single import SingleDevice
 from engine.training import TrainerFit
 from engine.tuner.verb import TrainerTuner
-from engine.weights import given_checkpoint, newest_of_run
+from engine.weights import checkpoint_to_resume, newest_of_run
 
 
 class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShell):
@@ -119,7 +119,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             path, self._state.already_complete = newest_of_run(self._index)
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
-                path = given_checkpoint(self, given)
+                path = checkpoint_to_resume(self, given)
             self._fit(run, val_dataloaders, path, weights_only)
         report(self, to_floats(self.callback_metrics))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from engine import distributed
-from engine.distributed import rank_zero_info
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import CheckpointError, MisconfigurationException
 from engine.rundir import Index
 
@@ -37,14 +38,39 @@ def given_checkpoint(trainer: Any, given: Any) -> str | None:
     return None if given is None else os.path.abspath(os.fspath(given))
 
 
-def named_checkpoint(trainer: Any, name: str) -> str:
-    """The file that "best" or "last" means."""
+def checkpoint_to_resume(trainer: Any, given: Any) -> str | None:
+    """The file that fit goes on from; "last" of a run that has not saved yet is a new beginning."""
+    if given == "last" and not found_checkpoint(trainer, "last"):
+        rank_zero_warn('fit(ckpt_path="last"): there is none yet, so the training begins anew')
+        return None
+    return given_checkpoint(trainer, given)
+
+
+def found_checkpoint(trainer: Any, name: str) -> str:
+    """The file that "best" or "last" means, empty if there is none."""
     callback = trainer.checkpoint_callback
-    path = ""
-    if callback is not None:
-        path = callback.best_model_path if name == "best" else callback.last_model_path
-        if name == "last" and not path:
-            path = callback.best_model_path if callback.monitor is None else ""
+    if callback is None:
+        return ""
+    if name == "best":
+        return str(callback.best_model_path)
+    newest = "" if callback.monitor is not None else callback.best_model_path
+    path = callback.last_model_path or newest
+    return str(path or trainer.strategy.broadcast(_last_on_disk(callback)))
+
+
+def _last_on_disk(callback: Any) -> str:
+    """The newest `last.ckpt` that an earlier process left in the callback's folder."""
+    if not callback.dirpath or not distributed.on_rank_zero():
+        return ""
+    name = f"{callback.CHECKPOINT_NAME_LAST}*{callback.FILE_EXTENSION}"
+    files = sorted(Path(callback.dirpath).glob(name), key=lambda file: file.stat().st_mtime)
+    return str(files[-1]) if files else ""
+
+
+def named_checkpoint(trainer: Any, name: str) -> str:
+    """The file that "best" or "last" means; it is an error if there is none."""
+    callback = trainer.checkpoint_callback
+    path = found_checkpoint(trainer, name)
     if not path:
         raise MisconfigurationException(
             f'ckpt_path="{name}": there is no such checkpoint. '

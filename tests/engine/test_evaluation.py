@@ -62,6 +62,28 @@ def test_the_best_is_known_after_a_fit_with_the_modules_own_callbacks(tmp_path):
     assert trainer.checkpoint_callback.best_model_path == best
 
 
+def test_the_last_of_an_earlier_process_is_found(tmp_path):
+    """C1: `ckpt_path="last"` is what lies in the folder that the callback was given; in the first
+    fit there is none, which a warning says.
+    """
+
+    def trainer(epochs, **options):
+        keeps = ModelCheckpoint(tmp_path / "kept", monitor="val", save_last=True)
+        return quiet(
+            tmp_path, max_epochs=epochs, callbacks=keeps, enable_checkpointing=True, **options
+        )
+
+    with pytest.warns(UserWarning, match="begins anew"):
+        trainer(2).fit(Worse(), loader(), loader(), ckpt_path="last")
+    second = trainer(3)
+    second.fit(Worse(), loader(), loader(), ckpt_path="last")
+    assert second.ckpt_path == str(tmp_path / "kept" / "last.ckpt")
+    assert second.global_step == 18
+    third = trainer(3)
+    tested = third.test(Worse(), loader(), verbose=False, ckpt_path="last")[0]["tested"]
+    assert tested == outcome(second, ckpt_path="last")
+
+
 def test_a_checkpoint_can_be_named(trained, tmp_path):
     """C1: best, last, or a path; one that does not exist is an error."""
     trainer, model = trained
