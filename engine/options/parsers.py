@@ -154,8 +154,13 @@ def profiler(value: Any) -> Any:
 def accelerator(value: Any) -> str | None:
     """What to compute on; in 1.x also how the ranks work together."""
     if value is None or isinstance(value, str):
-        return value
+        return None if value is None else value.lower()
     raise ValueError("'cpu', 'gpu', 'mps' or 'auto'; objects are not supported")
+
+
+def strategy(value: Any) -> Any:
+    """How the ranks work together: a word, or an object."""
+    return value.lower() if isinstance(value, str) else value
 
 
 def words(value: Any) -> str | None:

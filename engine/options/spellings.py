@@ -56,6 +56,7 @@ def _put(arguments: dict[str, Any], old: str, new: str, value: Any) -> None:
 def _translate_devices(arguments: dict[str, Any]) -> None:
     backend = arguments.pop("distributed_backend", None)
     word = backend if backend is not None else arguments.get("accelerator")
+    word = word.lower() if isinstance(word, str) else word
     if word in _DISTRIBUTED_WORDS:  # 1.x named the strategy there
         arguments.pop("accelerator", None)
         if word == "ddp_cpu":

@@ -60,7 +60,7 @@ OPTIONS = (
         "1.4",
     ),
     Option("num_nodes", 1, "number of nodes", read.at_least_one, "1.0"),
-    Option("strategy", None, "ddp, fsdp, auto or a strategy object", read.as_is, "1.5"),
+    Option("strategy", None, "ddp, fsdp, auto or a strategy object", read.strategy, "1.5"),
     Option("precision", 32, "32, 16, bf16 or 64", precision_name, "1.0"),
     Option("plugins", None, "DDPPlugin, SLURMEnvironment and their like", read.as_is, "1.1"),
     Option("amp_backend", "native", "what computes in 16 bits: native", read.native, "1.0"),

@@ -15,7 +15,7 @@ from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.devices import device_indices, place
 from engine.distributed import World, read_world
-from engine.options import OPTIONS, SHOWN, parse
+from engine.options import NEVER, OLD, OPTIONS, SHOWN, parse
 from engine.settings import (
     DataSettings,
     FitSettings,
@@ -82,6 +82,13 @@ def test_what_never_comes_says_what_to_use_instead(arguments, instead):
     with pytest.raises(MisconfigurationException, match=f"{name}=") as error:
         parse(arguments)
     assert instead in str(error.value)
+
+
+def test_none_is_the_default():
+    """C5: it was that of many arguments in one version or another; two mean something by it."""
+    own = ("check_val_every_n_epoch", "weights_summary")
+    rows = [row.name for row in (*SHOWN, *OLD, *NEVER) if row.name not in own]
+    assert parse(dict.fromkeys(rows)) == parse({})
 
 
 @pytest.mark.parametrize("word", ["tpu", "ipu", "hpu", "horovod"])
@@ -199,6 +206,8 @@ def test_all_defaults_together_are_no_argument_at_all():
         ({"accelerator": "auto", "gpus": 2}, {"accelerator": "gpu", "devices": 2}),
         ({"accelerator": "ddp_cpu"}, {"strategy": "ddp", "accelerator": "cpu"}),
         ({"distributed_backend": "ddp"}, {"strategy": "ddp"}),
+        ({"accelerator": "DDP", "gpus": 1}, {"strategy": "ddp", "gpus": 1}),
+        ({"accelerator": "GPU", "strategy": "DDP"}, {"accelerator": "gpu", "strategy": "ddp"}),
         ({"checkpoint_callback": False}, {"enable_checkpointing": False}),
         ({"progress_bar_refresh_rate": 0}, {"enable_progress_bar": False}),
         ({"weights_summary": None}, {"enable_model_summary": False}),
