@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -13,13 +13,13 @@ from engine.distributed import rank_zero_only, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hparams import KeepsHyperparameters
 from engine.logged import Flags, Logged
-from engine.module_hooks import ModuleHooks
+from engine.module_exports import ModuleExports
 from engine.precision import seed_precision
 
 M = TypeVar("M", bound="LightningModule")
 
 
-class LightningModule(KeepsHyperparameters, ModuleHooks):
+class LightningModule(KeepsHyperparameters, ModuleExports):
     """Override `training_step` and `configure_optimizers`, and what else you need.
 
     Other steps are `validation_step`, `test_step` and `predict_step`, each of `(batch, batch_idx)`
@@ -28,15 +28,21 @@ class LightningModule(KeepsHyperparameters, ModuleHooks):
     without the arguments `trainer` and `pl_module`.
     """
 
-    example_input_array: Any = None
+    # Keys of what a checkpoint says of a module.
+    CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
+    CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
+
     automatic_optimization: bool = True
     truncated_bptt_steps: int = 0  # cut sequences to so many steps; 0: as the Trainer says
 
+    if TYPE_CHECKING:  # TorchScript reads what it finds here or in __init__
+        _trainer: Any
+        _logged: Logged | None
+        _manual: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._trainer: Any = None
-        self._logged: Logged | None = None
-        self._manual: Any = None
+        self._trainer = self._logged = self._manual = None
 
     # ------------------------------------------------------------------ to override
 
@@ -237,6 +243,15 @@ class LightningModule(KeepsHyperparameters, ModuleHooks):
         bar = None if self._trainer is None else self._trainer.progress_bar_callback
         (print if bar is None else bar.print)(*args, **kwargs)
 
+    def all_gather(self, data: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """`data` with each tensor of all ranks stacked in rank order; alone, as it is.
+
+        With `sync_grads` gradients flow back to where the tensors came from.
+        """
+        from engine.gather import all_gather
+
+        return all_gather(data, self.device, group, sync_grads)
+
     def freeze(self) -> None:
         """Make no parameter need a gradient, and go to eval mode."""
         self.requires_grad_(False)
@@ -316,7 +331,7 @@ class LightningModule(KeepsHyperparameters, ModuleHooks):
     @property
     def trainer(self) -> Any:
         """The trainer that this module runs in."""
-        if self._trainer is None:
+        if self._trainer is None and not self._is_exporting:
             raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer")
         return self._trainer
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
 from toy import Toy, loader, quiet
 
 from engine import Callback
+from engine.errors import MisconfigurationException
 
 # What a module calls otherwise than a callback, or has no hook for.
 _OF_CALLBACKS = {
@@ -42,3 +48,88 @@ def test_an_override_may_call_the_hook_that_it_overrides(tmp_path) -> None:
     trainer.predict(dataloaders=loader(8))
 
     assert set(called) == names
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:The TorchScript type")
+def test_a_module_is_written_as_torchscript(tmp_path) -> None:
+    """Scripted or traced, in a run or before one: in eval mode, and the module stays as it is."""
+    module = Toy(dropout=0.5)
+    x = torch.ones(3, 4)
+    module.eval()
+    wanted = module(x)
+    module.train()
+
+    script = module.to_torchscript(tmp_path / "module.pt")
+    with pytest.raises(MisconfigurationException, match="example_input_array"):
+        module.to_torchscript(method="trace")
+    module.example_input_array = torch.zeros(1, 4)
+    traced = module.to_torchscript(method="trace")
+    scripts = script(x), traced(x)
+    quiet(tmp_path, fast_dev_run=True).fit(module, loader(8), loader(8))
+    module.to_torchscript()
+
+    assert module.training
+    assert torch.equal(scripts[0], wanted)
+    assert torch.equal(scripts[1], wanted)
+    assert torch.equal(torch.jit.load(tmp_path / "module.pt")(x), wanted)
+
+
+def test_a_module_is_written_as_onnx(monkeypatch) -> None:
+    """In eval mode, along its example input; other arguments go to torch."""
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda m, x, file, **more: seen.append((m.training, x, file, more))
+    )
+    module = Toy()
+    module.example_input_array = torch.zeros(1, 4)
+
+    module.to_onnx("file", opset_version=18)
+    module.to_onnx("other", torch.ones(2, 4))
+
+    assert seen[0] == (False, (module.example_input_array,), "file", {"opset_version": 18})
+    assert seen[1][2] == "other"
+    assert module.training
+
+
+def test_all_gather_alone_gives_what_it_got() -> None:
+    """One process: tensors as they are, numbers as tensors."""
+    data = {"a": torch.ones(2), "b": [1.5]}
+
+    gathered = Toy().all_gather(data)
+
+    assert gathered["a"] is data["a"]
+    assert torch.equal(gathered["b"][0], torch.tensor(1.5))
+
+
+GATHERS = """
+import json, sys, torch
+sys.path.insert(0, FOLDER)
+from toy import Toy, loader, quiet
+
+class Gathers(Toy):
+    def training_step(self, batch, batch_idx):
+        mine = self.net[0].weight.sum() * (self.global_rank + 1)
+        both = self.all_gather({"x": mine}, sync_grads=True)["x"]
+        self.told = self.all_gather([self.global_rank])[0].tolist()
+        self.plain = self.all_gather(mine).requires_grad
+        return both[0] + 10 * both[1] + 0 * self.loss(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def on_after_backward(self):
+        self.gradient = self.net[0].weight.grad[0, 0].item()
+
+module = Gathers()
+quiet(sys.argv[2], strategy="ddp", max_steps=1).fit(module, loader(8))
+json.dump([module.told, module.plain, module.gradient], open(sys.argv[1], "w"))
+"""
+
+
+def test_all_gather_stacks_what_the_ranks_have(run_ranks, tmp_path) -> None:
+    """In rank order; with `sync_grads` gradients flow back, each rank's summed over the ranks."""
+    program = GATHERS.replace("FOLDER", repr(str(Path(__file__).parent)))
+    first, second = run_ranks(program.replace("sys.argv[2]", repr(str(tmp_path))))
+
+    # Rank 0 gave w, rank 1 gave 2 w, both have the loss w + 20 w; DDP averages 2 and 40.
+    assert first == second == [[0, 1], False, pytest.approx((2 * 1 + 2 * 20) / 2)]

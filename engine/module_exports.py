@@ -1,0 +1,93 @@
+"""A module as TorchScript or ONNX: for programs that run it without its class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from engine.errors import MisconfigurationException
+from engine.module_hooks import ModuleHooks
+
+
+class ModuleExports(ModuleHooks):
+    """What a module can be written as."""
+
+    __jit_unused_properties__: list[str]
+    _is_exporting: bool = False
+
+    example_input_array: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # TorchScript would compile every property; ours speak of a run, which no script has.
+        ours = [vars(one) for one in cls.__mro__ if one.__module__.startswith("engine.")]
+        names = {name for one in ours for name, value in one.items() if isinstance(value, property)}
+        cls.__jit_unused_properties__ = sorted(names)
+
+    def to_torchscript(
+        self,
+        file_path: str | os.PathLike[str] | None = None,
+        method: str | None = "script",
+        example_inputs: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The module in eval mode as TorchScript, kept in `file_path` if that is given.
+
+        `method="trace"` follows `forward` through `example_inputs`, or `example_input_array`.
+        """
+        if method not in ("script", "trace"):
+            raise MisconfigurationException(
+                f"to_torchscript(method={method!r}): give 'script' or 'trace'"
+            )
+        with self._as_exported():
+            if method == "script":
+                script: Any = torch.jit.script(self, **kwargs)
+            else:
+                sample = self._sample(example_inputs, "to_torchscript(method='trace')")
+                inputs = tuple(sample) if isinstance(sample, list) else sample
+                script = torch.jit.trace(self, inputs, **kwargs)  # type: ignore[no-untyped-call]  # torch
+        if file_path is not None:
+            torch.jit.save(script, os.fspath(file_path))
+        return script
+
+    def to_onnx(self, file_path: Any, input_sample: Any = None, **kwargs: Any) -> Any:
+        """Write the module in eval mode as ONNX; other arguments are those of torch.onnx.export.
+
+        It follows `forward` through `input_sample`, or `example_input_array`.
+        """
+        with self._as_exported():
+            sample = self._sample(input_sample, "to_onnx")
+            inputs = sample if isinstance(sample, tuple) else (sample,)
+            return torch.onnx.export(self, inputs, file_path, **kwargs)
+
+    def _sample(self, given: Any, what: str) -> Any:
+        sample = self.example_input_array if given is None else given
+        if sample is None:
+            raise MisconfigurationException(
+                f"{what} needs something to follow: give it example inputs, or set "
+                "`self.example_input_array`"
+            )
+        hooks: Any = self
+        device = hooks.device
+        sample = hooks.on_before_batch_transfer(sample, 0)
+        sample = hooks.transfer_batch_to_device(sample, device, 0)
+        return hooks.on_after_batch_transfer(sample, 0)
+
+    @contextmanager
+    def _as_exported(self) -> Iterator[None]:
+        """Without gradients and its run, in eval mode; afterwards as it was."""
+        modes = [(layer, layer.training) for layer in self.modules()]
+        run = {name: self.__dict__.get(name) for name in ("_trainer", "_logged", "_manual")}
+        self.__dict__.update(dict.fromkeys(run), _is_exporting=True)
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.__dict__.update(run, _is_exporting=False)
+            for layer, mode in modes:
+                layer.training = mode
