@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +15,8 @@ from engine.view import TrainerView
 
 class TrainerOldView(TrainerView):
     """Names that modules and callbacks of old code read; each argument is one, too."""
+
+    ckpt_path: str | None
 
     # ------------------------------------------------------------------ devices
 
@@ -68,7 +71,56 @@ class TrainerOldView(TrainerView):
         """How the processes work together, None for one alone."""
         return "ddp" if self.world_size > 1 else None
 
+    @property
+    def training_type_plugin(self) -> Any:
+        """The strategy, as 1.2 to 1.5 called it."""
+        return self.strategy
+
+    @property
+    def use_amp(self) -> bool:
+        """Whether steps compute in 16 bits."""
+        return self.precision.startswith(("16", "bf16"))
+
+    @property
+    def tpu_cores(self) -> None:
+        """There are none."""
+        return None
+
+    ipus = tpu_cores
+
+    @property
+    def is_slurm_managing_tasks(self) -> bool:
+        """Whether SLURM started the processes."""
+        return self.strategy.world.launched and "SLURM_PROCID" in os.environ
+
+    @property
+    def slurm_job_id(self) -> int | None:
+        """The number of the SLURM job, None outside of one."""
+        found = os.environ.get("SLURM_JOB_ID", "")
+        return int(found) if found.isdigit() else None
+
     # ------------------------------------------------------------------ the run
+
+    @property
+    def resume_from_checkpoint(self) -> Any:
+        """The checkpoint that the Trainer's argument names."""
+        return self._settings.output.ckpt_path
+
+    @property
+    def tested_ckpt_path(self) -> str | None:
+        """The checkpoint that was loaded last."""
+        return self.ckpt_path
+
+    validated_ckpt_path = predicted_ckpt_path = tested_ckpt_path
+
+    @property
+    def lightning_optimizers(self) -> dict[int, Any]:
+        """The optimizers by their index."""
+        return dict(enumerate(self.optimizers))
+
+    def is_function_implemented(self, name: str, model: Any = None) -> bool:
+        """Whether the module (or another model) has a method of this name."""
+        return callable(getattr(self.lightning_module if model is None else model, name, None))
 
     @property
     def running_sanity_check(self) -> bool:

@@ -99,6 +99,13 @@ class SingleDevice:
         """Wait for all ranks."""
         distributed.barrier()
 
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """Mean (or sum, min, max) of a tensor over all ranks; anything else as it is."""
+        if not isinstance(tensor, torch.Tensor):
+            return tensor
+        op = str(reduce_op or "mean").lower().removeprefix("reduceop.")
+        return distributed.all_reduce(tensor, "mean" if op == "avg" else op)
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Whether all ranks (or any) decided so."""
         votes = distributed.gather_all(bool(decision))

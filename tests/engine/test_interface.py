@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from public_api import FILE, public_api
 from torch.utils.data import DataLoader, TensorDataset
-from toy import quiet
+from toy import Toy, loader, quiet
 
 from engine import LightningModule
 
@@ -89,3 +89,20 @@ def test_a_plain_module_trains_as_it_is(tmp_path: Path) -> None:
     assert type(ours) is Plain
     for mine, wanted in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
         assert torch.equal(mine, wanted)
+
+
+def test_what_old_callbacks_ask_of_a_trainer(tmp_path: Path) -> None:
+    """Names of 1.x that programs read of it, each with what it is here."""
+    trainer = quiet(tmp_path)
+    model = Toy()
+    trainer.fit(model, loader(), loader())
+
+    assert trainer.training_type_plugin is trainer.strategy
+    assert trainer.training_type_plugin.reduce(torch.tensor([2.0])) == 2
+    assert (trainer.use_amp, trainer.tpu_cores, trainer.ipus) == (False, None, None)
+    assert trainer.lightning_optimizers == {0: trainer.optimizers[0]}
+    assert trainer.is_function_implemented("training_step")
+    assert not trainer.is_function_implemented("no_step")
+    assert (trainer.resume_from_checkpoint, trainer.tested_ckpt_path) == (None, None)
+    assert not trainer.is_slurm_managing_tasks
+    assert (trainer.state.fn, trainer.state.stage, trainer.state.finished) == ("fit", "train", True)

@@ -53,8 +53,6 @@ _GROUPS = {
     "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
     "give the Trainer a list: logger=[first, second]": "LoggerCollection",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
-    "use Tuner(trainer), or Trainer(auto_lr_find=True)": "LearningRateFinder",
-    'use Tuner(trainer), or Trainer(auto_scale_batch_size="power")': "BatchSizeFinder",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",
 }
 _INSTEAD = {name: text for text, names in _GROUPS.items() for name in names.split()}

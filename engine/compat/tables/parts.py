@@ -49,16 +49,17 @@ _NEW_STRATEGIES = {
 
 PARTS: dict[str, dict[str, str]] = {
     "callbacks": {
-        _CALLBACKS: "BackboneFinetuning BaseFinetuning BasePredictionWriter Callback "
-        "Checkpoint=ModelCheckpoint DeviceStatsMonitor EMAWeightAveraging EarlyStopping "
-        "GPUStatsMonitor GradientAccumulationScheduler LambdaCallback LearningRateLogger "
-        "LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary OnExceptionCheckpoint "
-        "ProgressBar ProgressBarBase QuantizationAwareTraining RichModelSummary RichProgressBar "
-        "StochasticWeightAveraging TQDMProgressBar Timer WeightAveraging XLAStatsMonitor",
-        f"{_KEPT}.absent": "BatchSizeFinder LearningRateFinder SpikeDetection ThroughputMonitor",
+        _CALLBACKS: "BackboneFinetuning BaseFinetuning BasePredictionWriter BatchSizeFinder "
+        "Callback Checkpoint=ModelCheckpoint DeviceStatsMonitor EMAWeightAveraging EarlyStopping "
+        "GPUStatsMonitor GradientAccumulationScheduler LambdaCallback LearningRateFinder "
+        "LearningRateLogger LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary "
+        "OnExceptionCheckpoint ProgressBar ProgressBarBase QuantizationAwareTraining "
+        "RichModelSummary RichProgressBar StochasticWeightAveraging TQDMProgressBar Timer "
+        "WeightAveraging XLAStatsMonitor",
+        f"{_KEPT}.absent": "SpikeDetection ThroughputMonitor",
     },
     "callbacks.base": {_CALLBACKS: "Callback"},
-    "callbacks.batch_size_finder": {f"{_KEPT}.absent": "BatchSizeFinder"},
+    "callbacks.batch_size_finder": {_CALLBACKS: "BatchSizeFinder"},
     "callbacks.callback": {_CALLBACKS: "Callback"},
     "callbacks.checkpoint": {_CALLBACKS: "Checkpoint=ModelCheckpoint ModelCheckpoint"},
     "callbacks.device_stats_monitor": {_CALLBACKS: "DeviceStatsMonitor"},
@@ -67,7 +68,7 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.gpu_stats_monitor": {_CALLBACKS: "GPUStatsMonitor"},
     "callbacks.gradient_accumulation_scheduler": {_CALLBACKS: "GradientAccumulationScheduler"},
     "callbacks.lambda_function": {_CALLBACKS: "LambdaCallback"},
-    "callbacks.lr_finder": {f"{_KEPT}.absent": "LearningRateFinder"},
+    "callbacks.lr_finder": {_CALLBACKS: "LearningRateFinder"},
     "callbacks.lr_logger": {_CALLBACKS: "LearningRateLogger"},
     "callbacks.lr_monitor": {_CALLBACKS: "LearningRateMonitor"},
     "callbacks.model_checkpoint": {_CALLBACKS: "ModelCheckpoint"},
