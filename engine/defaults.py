@@ -112,4 +112,5 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     for logger in loggers:
         if isinstance(logger, Logger):
             logger.place(root, version)
+            logger._together = tuple(loggers)
     return loggers

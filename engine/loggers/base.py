@@ -75,6 +75,12 @@ class Logger:
     def finalize(self, status: str) -> None:
         """Close, after a run that ended as `status` says: success, failed or finished."""
 
+    _together: Sequence[Any] = ()  # all loggers of the trainer, where they are several
+
+    def __getitem__(self, index: int) -> Any:
+        """In 1.x several loggers were one: `self.logger[1]` is the second of them."""
+        return (self._together or (self,))[index]
+
     # What loggers of one's own call, as 1.x had it.
 
     @staticmethod

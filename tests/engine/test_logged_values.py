@@ -102,6 +102,8 @@ def test_loggers_all_get_the_same_and_false_keeps_it_from_them(tmp_path):
     assert not series(first, "a")
     assert {"a", "b", "c"} <= set(trainer.callback_metrics)
     assert (trainer.logger, trainer.loggers) == (first, [first, second])
+    assert (trainer.logger[0], trainer.logger[1]) == (first, second)  # as in 1.x
+    assert list(MemoryLogger())  # one alone is the first
 
 
 def test_a_dict_is_logged_as_its_values_are(tmp_path):
