@@ -48,6 +48,7 @@ if os.getppid() == int(sys.argv[1]):
 _others: Others | None = None
 _store: Any = None
 _ran_alone = False
+_follows = False  # this is a rank that was started so
 
 
 class Others:
@@ -221,15 +222,15 @@ def note_alone() -> None:
 
 def follow_quietly() -> None:
     """In a rank that was started so: Ctrl-C is for all ranks, and shown by rank zero."""
-    previous = sys.excepthook
-    if getattr(previous, "is_of_engine", False):
+    global _follows
+    if _follows:
         return
+    _follows, previous = True, sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             previous(kind, error, trace)
 
-    hook.is_of_engine = True  # type: ignore[attr-defined]  # functions take attributes
     sys.excepthook = hook
 
 

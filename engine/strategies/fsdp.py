@@ -52,7 +52,8 @@ class FSDP(SingleDevice):
         if isinstance(module, FSDPModule):
             return
         options = dict(self._options)
-        if options.pop("cpu_offload", False):
+        # Without a GPU they are in the host's memory anyway.
+        if options.pop("cpu_offload", False) and self.root_device.type == "cuda":
             options["offload_policy"] = CPUOffloadPolicy()
         module.to(self.root_device)
         for tensor in _plain_tensors(module):
