@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -221,7 +224,9 @@ def test_a_run_that_was_cut_is_the_same_run(tmp_path):
                 trainer.save_checkpoint(tmp_path / "half.ckpt")
 
     whole, rest = Recurrent(3), Recurrent(3)
-    quiet(tmp_path, precision=64, max_epochs=2, max_steps=5, callbacks=Saves()).fit(whole, sequences())
+    quiet(tmp_path, precision=64, max_epochs=2, max_steps=5, callbacks=Saves()).fit(
+        whole, sequences()
+    )
     trainer = quiet(tmp_path, precision=64, max_epochs=2, max_steps=5)
     with pytest.warns(UserWarning, match="of an earlier process"):
         trainer.fit(rest, sequences(), ckpt_path=str(tmp_path / "half.ckpt"))
@@ -286,3 +291,29 @@ def test_words_of_log_that_change_nothing(tmp_path):
         trainer.fit(Logs(), sequences())
     assert len([w for w in said if "tbptt" in str(w.message)]) == 1
     assert trainer.callback_metrics["a_epoch"] == 9.5  # splits 7 to 12, those of epoch 2
+
+
+UNEVEN = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import test_truncated as truncated
+
+error = ""
+try:
+    data = truncated.sequences(steps=7 - int(os.environ["RANK"]))
+    truncated.quiet(os.getcwd(), truncated_bptt_steps=3, precision=64).fit(
+        truncated.Recurrent(), data
+    )
+except truncated.MisconfigurationException as failure:
+    error = str(failure)
+json.dump(error, open(sys.argv[1], "w"))
+"""
+
+
+def test_ranks_with_unlike_sequences_are_named(run_ranks):
+    """S163: ranks step together, so they need equally many splits: an error, where gradients of
+    different splits would be averaged and the last rank would wait for ever."""
+    here = Path(__file__).parent
+    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
+    for error in run_ranks(UNEVEN, 2, env=paths):
+        assert "batch 0 has [3, 2] splits on the ranks" in error
