@@ -15,6 +15,7 @@ TRAIN = """\
 import torch.distributed as dist
 dist.init_process_group("gloo")
 print("world", dist.get_world_size())
+dist.barrier()  # gloo takes a rank that leaves before all have met for a crash
 dist.destroy_process_group()
 """
 KINDS = {"testbed": "--hosts", "slurm": "--cluster slurm", "ray": "--cluster ray"}

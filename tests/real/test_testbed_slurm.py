@@ -234,7 +234,7 @@ def test_reset_ends_what_does_not_want_to_end(slurm: Slurm) -> None:
 
     assert _client(slurm, "squeue", "-h").stdout == ""
     assert _client(slurm, "srun", "--nodes=4", "true").returncode == 0
-    assert all(_programs(slurm, host) == [] for host in slurm.nodes)
+    wait_until(lambda: all(_programs(slurm, host) == [] for host in slurm.nodes), "nothing is left")
 
 
 def test_accounting_answers_sacct_beside_another_slurm(slurm: Slurm) -> None:

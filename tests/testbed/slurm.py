@@ -42,6 +42,7 @@ class Slurm:
         self._config = dict(config or {})
         self._grace_s = grace_s
         self._first = (dict(self._config), grace_s)
+        self._first_job = 1
 
     @staticmethod
     @functools.cache
@@ -176,7 +177,14 @@ done"""
     # -- faults
 
     def stop_controller(self, *, kill: bool = False) -> None:
-        """End slurmctld: in order, or by kill -9."""
+        """End slurmctld: in order, or by kill -9.
+
+        A killed one forgets its last jobs and gives their ids again, which the nodes then refuse
+        ("Job credential revoked"): so the next one counts from further on.
+        """
+        if kill:
+            self._first_job += 1000
+            self._write_files()
         self._end("host1", "slurmctld", signal.SIGKILL if kill else signal.SIGTERM)
         self._end("host1", "slurmscriptd", signal.SIGKILL)
 
@@ -233,7 +241,10 @@ done""")
             key.touch(0o600)
             key.write_bytes(os.urandom(128))
         files = slurm_conf.files(
-            len(self.nodes), self._config, self._grace_s, accounting=self.accounting
+            len(self.nodes),
+            {**self._config, "FirstJobId": str(self._first_job)},
+            self._grace_s,
+            accounting=self.accounting,
         )
         for name, text in files.items():
             (etc / name).write_text(text)
