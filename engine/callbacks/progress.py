@@ -13,14 +13,14 @@ from typing import Any, TextIO
 import torch
 
 from engine.callbacks.attach import attach
-from engine.callbacks.base import Callback
+from engine.callbacks.bar_counts import BarCounts
 from engine.callbacks.lagged import LaggedValues
 
 CLEAR = "\r\x1b[K"
 BAR_WIDTH = 20
 
 
-class ProgressBar(Callback):
+class ProgressBar(BarCounts):
     """Shows on rank zero how far the run is.
 
     It looks at most every `refresh_rate` batches and every `refresh_s` seconds, and takes what is

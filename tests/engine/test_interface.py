@@ -8,12 +8,14 @@ import sys
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 import torch
 from public_api import FILE, public_api
 from torch.utils.data import DataLoader, TensorDataset
 from toy import Toy, loader, quiet
 
 from engine import LightningModule
+from engine.callbacks import ProgressBarBase
 
 
 def test_the_public_api_changes_only_on_purpose() -> None:
@@ -106,3 +108,28 @@ def test_what_old_callbacks_ask_of_a_trainer(tmp_path: Path) -> None:
     assert (trainer.resume_from_checkpoint, trainer.tested_ckpt_path) == (None, None)
     assert not trainer.is_slurm_managing_tasks
     assert (trainer.state.fn, trainer.state.stage, trainer.state.finished) == ("fit", "train", True)
+
+
+class Percent(ProgressBarBase):
+    """A bar of one's own, as the documentation of 1.x has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+        self.disable()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch_idx, *rest):
+        super().on_train_batch_end(trainer, pl_module, outputs, batch_idx, *rest)
+        self.seen.append(100 * self.train_batch_idx / self.total_train_batches)
+
+
+def test_a_bar_of_ones_own_knows_how_far_the_run_is(tmp_path: Path) -> None:
+    """It reads counts of batches; before a run it says that it is in none."""
+    bar = Percent()
+    with pytest.raises(RuntimeError, match="is not in a run yet"):
+        _ = bar.total_train_batches
+
+    quiet(tmp_path, callbacks=[bar], enable_progress_bar=True).fit(Toy(), loader(), loader(8))
+
+    assert bar.seen == pytest.approx([100 * done / 6 for done in range(1, 7)])
+    assert (bar.total_val_batches, bar.total_test_batches, bar.is_disabled) == (2, 0, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.loggers.base import Logger
+from engine.loggers import Logger
 
 _convert_params = Logger._convert_params
 _flatten_dict = Logger._flatten_dict
