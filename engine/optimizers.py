@@ -104,8 +104,10 @@ def _frequencies(given: list[Any]) -> list[int]:
 
 def _of_dict(returned: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     unknown = set(returned) - {"optimizer", "lr_scheduler", "monitor", "frequency"}
-    if "optimizer" not in returned or unknown:
+    if "optimizer" not in returned:
         raise MisconfigurationException(_FORMS.format(what=f"a dict of {sorted(returned)}"))
+    if unknown:
+        rank_zero_warn(f"configure_optimizers: keys without effect: {', '.join(sorted(unknown))}")
     scheduler = returned.get("lr_scheduler")
     if scheduler is None:
         return [returned["optimizer"]], []
@@ -123,12 +125,17 @@ def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
     if not isinstance(given, Mapping):
         given = {"scheduler": given}
     known = {f.name for f in fields(SchedulerConfig)}
-    if "scheduler" not in given or set(given) - known:
+    if "scheduler" not in given:
         raise MisconfigurationException(
             f"a scheduler's dict has keys of {sorted(known)}, 'scheduler' among them; "
             f"this one has {sorted(given)}"
         )
-    config = SchedulerConfig(**given)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        rank_zero_warn(
+            f"a scheduler's dict has keys of {sorted(known)}; without effect: {', '.join(unknown)}"
+        )
+    config = SchedulerConfig(**{key: given[key] for key in given if key in known})
     if config.interval not in ("epoch", "step"):
         raise MisconfigurationException(
             f"a scheduler's interval is 'epoch' or 'step', not {config.interval!r}"

@@ -22,9 +22,11 @@ class Schedules:
         own = run.hooks.own("lr_scheduler_step")
         self._own = None if own is None else by_name(own, "scheduler", "optimizer_idx", "metric")
         self._seen = self._steps()
+        self._is_whole = True  # whether the epoch has come to its end
 
     def after_batch(self, stepped: bool, is_last: bool) -> None:
         """Schedulers of steps, and at the end of an epoch those of epochs."""
+        self._is_whole = is_last
         if stepped and self._by_step:
             steps = self._steps()
             for config in self._by_step:
@@ -56,6 +58,8 @@ class Schedules:
             metrics = self._run.logged.callback_metrics()
             metric = metrics.get(config.monitor)
             if metric is None:
+                if not self._is_whole:
+                    return  # max_steps came before the validation that would have logged it
                 text = (
                     f"the scheduler looks at {config.monitor!r}, which was not logged; there are "
                     f"{sorted(metrics)}"

@@ -279,3 +279,28 @@ def test_an_optimizer_of_the_users_own(tmp_path, needs_closure):
         optimizer.step()
     assert torch.allclose(weights(model), weights(plain))
     assert trainer.global_step == 6
+
+
+def test_a_plateau_is_no_error_where_max_steps_ends_the_epoch(tmp_path):
+    """The metric that it looks at would have come later."""
+
+    class Late(Toy):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {"optimizer": optimizer, "lr_scheduler": plateau, "monitor": "val_loss"}
+
+    trainer = quiet(tmp_path, max_epochs=2, max_steps=2)
+    trainer.fit(Late(), loader(24), loader(8))
+
+    assert trainer.global_step == 2
+
+
+def test_keys_without_effect_are_named(adam):
+    """What Lightning only warned of is no error: extra keys of optimizer and scheduler."""
+    given = {"optimizer": adam, "optimizer_idx": 0, "lr_scheduler": step_lr(adam)}
+    with pytest.warns(UserWarning, match="without effect: optimizer_idx"):
+        assert configure(given).optimizers == [adam]
+    with pytest.warns(UserWarning, match="without effect: gamma"):
+        found = configure(([adam], [{"scheduler": step_lr(adam), "gamma": 0.5}])).schedulers
+    assert isinstance(found[0].scheduler, torch.optim.lr_scheduler.StepLR)
