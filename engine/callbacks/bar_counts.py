@@ -38,17 +38,20 @@ class BarCounts(Callback):
     @property
     def total_val_batches(self) -> int | float:
         """Batches of a validation, of all loaders."""
-        return sum(self.trainer.num_val_batches)
+        total: int | float = sum(self.trainer.num_val_batches)
+        return total
 
     @property
     def total_test_batches(self) -> int | float:
         """Batches of a test, of all loaders."""
-        return sum(self.trainer.num_test_batches)
+        total: int | float = sum(self.trainer.num_test_batches)
+        return total
 
     @property
     def total_predict_batches(self) -> int | float:
         """Batches of a prediction, of all loaders."""
-        return sum(self.trainer.num_predict_batches)
+        total: int | float = sum(self.trainer.num_predict_batches)
+        return total
 
     @property
     def is_disabled(self) -> bool:
