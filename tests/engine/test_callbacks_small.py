@@ -24,6 +24,12 @@ from engine.errors import MisconfigurationException
 from engine.loggers.memory import MemoryLogger
 from tests.engine.toy import Toy, loader, quiet
 
+NAMES = """BackboneFinetuning BaseFinetuning BasePredictionWriter DeviceStatsMonitor
+        EarlyStopping GPUStatsMonitor GradientAccumulationScheduler LambdaCallback
+        LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary ProgressBar ProgressBarBase
+        QuantizationAwareTraining RichModelSummary RichProgressBar StochasticWeightAveraging Timer
+        TQDMProgressBar XLAStatsMonitor"""
+
 
 def test_every_name_is_there():
     """S008, S216, S219, S220: LightningCallback, LearningRateLogger, DeviceStatsMonitor,
@@ -31,12 +37,7 @@ def test_every_name_is_there():
     instead."""
     assert engine.LightningCallback is engine.Callback
     assert LearningRateLogger is LearningRateMonitor
-    names = """BackboneFinetuning BaseFinetuning BasePredictionWriter DeviceStatsMonitor
-        EarlyStopping GPUStatsMonitor GradientAccumulationScheduler LambdaCallback
-        LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary ProgressBar ProgressBarBase
-        QuantizationAwareTraining RichModelSummary RichProgressBar StochasticWeightAveraging Timer
-        TQDMProgressBar XLAStatsMonitor""".split()
-    for name in names:
+    for name in NAMES.split():
         assert issubclass(getattr(callbacks, name), Callback), name
         assert name in callbacks.__all__
     with pytest.raises(MisconfigurationException, match="DeviceStatsMonitor logs"):
