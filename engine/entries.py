@@ -50,6 +50,7 @@ class Entry:
     is_new: bool = False  # a step value that no logger has seen
     total: torch.Tensor | None = None
     weight: float = 0.0
+    is_wide: bool = False  # numbers of 64 bits came in: python's, or those of a model in 64 bits
     values: list[torch.Tensor] = field(default_factory=list)
 
     @property
@@ -68,6 +69,8 @@ class Entry:
 
     def add(self, value: torch.Tensor, weight: float) -> None:
         """Take in one value of the epoch."""
+        if value.dtype is torch.float64:
+            self.is_wide = True
         if self.reduction is None:
             self.values.append(value.detach().clone())
         elif self.total is None:
@@ -106,13 +109,13 @@ class Entry:
         if self.total is None:
             return None
         value = self.total / self.weight if self.reduction == "mean" else self.total
-        return value.to(torch.float32)
+        return value.to(torch.float64 if self.is_wide else torch.float32)
 
-    def part(self) -> tuple[str | None, str, float, float, list[float]]:
-        """What this rank has to give: reduction, sync_op, total, weight, values."""
+    def part(self) -> tuple[str | None, str, bool, float, float, list[float]]:
+        """What this rank has to give: reduction, sync_op, is_wide, total, weight, values."""
         total = 0.0 if self.total is None else float(self.total)
         values = torch.stack(self.values).tolist() if self.values else []
-        return self.reduction, self.sync_op, total, self.weight, values
+        return self.reduction, self.sync_op, self.is_wide, total, self.weight, values
 
 
 class Collection:
@@ -172,13 +175,14 @@ class Collection:
 def joined(entry: Entry, shares: list[Any]) -> torch.Tensor:
     """The value of an entry from the parts of all ranks that have one."""
     reduction, sync_op, *_ = shares[0]
-    totals = [total for _, _, total, _, _ in shares]
+    dtype = torch.float64 if any(is_wide for _, _, is_wide, *_ in shares) else torch.float32
+    totals = [total for *_, total, _, _ in shares]
     if reduction is None:
         values = [value for *_, values in shares for value in values]
-        return torch.as_tensor(entry.reduce(torch.tensor(values)))
+        return torch.as_tensor(entry.reduce(torch.tensor(values, dtype=dtype)))
     if reduction == "mean":
-        mean = sum(totals) / sum(weight for _, _, _, weight, _ in shares)
-        return torch.tensor(mean * len(shares) if sync_op == "sum" else mean)
+        mean = sum(totals) / sum(weight for *_, weight, _ in shares)
+        return torch.tensor(mean * len(shares) if sync_op == "sum" else mean, dtype=dtype)
     if reduction == "sum":
-        return torch.tensor(sum(totals))
-    return torch.tensor(max(totals) if reduction == "max" else min(totals))
+        return torch.tensor(sum(totals), dtype=dtype)
+    return torch.tensor(max(totals) if reduction == "max" else min(totals), dtype=dtype)

@@ -274,7 +274,7 @@ def _is_metric(value: Any) -> bool:
 
 def _as_tensor(name: str, value: Any) -> torch.Tensor:
     try:
-        return torch.tensor(float(value))
+        return torch.tensor(float(value), dtype=torch.float64)  # as exact as it came
     except (TypeError, ValueError) as error:
         raise MisconfigurationException(
             f"self.log({name!r}): one number is wanted, not {type(value).__name__}"

@@ -190,6 +190,23 @@ def test_metric_objects_add_up_by_themselves(tmp_path):
     assert [value for _, value in series(logger, "mean")] == [11.5, 11.5]
 
 
+@pytest.mark.parametrize("value", [0.1, np.float64(0.1), torch.tensor(0.1, dtype=torch.float64)])
+def test_numbers_are_as_exact_as_they_came(tmp_path, value):
+    """S091: 64 bits stay 64 bits, in step values and in epoch values; 32 stay 32."""
+
+    class Exact(Toy):
+        def training_step(self, batch, batch_idx):
+            self.log("wide", value, on_step=True, on_epoch=True)
+            self.log("narrow", torch.tensor(0.1), on_step=True, on_epoch=True)
+            return self.loss(batch)
+
+    trainer, logger = logged_by(tmp_path, Exact())
+    assert {v for _, v in series(logger, "wide_step")} == {0.1}
+    assert [v for _, v in series(logger, "wide_epoch")] == [pytest.approx(0.1, rel=1e-15)]
+    assert trainer.callback_metrics["narrow"].dtype == torch.float32
+    assert trainer.callback_metrics["wide"].dtype == torch.float64
+
+
 def test_a_value_that_changes_later_counts_as_it_was(tmp_path):
     """An epoch's sum takes in the number, not the memory that it lies in."""
 
