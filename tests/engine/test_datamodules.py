@@ -115,7 +115,7 @@ def test_data_modules_of_datasets(tmp_path):
 
 
 def test_a_split_follows_from_the_seed():
-    """S202: by lengths, shares, a generator of its own; the engine's seed makes the others alike."""
+    """S202: lengths, shares, a generator of its own; the engine's seed makes the others alike."""
     data, splits = samples(20), []
     for _ in range(2):
         seed_everything(7, verbose=False)
