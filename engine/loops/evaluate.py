@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from engine.distributed import rank_zero_warn
 from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
 from engine.loops.optimize import detached
@@ -48,7 +49,11 @@ def evaluate(run: Run, plan: Plan) -> Results:
         kept = outputs[0] if count == 1 else outputs
         if epoch_end is not None:
             run.logged.hook = f"{verb}_epoch_end"
-            epoch_end(kept)
+            if epoch_end(kept) is not None:
+                rank_zero_warn(
+                    f"{verb}_epoch_end returned something, which nobody gets: use self.log to keep "
+                    "a value"
+                )
             run.logged.hook = None
         values = end_epoch(run, collection, f"on_{verb}_epoch_end", kept)
         run.logged.close_evaluation()

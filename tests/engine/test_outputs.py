@@ -72,6 +72,20 @@ def test_ends_of_evaluations_get_what_steps_returned(tmp_path):
     assert [len(one) for one in calls[0][1]] == [2, 3]
 
 
+def test_an_end_that_returns_something_is_told(tmp_path):
+    """S030: before 1.0 metrics were returned there; nobody would miss them but the user."""
+
+    class Returns(Toy):
+        def validation_step(self, batch, batch_idx):
+            return self.loss(batch)
+
+        def validation_epoch_end(self, outputs):
+            return {"val_loss": torch.stack(outputs).mean()}
+
+    with pytest.warns(UserWarning, match=r"validation_epoch_end.*self\.log"):
+        quiet(tmp_path).validate(Returns(), loader(), verbose=False)
+
+
 def test_a_prediction_goes_to_the_hook_and_to_the_result(tmp_path):
     """S026: the very object, with the loader's index where there are several."""
     seen = []
