@@ -25,6 +25,8 @@ _MODULE_FIRST = {
 # These are offered an epoch's outputs, and get them only by an argument of that place.
 _WITH_OUTPUTS = {"on_train_epoch_end", "on_validation_epoch_end", "on_test_epoch_end"}
 
+_LENT = ("log", "log_dict")  # callbacks may call these as their own
+
 
 class NamesHook(Protocol):
     """Something that wants to know which hook runs."""
@@ -131,6 +133,22 @@ class Hooks:
         self._module_base = module_base
         self._callbacks = list(callbacks)
         self._names_hook = names_hook
+        self._lend()
+
+    def _lend(self) -> None:
+        for callback in self._callbacks:
+            if type(callback).__module__.startswith("engine."):
+                continue
+            for name in _LENT:
+                if not hasattr(callback, name):
+                    vars(callback)[name] = getattr(self._module, name)
+
+    def take_back(self) -> None:
+        """What the callbacks were lent for the run: `log` and `log_dict` of the module."""
+        for callback in self._callbacks:
+            for name in _LENT:
+                if getattr(vars(callback).get(name), "__self__", None) is self._module:
+                    del vars(callback)[name]
 
     def find(
         self, name: str, offered: int = 0, then: Callable[[], None] | None = None

@@ -72,6 +72,8 @@ def detach(run: Run) -> None:
     run.module.__dict__["_logged"] = logged
     if logged is not None:
         run.module.trainer = trainer
+    else:
+        run.hooks.take_back()
 
 
 def after_failure(run: Run, error: BaseException) -> None:

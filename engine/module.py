@@ -205,6 +205,8 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
     ) -> None:
         """Log one number under `name`: a tensor, a number or a torchmetrics object.
 
+        A dict of such is logged with each of its keys after the name: `name/key`.
+
         `on_step` and `on_epoch` default to step values in training and epoch values in
         evaluation. An epoch's value is the mean over its samples (`batch_size` says how many there
         were, where the batch does not show it), or `reduce_fx` of the values, over all ranks.
@@ -216,6 +218,11 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
         if rank_zero_only and self._trainer.global_rank != 0:
             return
         entry = logged.entry(name)
+        if entry is None and isinstance(value, Mapping):
+            rest = (tbptt_reduce_fx, tbptt_pad_token, enable_graph, sync_dist, sync_dist_op)
+            more = (sync_dist_group, add_dataloader_idx, batch_size, metric_attribute)
+            common = (prog_bar, logger, on_step, on_epoch, reduce_fx, *rest, *more, rank_zero_only)
+            return self.log_dict({f"{name}/{key}": one for key, one in value.items()}, *common)
         if entry is None:
             flags = Flags(
                 bool(prog_bar),
@@ -251,16 +258,6 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
         from engine.gather import all_gather
 
         return all_gather(data, self.device, group, sync_grads)
-
-    def freeze(self) -> None:
-        """Make no parameter need a gradient, and go to eval mode."""
-        self.requires_grad_(False)
-        self.eval()
-
-    def unfreeze(self) -> None:
-        """Make all parameters need a gradient, and go to training mode."""
-        self.requires_grad_(True)
-        self.train()
 
     def clip_gradients(
         self,

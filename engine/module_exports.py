@@ -1,4 +1,4 @@
-"""A module as TorchScript or ONNX: for programs that run it without its class."""
+"""A module in other forms: frozen, as TorchScript, as ONNX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.module_hooks import ModuleHooks
 
 
 class ModuleExports(ModuleHooks):
-    """What a module can be written as."""
+    """What a module can be made to be."""
 
     __jit_unused_properties__: list[str]
     _is_exporting: bool = False
@@ -27,6 +27,16 @@ class ModuleExports(ModuleHooks):
         ours = [vars(one) for one in cls.__mro__ if one.__module__.startswith("engine.")]
         names = {name for one in ours for name, value in one.items() if isinstance(value, property)}
         cls.__jit_unused_properties__ = sorted(names)
+
+    def freeze(self) -> None:
+        """Make no parameter need a gradient, and go to eval mode."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """Make all parameters need a gradient, and go to training mode."""
+        self.requires_grad_(True)
+        self.train()
 
     def to_torchscript(
         self,

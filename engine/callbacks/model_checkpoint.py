@@ -199,9 +199,10 @@ class ModelCheckpoint(Callback):
         """Save, where the end of an epoch is the time for it."""
         metrics = trainer.callback_metrics
         complete = self._validated or not sum(trainer.num_val_batches)
-        if self.monitor and complete and self.monitor not in metrics and not trainer.fast_dev_run:
+        is_there = self.monitor in metrics or self.monitor in (None, "epoch", "step")
+        if complete and not is_there and not trainer.fast_dev_run:
             raise MisconfigurationException(
-                missing_metric("ModelCheckpoint", self.monitor, metrics)
+                missing_metric("ModelCheckpoint", str(self.monitor), metrics)
             )
         self._freshness.look(metrics, trainer.global_step)
         if self._waiting or (self._epoch_counts(trainer) and self._saves_at_epoch_end(trainer)):

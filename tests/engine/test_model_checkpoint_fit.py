@@ -399,3 +399,14 @@ def test_a_second_fit_saves_anew(tmp_path):
         fit(tmp_path, checkpoint, [0.5])
 
     assert files_in(tmp_path) == {"epoch=0.ckpt", "epoch=0-v1.ckpt"}
+
+
+@pytest.mark.parametrize("name", ["epoch", "step"])
+def test_the_latest_by_number(tmp_path, name):
+    """`monitor="epoch"` or "step", mode max: nobody has to log these."""
+    checkpoint = ModelCheckpoint(
+        dirpath=tmp_path, monitor=name, mode="max", save_top_k=2, filename="{epoch}"
+    )
+    fit(tmp_path, checkpoint)
+
+    assert files_in(tmp_path) == {"epoch=3.ckpt", "epoch=4.ckpt"}

@@ -133,3 +133,48 @@ def test_all_gather_stacks_what_the_ranks_have(run_ranks, tmp_path) -> None:
 
     # Rank 0 gave w, rank 1 gave 2 w, both have the loss w + 20 w; DDP averages 2 and 40.
     assert first == second == [[0, 1], False, pytest.approx((2 * 1 + 2 * 20) / 2)]
+
+
+def test_a_callback_logs_as_its_own(tmp_path) -> None:
+    """`self.log` and `self.log_dict` of a callback are those of the module, for a run."""
+
+    class Logs(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.log("batches", batch_idx + 1.0, on_step=False, on_epoch=True, reduce_fx="max")
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.log_dict({"a": 1.0, "b": 2.0})
+
+    class Own(Callback):
+        log = "mine"
+
+        def on_train_start(self, trainer, pl_module):
+            assert self.log == "mine"
+
+    logs = Logs()
+    trainer = quiet(tmp_path, callbacks=[logs, Own()])
+    trainer.fit(Toy(), loader(12), loader(4))
+
+    assert {name: float(trainer.callback_metrics[name]) for name in ("batches", "a", "b")} == {
+        "batches": 3.0,
+        "a": 1.0,
+        "b": 2.0,
+    }
+    assert not hasattr(logs, "log")
+
+
+def test_a_dict_is_logged_under_its_name(tmp_path) -> None:
+    """Each of its values under name and key, with the same arguments."""
+
+    class Dicts(Toy):
+        def training_step(self, batch, batch_idx):
+            loss = self.loss(batch)
+            self.log("losses", {"all": loss, "one": 1.0}, on_step=False, on_epoch=True)
+            return loss
+
+    trainer = quiet(tmp_path)
+    trainer.fit(Dicts(), loader(8), loader(8))
+
+    assert float(trainer.callback_metrics["losses/one"]) == 1.0
+    assert "losses/all" in trainer.callback_metrics
+    assert "losses/all_step" not in trainer.callback_metrics
