@@ -69,14 +69,14 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     if kind == "cuda" and hardware.auto_select_gpus:
         devices = _idle(devices, world, available)
     indices = device_indices(devices, available)
+    per_node = 1 if indices is None else len(indices)
+    if hardware.num_nodes > 1 and not world.launched:  # here may be no GPU, on the nodes there is
+        raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
     if kind == "cuda":
         # A launcher may show each rank its own GPU only, whatever number the Trainer was given.
         counts = world.launched and not isinstance(devices, list)
         _check_gpus(None if counts else indices, available)
-    per_node = 1 if indices is None else len(indices)
     if not world.launched:
-        if hardware.num_nodes > 1:
-            raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
         world = replace(world, world_size=per_node, local_world_size=per_node)
         if kind == "cuda" and indices is not None:
             rank_zero_info(f"engine: GPU {', '.join(map(str, indices))}")
@@ -188,11 +188,13 @@ def _gpu_of(world: World, indices: list[int] | None, available: int) -> int:
 
 
 def _how_to_launch(per_node: int, nodes: int, kind: str) -> str:
-    command = starting.launch_command(per_node, nodes, "--gpus" if kind == "cuda" else "--procs")
+    word = "--gpus" if kind == "cuda" else "--procs"
+    command = starting.launch_command(per_node or "all", nodes, word)  # 0: all, and here is none
     return (
         f"the Trainer asks for {nodes} nodes, and this process was started alone: a script starts "
         f"processes on its own machine only. Start it with\n    {command}\n"
-        f"or within a SLURM job with `srun --nodes={nodes} --ntasks-per-node={per_node} python ...`"
+        f"or within a SLURM job with `srun --nodes={nodes} --ntasks-per-node={per_node or 'GPUS'} "
+        "python ...`"
     )
 
 

@@ -277,10 +277,13 @@ def _is_a_child() -> bool:
     return multiprocessing is not None and multiprocessing.parent_process() is not None
 
 
-def launch_command(per_node: int, num_nodes: int = 1, word: str = "--procs") -> str:
+def launch_command(per_node: int | str, num_nodes: int = 1, word: str = "--procs") -> str:
     """The words that start this script with plaunch."""
     on_nodes = ["--nodes", str(num_nodes)] if num_nodes > 1 else []
-    return shlex.join(["plaunch", *on_nodes, word, str(per_node), *_script()])
+    typed = sys.orig_argv
+    at = typed.index("engine.compat") if "engine.compat" in typed[:-1] else 0
+    compat = ["--compat", typed[at + 1]] if at and typed[at - 1] == "-m" else []
+    return shlex.join(["plaunch", *on_nodes, word, str(per_node), *compat, *_script()])
 
 
 def _script() -> list[str]:

@@ -369,10 +369,16 @@ def test_what_is_no_list_of_gpus_is_refused(gpus):
         ({"devices": 2, "num_nodes": 4}, "plaunch --nodes 4 --procs 2 .*train.py --lr 0.1"),
         ({"num_processes": 3, "num_nodes": 2}, "plaunch --nodes 2 --procs 3 "),
         ({"num_nodes": 2}, "srun --nodes=2 --ntasks-per-node=1 python"),
+        ({"gpus": 8, "num_nodes": 4}, "plaunch --nodes 4 --gpus 8 train.py --lr 0.1"),
+        ({"gpus": -1, "num_nodes": 4}, "plaunch --nodes 4 --gpus all train.py --lr 0.1"),
     ],
 )
 def test_alone_it_cannot_be_several_nodes(arguments, command, monkeypatch):
-    """S134: the message has the command that starts the processes on all nodes."""
+    """S134: the message has the command that starts the processes on all nodes, also where the
+    machine that it was typed on has no GPU.
+    """
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1"])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     with pytest.raises(MisconfigurationException, match=command):
