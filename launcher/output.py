@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -187,6 +188,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
         lines = [f"plaunch: {verdict.message}"]
     if verdict.kind == "exception" and verdict.exception is not None:
         lines += ["  " + row for row in verdict.exception.traceback.rstrip().splitlines()]
+        lines += [f"  {hint}" for hint in hints(verdict.exception.message)]
     elif verdict.last_lines:
         lines.append(f"  its last lines (of {len(verdict.last_lines)} kept):")
         lines += ["  | " + row for row in verdict.last_lines[-15:]]
@@ -196,6 +198,14 @@ def verdict_lines(verdict: Verdict) -> list[str]:
         plural = "s" if len(verdict.victims) > 1 else ""
         lines.append(f"  rank{plural} {ranks_in_words(verdict.victims)}: ended because of it")
     return lines
+
+
+def hints(message: str) -> list[str]:
+    """What an exception's message calls for, where we have it."""
+    missing = re.fullmatch(r"No module named '(pytorch_lightning|lightning)(\.\S*)?'", message)
+    if missing is None:
+        return []
+    return [f"code that imports {missing[1]} runs on engine: plaunch --compat {missing[1]} ..."]
 
 
 def result_lines(result: Result) -> list[str]:

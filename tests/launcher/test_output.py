@@ -178,3 +178,22 @@ def test_the_end_of_a_run() -> None:
     assert lines[0] == "plaunch: succeeded in 12.3 s (1 rank on 1 node, 2 attempts)"
     assert lines[1] == "  test_acc=0.97  loss=0.1235"
     assert lines[-1] == "  /run"
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("No module named 'pytorch_lightning'", "plaunch --compat pytorch_lightning ..."),
+        ("No module named 'lightning.pytorch'", "plaunch --compat lightning ..."),
+        ("No module named 'lightning_lite'", None),
+        ("No module named 'numpy'", None),
+    ],
+)
+def test_code_for_lightning_is_told_what_runs_it(message: str, hint: str | None) -> None:
+    """The way to run it on engine, after the traceback; for other modules nothing is guessed."""
+    trace = f"Traceback (most recent call last):\nModuleNotFoundError: {message}\n"
+    failure = Failure("ModuleNotFoundError", message, trace)
+    lines = verdict_lines(Verdict("exception", 0, "n1", 1, exception=failure))
+
+    assert ("--compat" in lines[-1]) == (hint is not None)
+    assert hint is None or lines[-1].endswith(hint)
