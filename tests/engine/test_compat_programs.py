@@ -119,7 +119,8 @@ def test_an_old_program_starts_its_other_ranks(tmp_path: Path) -> None:
 def test_a_lightning_cli_runs_as_it_is(tmp_path: Path) -> None:
     """Verb, YAML file, arguments by name, links and defaults; a wrong name has its nearest."""
     (tmp_path / "run.yaml").write_text(
-        "model: {name: from the file, lr: 1.0}\n"
+        "model: {lr: 1.0}\n"
+        "stopping: {patience: 7}\n"
         "trainer:\n"
         "  callbacks:\n"
         "  - class_path: pytorch_lightning.callbacks.ModelCheckpoint\n"
@@ -135,9 +136,10 @@ def test_a_lightning_cli_runs_as_it_is(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     folder = Path(found.pop("folder"))
     assert found == {
-        "hparams": {"width": 8, "lr": 1e-3, "name": "from the file"},
+        "hparams": {"width": 8, "lr": 1e-3, "name": "of the callback"},
         "steps": 4,
         "tested": ["test_loss"],
+        "patience": [7],
         "note": "said",
     }
     assert "width: 8" in (folder / "config.yaml").read_text()

@@ -23,7 +23,7 @@ _LIBRARIES = {
 }
 # Hardware, or ways of training, rather than libraries.
 _NEVER = {"APEX", "FAIRSCALE_FULLY_SHARDED", "FAULT_TOLERANT", "HPU", "IPU", "MPS", "POPTORCH"}
-_NEVER |= {"TPU", "XLA"}
+_NEVER |= {"BOLTS", "TPU", "XLA"}  # of bolts only the callbacks are here
 _ALWAYS = {"NATIVE_AMP", "TORCH_CUDA", "TORCH_DISTRIBUTED"}
 
 

@@ -80,8 +80,17 @@ class LightningArgumentParser:
             self._take(name[2:], text if equals or text else "true")
         for source, target, compute in self.links:
             value = look_up(self.config, source)
+            value = self._default(source) if value is None else value
             put(self.config, target, compute(value) if compute else value)
         return self.config
+
+    def _default(self, path: str) -> Any:
+        """What an argument is that nobody gave."""
+        head, _, name = path.partition(".")
+        cls, _ = self.classes.get(head, (None, False))
+        parameter = None if cls is None else inspect.signature(cls).parameters.get(name)
+        is_given = parameter is None or parameter.default is inspect.Parameter.empty
+        return None if is_given else parameter.default  # type: ignore[union-attr]  # so it is one
 
     def _take(self, path: str, text: str) -> None:
         import yaml
@@ -219,6 +228,9 @@ class LightningCLI:
         given = {**self._trainer_defaults, **made(config.get("trainer", {})), **kwargs}
         callbacks = given.pop("callbacks", None) or []
         callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        for name in self.parser.classes.keys() - {"trainer", "model", "data"}:
+            own = self._make(name, config)  # a callback, by add_lightning_class_args
+            callbacks += [own] if isinstance(own, Callback) else []
         if self._save and not given.get("fast_dev_run"):
             kind, name = self._save
             callbacks.append(kind(self.parser, plain(config), name))

@@ -4,6 +4,7 @@ import json
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.demos.boring_classes import RandomDataset
 from pytorch_lightning.utilities.cli import LightningCLI
 from torch import nn
@@ -43,10 +44,17 @@ class Data(pl.LightningDataModule):
     test_dataloader = val_dataloader
 
 
+class Stopping(EarlyStopping):
+    def __init__(self, patience: int = 3, name: str = "of the callback"):
+        super().__init__("val_loss", patience=patience)
+
+
 class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser):
         parser.add_argument("--note", default="none")
         parser.link_arguments("data.batch_size", "model.width")
+        parser.add_lightning_class_args(Stopping, "stopping")
+        parser.link_arguments("stopping.name", "model.name")
         parser.set_defaults({"trainer.max_epochs": 1})
 
     def after_fit(self):
@@ -65,6 +73,7 @@ def cli_main():
         "hparams": dict(cli.model.hparams),
         "steps": cli.trainer.global_step,
         "tested": sorted(cli.result[0]),
+        "patience": [c.patience for c in cli.trainer.callbacks if isinstance(c, Stopping)],
         "note": cli.config["fit"]["note"],
         "folder": cli.trainer.log_dir,
     }
