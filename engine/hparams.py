@@ -80,6 +80,15 @@ class KeepsHyperparameters:
             self.__dict__["_hparams"] = AttributeDict()
         return self._hparams
 
+    @hparams.setter
+    def hparams(self, value: Any) -> None:
+        # As programs of 1.0 wrote it: `self.hparams = hparams` is save_hyperparameters(hparams).
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_name in ("hparams", "__setattr__"):
+            frame = frame.f_back
+        self.__dict__.pop("_hparams", None)
+        self.save_hyperparameters(value, frame=frame)
+
     @property
     def hparams_initial(self) -> AttributeDict:
         """The hyper-parameters as they were first saved."""

@@ -82,6 +82,8 @@ class ManualStep:
         precision = self._run.precision
         if precision.scaler is not None:
             loss = precision.scaler.scale(loss)
+        if args and isinstance(args[0], (LightningOptimizer, torch.optim.Optimizer)):
+            args = args[1:]  # 1.0 to 1.2 were told the optimizer, too
         own = self._own_backward
         if own is None:
             with torch.autocast(self._run.device.type, enabled=False):

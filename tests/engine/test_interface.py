@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from public_api import FILE, public_api
 from torch.utils.data import DataLoader, TensorDataset
-from toy import Toy, loader, quiet
+from toy import Toy, loader, quiet, weights
 
 from engine import LightningModule
 from engine.callbacks import ProgressBarBase
@@ -133,3 +134,37 @@ def test_a_bar_of_ones_own_knows_how_far_the_run_is(tmp_path: Path) -> None:
 
     assert bar.seen == pytest.approx([100 * done / 6 for done in range(1, 7)])
     assert (bar.total_val_batches, bar.total_test_batches, bar.is_disabled) == (2, 0, True)
+
+
+class Assigns(Toy):
+    """Keeps hyper-parameters as programs of 1.0 did, and tells manual_backward its optimizer."""
+
+    def __init__(self, hparams: Namespace, other: int = 3) -> None:
+        super().__init__()
+        self.hparams = hparams
+        self.other = other
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+
+        def closure():
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch), optimizer)
+
+        optimizer.step(closure=closure)
+
+
+def test_what_1_0_wrote_in_a_module_still_works(tmp_path: Path) -> None:
+    """`self.hparams = hparams`, also from a checkpoint; `manual_backward(loss, optimizer)`."""
+    model = Assigns(Namespace(lr=0.1, width=8))
+    before = weights(model)
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), loader())
+    trainer.save_checkpoint(tmp_path / "old.ckpt")
+
+    again = Assigns.load_from_checkpoint(tmp_path / "old.ckpt")
+
+    assert trainer.global_step == 6 and not torch.equal(before, weights(model))
+    assert (again.hparams, again.other) == ({"lr": 0.1, "width": 8}, 3)
+    assert torch.equal(weights(again), weights(model))
