@@ -87,10 +87,7 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
         )
     elif not count and limit:
         name = "overfit_batches" if data.overfit_batches else "limit_train_batches"
-        raise MisconfigurationException(
-            f"Trainer({name}={limit}): that share of {total} batches is none; give a number of "
-            "batches (an int), or a larger share"
-        )
+        raise _no_batch(name, limit, total)
     interval = run.settings.fit.val_check_interval
     if count == float("inf") and isinstance(interval, float) and interval != 1.0:
         raise MisconfigurationException(
@@ -98,6 +95,13 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
             "a number of batches (an int)"
         )
     return loader, count
+
+
+def _no_batch(name: str, limit: int | float, total: int | float) -> MisconfigurationException:
+    return MisconfigurationException(
+        f"Trainer({name}={limit}): that share of {total} batches is none; give a number of "
+        "batches (an int), or a larger share"
+    )
 
 
 def _limit(run: Run, kind: str) -> int | float:
@@ -118,8 +122,14 @@ def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> 
         each(loader, lambda index, one: for_evaluation(one, own_seed(seed, index), world, replaces))
         for loader in loaders
     ]
-    name = f"limit_{kind}_batches"
-    counts = [limited(length(x), _limit(run, kind), name) for x in ordered]
+    limit = _limit(run, kind)
+    is_overfit = data.overfit_batches and kind == "val"
+    name = "overfit_batches" if is_overfit else f"limit_{kind}_batches"
+    counts = [limited(length(x), limit, name) for x in ordered]
+    if isinstance(limit, float) and 0 < limit < 1:
+        for total in run.strategy.broadcast([length(x) for x in ordered]):
+            if total and not limited(total, limit, name):
+                raise _no_batch(name, limit, total)
     word = "validation" if verb == "validate" else verb
     return Plan(word, ordered, counts, to_device_function(run, base))
 

@@ -239,3 +239,16 @@ def test_gradients_can_be_had_in_a_test_that_asks_for_them(tmp_path):
 
     trainer = quiet(tmp_path, inference_mode=False)
     assert trainer.test(Gradients(), loader(), verbose=False)[0]["norm"] > 0
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_a_share_of_no_batch_is_said(tmp_path, verb):
+    """Nothing would be evaluated, and nobody would know: an error says so, 0 is silent."""
+    kind = "val" if verb in ("fit", "validate") else verb
+    loaders = (loader(8), loader(8)) if verb == "fit" else (loader(8),)
+    trainer = quiet(tmp_path, **{f"limit_{kind}_batches": 0.25})
+    with pytest.raises(MisconfigurationException, match=f"limit_{kind}_batches=0.25.* 2 batches"):
+        getattr(trainer, verb)(Toy(), *loaders)
+
+    trainer = quiet(tmp_path, **{f"limit_{kind}_batches": 0.0})
+    getattr(trainer, verb)(Toy(), *loaders)
