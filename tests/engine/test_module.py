@@ -15,6 +15,20 @@ from engine.loggers import CSVLogger
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
 
+def test_a_module_alone():
+    """S012, S013: it is made without a trainer, and called as any torch module, hooks included."""
+    model = Toy()
+    assert model.current_epoch == model.global_step == 0
+    assert model.global_rank == 0
+    seen = []
+    model.register_forward_hook(lambda module, args, output: seen.append(output))
+    x = torch.ones(3, 4)
+    output = model(x)
+    assert torch.equal(output, model.forward(x))
+    assert len(seen) == 1 and seen[0] is output
+    assert output.requires_grad
+
+
 def test_freeze_and_unfreeze():
     """S073: for prediction nothing needs a gradient and dropout is off; `unfreeze` ends both."""
     model = Toy(dropout=0.9)
