@@ -174,12 +174,14 @@ DRAWING = {
     "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
     "engine.optimizers engine.seed engine.strategies engine.tuner",
     # families
-    "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus engine.gradients",
+    "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus engine.gradients "
+    "engine.lazy",
     "engine.callbacks.base": "",
-    "engine.loggers": "engine.loggers.base",
+    "engine.loggers": "engine.lazy engine.loggers.base",
     "engine.loggers.base": "",
     "engine.metrics": "",
-    "engine.profilers": "",
+    "engine.profilers": "engine.lazy",
+    "engine.lazy": "",
     "engine.profiling": "engine.hooks engine.profilers engine.run",
     "engine.strategies": "",
     "engine.devices": "engine.gpus engine.starting engine.strategies",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
+from engine.lazy import on_demand
 
 if TYPE_CHECKING:
     from engine.callbacks.accumulation import GradientAccumulationScheduler
@@ -97,8 +97,4 @@ __all__ = [
     "XLAStatsMonitor",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MEMBERS:
-        return getattr(importlib.import_module(_MEMBERS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_demand(__name__, _MEMBERS)

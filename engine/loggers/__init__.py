@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from engine.lazy import on_demand
 from engine.loggers.base import FolderLogger, Logger, next_version, settle_versions
 from engine.loggers.csv import CSVLogger
 from engine.loggers.memory import MemoryLogger
@@ -49,8 +49,4 @@ __all__ = [
     "settle_versions",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MEMBERS:
-        return getattr(importlib.import_module(_MEMBERS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_demand(__name__, _MEMBERS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from engine.lazy import on_demand
 from engine.profilers.base import PassThroughProfiler, Profiler
 
 if TYPE_CHECKING:
@@ -26,8 +26,4 @@ __all__ = [
     "SimpleProfiler",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MEMBERS:
-        return getattr(importlib.import_module(_MEMBERS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_demand(__name__, _MEMBERS)
