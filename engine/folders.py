@@ -33,7 +33,7 @@ class TrainerFolders:
         """The folder of this run in which a ModelCheckpoint without a `dirpath` has its own."""
         root = self._settings.output.weights_save_path
         if root is None:
-            return os.path.abspath(self.log_dir or self.default_root_dir)
+            return os.path.abspath(self.log_dir)
         logger = self.logger
         if getattr(logger, "log_dir", None) is None:
             return root
@@ -54,11 +54,13 @@ class TrainerFolders:
         return self.loggers[0] if self.loggers else None
 
     @property
-    def log_dir(self) -> str | None:
-        """The folder of this run, which its loggers and checkpoints share."""
+    def log_dir(self) -> str:
+        """The folder of this run, which its loggers and checkpoints share.
+
+        Without loggers that write files, and without plaunch, it is `default_root_dir`.
+        """
         folders = [logger.log_dir for logger in self.loggers if logger.log_dir is not None]
-        folder = folders[0] if folders else self._fit_folder()
-        return None if folder is None else str(folder)
+        return str((folders[0] if folders else self._fit_folder()) or self.default_root_dir)
 
     def _fit_folder(self) -> str | None:
         told_elsewhere = self._settings.output.default_root_dir is not None

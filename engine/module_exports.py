@@ -53,7 +53,7 @@ class ModuleExports(ModuleHooks):
             raise MisconfigurationException(
                 f"to_torchscript(method={method!r}): give 'script' or 'trace'"
             )
-        with self._as_exported():
+        with self.as_exported():
             if method == "script":
                 script: Any = torch.jit.script(self, **kwargs)
             else:
@@ -69,7 +69,7 @@ class ModuleExports(ModuleHooks):
 
         It follows `forward` through `input_sample`, or `example_input_array`.
         """
-        with self._as_exported():
+        with self.as_exported():
             sample = self._sample(input_sample, "to_onnx")
             inputs = sample if isinstance(sample, tuple) else (sample,)
             return torch.onnx.export(self, inputs, file_path, **kwargs)
@@ -88,16 +88,16 @@ class ModuleExports(ModuleHooks):
         return hooks.on_after_batch_transfer(sample, 0)
 
     @contextmanager
-    def _as_exported(self) -> Iterator[None]:
-        """Without gradients and its run, in eval mode; afterwards as it was."""
+    def as_exported(self) -> Iterator[None]:
+        """Within, no gradients, no logging, and eval mode; afterwards all is as it was."""
         modes = [(layer, layer.training) for layer in self.modules()]
-        run = {name: self.__dict__.get(name) for name in ("_trainer", "_logged", "_manual")}
-        self.__dict__.update(dict.fromkeys(run), _is_exporting=True)
+        logged = self.__dict__.get("_logged")
+        self.__dict__.update(_logged=None, _is_exporting=True)
         self.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.__dict__.update(run, _is_exporting=False)
+            self.__dict__.update(_logged=logged, _is_exporting=False)
             for layer, mode in modes:
                 layer.training = mode

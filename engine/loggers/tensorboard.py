@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -94,7 +95,9 @@ class TensorBoardLogger(FolderLogger):
         if input_array is None:
             input_array = getattr(model, "example_input_array", None)
         if input_array is not None:
-            with warnings.catch_warnings():
+            # A module, not in its run: tracing would look at each of its properties.
+            as_exported = getattr(model, "as_exported", nullcontext)
+            with warnings.catch_warnings(), as_exported():
                 # The writer uses torch.jit.trace, which warns; nobody here can change that.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.experiment.add_graph(model, input_array)

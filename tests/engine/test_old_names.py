@@ -11,6 +11,7 @@ from toy import Toy, loader, quiet
 
 from engine import Callback
 from engine.errors import MisconfigurationException
+from engine.loggers import TensorBoardLogger
 
 # What a module calls otherwise than a callback, or has no hook for.
 _OF_CALLBACKS = {
@@ -178,3 +179,18 @@ def test_a_dict_is_logged_under_its_name(tmp_path) -> None:
     assert float(trainer.callback_metrics["losses/one"]) == 1.0
     assert "losses/all" in trainer.callback_metrics
     assert "losses/all_step" not in trainer.callback_metrics
+
+
+def test_log_dir_is_a_folder_without_loggers_too(tmp_path) -> None:
+    """Programs join it to names of files of their own."""
+    assert quiet(tmp_path).log_dir == str(tmp_path)
+
+
+def test_a_module_alone_is_drawn(tmp_path) -> None:
+    """`log_graph` of a module that is in no run; it stays in training mode."""
+    logger, module = TensorBoardLogger(tmp_path, log_graph=True), Toy()
+    logger.log_graph(module, torch.zeros(1, 4))
+    logger.save()
+
+    assert module.training
+    assert list(Path(logger.log_dir).glob("events*"))
