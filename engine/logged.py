@@ -236,7 +236,9 @@ class Logged:
         """What callbacks monitor: every value by its bare name, and by `_step` and `_epoch`."""
         if self._train is not None:
             for entry in self._train.entries.values():
-                if entry.on_step and entry.latest is not None:
+                # What the end of the epoch has logged anew under a step's name counts.
+                is_new = entry.step_name not in self._train.results
+                if entry.on_step and entry.latest is not None and is_new:
                     self.epoch_callback[entry.step_name] = entry.latest
                     if not entry.on_epoch or entry.epoch_name not in self.epoch_callback:
                         self.epoch_callback[entry.name] = entry.latest
@@ -247,7 +249,8 @@ class Logged:
         values = dict(self.epoch_bar)
         if self.collection is not None:
             for entry in self.collection.entries.values():
-                if entry.prog_bar and entry.on_step and entry.latest is not None:
+                is_shown = entry.prog_bar and entry.on_step and entry.latest is not None
+                if is_shown and entry.step_name not in self.collection.results:
                     values[entry.step_name] = entry.latest
         return values
 

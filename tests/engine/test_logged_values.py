@@ -301,3 +301,37 @@ def test_the_experiment_is_the_loggers_own(tmp_path):
 def test_the_size_of_a_batch(batch, size):
     """The length of the first tensor that is found."""
     assert batch_size(batch) == size
+
+
+def test_what_the_end_of_an_epoch_logs_under_a_steps_name_counts(tmp_path):
+    """For callbacks, bar and loggers, until the next epoch's first step."""
+
+    class Both(Toy):
+        def training_step(self, batch, batch_idx):
+            self.log("shared", 100.0, prog_bar=True)
+            return self.loss(batch)
+
+        def training_epoch_end(self, outputs):
+            self.log("shared", 111.0, prog_bar=True)
+
+    class Looks(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            seen.append(float(trainer.callback_metrics["shared"]))
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append(float(trainer.callback_metrics["shared"]))
+
+        def on_train_end(self, trainer, pl_module):
+            shown.append(float(trainer.progress_bar_metrics["shared"]))
+
+        monitor = "shared"  # after the module's own hooks
+
+    seen: list[float] = []
+    shown: list[float] = []
+    trainer = quiet(tmp_path, max_epochs=2, callbacks=[Looks()], limit_val_batches=0)
+    trainer.fit(Both(), loader(4), loader(4))
+
+    assert seen == [100.0, 111.0, 100.0, 111.0]
+    assert shown == [111.0]
+    assert float(trainer.callback_metrics["shared"]) == 111.0
+    assert float(trainer.logged_metrics["shared"]) == 111.0
