@@ -97,7 +97,8 @@ def install(name: str = "pytorch_lightning") -> None:
             )
     for package in NAMES[name]:
         if package not in sys.modules:
-            gives_way = package == "lightning" and name != "lightning"
+            # One that is installed is itself a program written for Lightning.
+            gives_way = package == "pl_bolts" or (package == "lightning" and name != "lightning")
             _finder.packages[package] = gives_way and _finder.packages.get(package, True)
     if _finder not in sys.meta_path:
         finder: Any = _finder
@@ -110,7 +111,7 @@ def _place(module: ModuleType) -> str:
 
 
 def _is_someone_elses(package: str) -> bool:
-    """Whether `lightning` is no Lightning but a folder or file of the user's own."""
+    """Whether there is a package of this name that is no Lightning."""
     spec = PathFinder.find_spec(package)
     if spec is None:
         return False

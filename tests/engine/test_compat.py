@@ -247,3 +247,22 @@ print(json.dumps([made.__module__, pickle.dumps(made).count(b"pytorch_lightning"
     )
 
     assert found == ["engine.callbacks.model_checkpoint", 0]
+
+
+def test_an_installed_pl_bolts_is_a_program_as_others(tmp_path: Path) -> None:
+    """Its own modules are imported, and they find the engine where they import Lightning."""
+    package = tmp_path / "installed" / "pl_bolts"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "models.py").write_text(
+        "import pytorch_lightning as pl\nclass VAE(pl.LightningModule): pass\n"
+    )
+
+    found = found_by(
+        "import engine\nfrom pl_bolts.models import VAE\n"
+        "print(json.dumps(issubclass(VAE, engine.LightningModule)))",
+        tmp_path,
+        path=package.parent,
+    )
+
+    assert found is True
