@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from importlib.machinery import PathFinder
 from typing import Any
 
 # Where the flag's name is not the library's.
@@ -23,7 +24,7 @@ _LIBRARIES = {
 }
 # Hardware, or ways of training, rather than libraries.
 _NEVER = {"APEX", "FAIRSCALE_FULLY_SHARDED", "FAULT_TOLERANT", "HPU", "IPU", "MPS", "POPTORCH"}
-_NEVER |= {"BOLTS", "TPU", "XLA"}  # of bolts only the callbacks are here
+_NEVER |= {"TPU", "XLA"}
 _ALWAYS = {"NATIVE_AMP", "TORCH_CUDA", "TORCH_DISTRIBUTED"}
 
 
@@ -70,6 +71,8 @@ def __getattr__(name: str) -> Any:
         word = found[1]
         if word in _ALWAYS or word in _NEVER:
             return word in _ALWAYS
+        if word == "BOLTS":  # an installed one; of ours only the callbacks are here
+            return PathFinder.find_spec("pl_bolts") is not None
         return module_available(_LIBRARIES.get(word, word.lower()))
     if name in ("_IS_WINDOWS", "_IS_INTERACTIVE"):
         return sys.platform == "win32" if name == "_IS_WINDOWS" else hasattr(sys, "ps1")
