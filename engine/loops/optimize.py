@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from engine.data import mapped
+from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name
 from engine.optimizers import LightningOptimizer
@@ -119,8 +121,6 @@ class TrainingStep:
         self._run.strategy.skip_batch()
         self.skipped += 1
         if self.skipped == 1:
-            from engine.distributed import rank_zero_warn
-
             rank_zero_warn("training_step returned None: the batch is skipped (said once)")
 
     def _join(self) -> None:
@@ -207,7 +207,18 @@ def loss_of(output: Any) -> torch.Tensor:
             "training_step returns a tensor (the loss), a dict with the key 'loss', or None to "
             f"skip the batch; this one returned {_shown(output)}"
         )
+    if "log" in output or "progress_bar" in output:
+        _say_old_keys()
     return loss
+
+
+@functools.cache
+def _say_old_keys() -> None:
+    """Once a process: before 1.0 these keys logged, and silence would be a loss of curves."""
+    rank_zero_warn(
+        "training_step returned a dict with 'log' or 'progress_bar': only training_epoch_end gets "
+        "them, nothing is logged. Call self.log(name, value, prog_bar=...) in the step"
+    )
 
 
 def _shown(output: Any) -> str:

@@ -14,6 +14,7 @@ from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningDataModule, LightningModule, MisconfigurationException
 from engine.callbacks import GradientAccumulationScheduler
+from engine.loops import optimize
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -144,6 +145,20 @@ def test_a_wrong_return_is_explained(tmp_path):
 
     with pytest.raises(MisconfigurationException, match="'loss'"):
         quiet(tmp_path).fit(Wrong(), loader())
+
+
+def test_old_keys_of_a_step_are_not_silent(tmp_path):
+    """What logged before there was `self.log` goes to the epoch's end; a warning says so, once."""
+
+    class Old(Toy):
+        def training_step(self, batch, batch_idx):
+            loss = self.loss(batch)
+            return {"loss": loss, "log": {"train_loss": loss}}
+
+    optimize._say_old_keys.cache_clear()
+    with pytest.warns(UserWarning, match="self.log") as said:
+        quiet(tmp_path).fit(Old(), loader())
+    assert len([w for w in said if "'progress_bar'" in str(w.message)]) == 1
 
 
 def test_what_is_missing_is_named(tmp_path):
