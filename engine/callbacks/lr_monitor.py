@@ -70,7 +70,9 @@ class LearningRateMonitor(Callback):
         groups = optimizer.param_groups
         values: dict[str, float] = {}
         for number, group in enumerate(groups, start=1):
-            key = f"{name}/pg{number}" if len(groups) > 1 else name
+            own = group.get("name") or (f"pg{number}" if len(groups) > 1 else None)
+            key = name if own is None else f"{name}/{own}"
+            key = f"{name}/pg{number}" if key in values else key  # two groups of one name
             values[key] = float(group["lr"])
             if self.log_momentum:
                 momentum = group.get("momentum", group.get("betas", (0.0,)))

@@ -89,6 +89,26 @@ def test_names(tmp_path):
     }
 
 
+def test_groups_may_have_names(tmp_path):
+    """`{"params": ..., "name": "head"}` is shown as lr-SGD/head; a name that is taken is not."""
+
+    class Named(Scripted):
+        def configure_optimizers(self):
+            others = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+            first = {"params": [self.weight], "name": "head"}
+            rest = [{"params": [one], "name": "body", "lr": 0.5} for one in others]
+            return torch.optim.SGD([first, *rest], lr=0.1)
+
+    logger = MemoryLogger()
+    trainer_for(tmp_path, LearningRateMonitor(), logger=logger).fit(Named())
+    logged = {name: value for _, row in logger.rows for name, value in row.items()}
+    assert {name: logged[name] for name in logged if name.startswith("lr-")} == {
+        "lr-SGD/head": 0.1,
+        "lr-SGD/body": 0.5,
+        "lr-SGD/pg3": 0.5,
+    }
+
+
 def test_without_a_logger_it_says_so(tmp_path):
     """One warning, and the training goes on."""
     with pytest.warns(UserWarning, match="no logger"):
