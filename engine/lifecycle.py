@@ -86,13 +86,14 @@ def after_failure(run: Run, error: BaseException) -> None:
 
 def tear_down(run: Run, verb: str, status: str) -> None:
     """Give the module back as it was, call everybody's `teardown`, close loggers."""
-    run.strategy.unwrap()
+    if not run.is_inner:
+        run.strategy.unwrap()
     run.logged.close_training()
     run.hooks.call("teardown", verb)
     if run.datamodule is not None:
         fitted(run.datamodule.teardown, 1)(verb)
     detach(run)
-    if run.is_global_zero:
+    if run.is_global_zero and not run.is_inner:  # the run around it logs on
         for logger in run.loggers:
             logger.finalize(status)
 

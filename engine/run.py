@@ -39,6 +39,7 @@ class Run:
     optimization: Optimization = field(default_factory=Optimization)
     datamodule_is_given: bool = True  # for this verb, not remembered from an earlier one
     outer: tuple[Any, Any] = (None, None)  # the trainer, and what logs, of a run around this one
+    is_inner: bool = False  # a hook of another run of the same trainer has called this one
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +120,8 @@ def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
     Only a fit has something to save. It makes room between its steps, with its validation done.
     """
-    return batches if run.state.fn == "fit" else _leaving(batches)
+    stays = run.state.fn == "fit" or run.is_inner
+    return batches if stays else _leaving(batches)
 
 
 def _leaving(batches: Iterator[Any]) -> Iterator[Any]:

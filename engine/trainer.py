@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from engine.devices import joined, place
 from engine.distributed import read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
+from engine.inner import aside, taking_part, weights_of
 from engine.late_dynamo import put_off as put_off_dynamo
 from engine.loaders import (
     evaluation_plan,
@@ -80,6 +81,8 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self._loggers: list[Any] | None = None
         self._ordinal: int | None = None
         self.given_loaders: dict[str, Any] = {}
+        self._level = 0  # how many runs are going on, each called by a hook of the one before
+        self._at_end = ExitStack()  # what the innermost of them undoes
         self._training: tuple[Any, int | float] | None = None
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
         self.callbacks = make_callbacks(settings)
@@ -167,8 +170,8 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         """
         keeps = return_predictions is not False
         dataloaders, datamodule = sorted_out(dataloaders, datamodule)
-        self.given_loaders = {"predict": dataloaders}
-        with self._running("predict", self._module_for(model), datamodule) as run:
+        given, module = {"predict": dataloaders}, self._module_for(model)
+        with self._running("predict", module, datamodule, given) as run:
             loaders = self._loaders("predict", dataloaders, run)
             self._load_for(run, model, ckpt_path)
             plan = evaluation_plan(run, "predict", loaders, LightningModule)
@@ -199,8 +202,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
                 f"{type(module).__name__} has no `{step}`: trainer.{verb} needs one"
             )
         kind = "val" if verb == "validate" else verb
-        self.given_loaders = {kind: loaders}
-        with self._running(verb, module, datamodule) as run:
+        with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
             self._load_for(run, model, ckpt_path)
             plan = evaluation_plan(run, verb, used, LightningModule)
@@ -232,19 +234,27 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         return loaders
 
     def _load_for(self, run: Run, model: Any, ckpt_path: Any) -> None:
+        if run.is_inner:  # the run around it goes on with the weights that it has
+            model = run.module
+            if ckpt_path is not None:
+                self._at_end.callback(weights_of(run.module))
         self.ckpt_path = load_for(self, run, model, ckpt_path) or self.ckpt_path
 
     # ------------------------------------------------------------------ a run's outline
 
     @contextmanager
-    def _running(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
+    def _running(
+        self, verb: str, module: Any, datamodule: Any, given: dict[str, Any] | None = None
+    ) -> Iterator[Run]:
         """Everything around a verb: set up, and clean up whatever happens."""
         stays, settings = rundir.launched_dir() is not None, self._settings
         with (
+            aside(self, verb),
             listening(is_wanted(self, verb), stays=stays),
             lifecycle.anomalies(settings.fit),
             with_compiled_steps(module) as itself,
         ):
+            self.given_loaders = self.given_loaders if given is None else given
             yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
@@ -258,18 +268,20 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             self.callbacks = with_module_callbacks(self.callbacks, module, replaces)
             self._run = run = replace(run, hooks=self._hooks(module))
             lifecycle.set_up(run, verb)
-            self._measurement.begin(run, verb, self.log_dir)
+            if not run.is_inner:
+                self._measurement.begin(run, verb, self.log_dir)
             yield run
             state.status = "finished"
         except BaseException as error:
             status = "finished" if isinstance(error, Preempted) else "failed"
             state.status = "interrupted"
             lifecycle.after_failure(self._run or run, error)
-            if was_left_alone(verb, error):
+            if not run.is_inner and was_left_alone(verb, error):
                 raise Preempted from error
             raise
         finally:
-            self._measurement.end(verb)
+            if not run.is_inner:
+                self._measurement.end(verb)
             lifecycle.tear_down(self._run or run, verb, status)
             state.training = state.validating = state.testing = state.predicting = False
             state.sanity_checking = False
@@ -301,11 +313,13 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             self._optimization if verb != "fit" else Optimization(),
             is_given,
             outer,
+            self._level > 1,
         )
         return self._run
 
     def _hooks(self, module: Any) -> Any:
-        parts = (module, LightningModule, self.callbacks, self._logged)
+        callbacks = taking_part(self.callbacks) if self._level > 1 else self.callbacks
+        parts = (module, LightningModule, callbacks, self._logged)
         return self._measurement.hooks(self, *parts)
 
 

@@ -124,7 +124,7 @@ DRAWING = {
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
     "engine.tuner engine.wrapped",
     "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
-    "engine.devices engine.folders engine.late_dynamo engine.lifecycle engine.loaders "
+    "engine.devices engine.folders engine.inner engine.late_dynamo engine.lifecycle engine.loaders "
     "engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
     "engine.precision engine.preemption engine.profiling engine.results engine.run "
     "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.training "
@@ -189,6 +189,7 @@ DRAWING = {
     # small rooms
     "engine.apply": "engine.data",
     "engine.gradients": "",
+    "engine.inner": "engine.logged",
     "engine.checkpoint": "engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
     "engine.data": "engine.seed",
