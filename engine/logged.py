@@ -7,7 +7,7 @@ once an epoch, in one collective; a logger's numbers leave the device in one cop
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -176,7 +176,7 @@ class Logged:
     def open_training(self) -> Collection:
         """The collection of a training epoch: a new one, once the last has been reduced."""
         if self._train is None or self._train.is_finished:
-            self.callback_metrics()  # keeps the last step values of the epoch before
+            self._keep_steps()
             self._train = Collection(training=True)
         self.collection = self._train
         return self._train
@@ -194,7 +194,7 @@ class Logged:
 
     def close_training(self) -> None:
         """No step may log any more."""
-        self.callback_metrics()
+        self._keep_steps()
         self._train = self.collection = None
 
     # ------------------------------------------------------------------ giving out
@@ -246,13 +246,34 @@ class Logged:
 
     def progress_bar_metrics(self) -> dict[str, torch.Tensor]:
         """What the bar shows."""
-        values = dict(self.epoch_bar)
-        if self.collection is not None:
-            for entry in self.collection.entries.values():
-                is_shown = entry.prog_bar and entry.on_step and entry.latest is not None
-                if is_shown and entry.step_name not in self.collection.results:
-                    values[entry.step_name] = entry.latest
-        return values
+        return {
+            **self.epoch_bar,
+            **{entry.step_name: entry.latest for entry in self._steps() if entry.prog_bar},
+        }
+
+    def logged_metrics(self) -> dict[str, torch.Tensor]:
+        """What loggers got last, and what they may get of the step that runs."""
+        fresh = (entry for entry in self._steps() if entry.logger and entry.is_new)
+        return {**self.sent, **{entry.step_name: entry.latest for entry in fresh}}
+
+    def _steps(self) -> Iterator[Entry]:
+        """What has the value of a step, in training and in an evaluation that runs."""
+        open_now = (
+            [self._train] if self.collection is self._train else [self._train, self.collection]
+        )
+        for collection in open_now:
+            if collection is not None:
+                for entry in collection.entries.values():
+                    has_value = entry.on_step and entry.latest is not None
+                    if has_value and entry.step_name not in collection.results:
+                        yield entry
+
+    def _keep_steps(self) -> None:
+        """Keep the last step values of an epoch of training, which ends."""
+        self.callback_metrics()
+        if self._train is not None:
+            self.collection = self._train
+            self.epoch_bar, self.sent = self.progress_bar_metrics(), self.logged_metrics()
 
     def clear(self) -> None:
         """Forget the values of earlier runs."""

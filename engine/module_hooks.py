@@ -60,6 +60,12 @@ class ModuleHooks(torch.nn.Module):
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """After a batch: outputs, batch, index."""
 
+    def on_batch_start(self) -> Any:
+        """Before a batch of training, as before 1.0."""
+
+    def on_batch_end(self) -> None:
+        """After a batch of training, as before 1.0."""
+
     def on_before_zero_grad(self, optimizer: Any) -> None:
         """Before gradients are forgotten."""
 
@@ -134,6 +140,10 @@ class ModuleHooks(torch.nn.Module):
     def on_predict_model_eval(self) -> None:
         """Go to eval mode."""
         self.eval()
+
+    def on_predict_model_train(self) -> None:
+        """Back to training mode."""
+        self.train()
 
     def on_predict_end(self) -> None:
         """Prediction ends."""

@@ -53,6 +53,7 @@ class State:
     sanity_checking: bool = False
     tuning: bool = False  # this is a trial of the tuner, which must leave no trace
     should_stop: bool = False
+    reloads: bool = False  # loaders are to be asked for anew before the next epoch
     is_last_batch: bool = False
     already_complete: bool = False  # an earlier process has done all of this fit
     accumulation: int | dict[int, int] | None = None  # batches a step, if said while running

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine import lifecycle, resume, rundir
 from engine.distributed import rank_zero_info
+from engine.errors import MisconfigurationException
 from engine.loaders import (
     most_batches,
     reloaded,
@@ -16,6 +17,7 @@ from engine.loaders import (
     training_loader,
     validation_plan,
 )
+from engine.loops.evaluate import Plan
 from engine.loops.fit import FitPlan, Reloaded, fit
 from engine.module import LightningModule
 from engine.optimizers import configure
@@ -46,7 +48,7 @@ class TrainerFit(TrainerView):
         if self._ordinal is not None and self._ordinal != ordinal and rundir.launched_dir():
             self._loggers = None  # each fit has a folder of its own
         self._ordinal = ordinal
-        self._state.should_stop = False
+        self._state.should_stop = self._state.reloads = False
         run_dir = rundir.launched_dir()
         self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
 
@@ -73,7 +75,7 @@ class TrainerFit(TrainerView):
             run.hooks.call(hook)
         loader, count = self._training_data()
         validation = validation_plan(run, val, loader, LightningModule)
-        self.val_dataloaders = None if validation is None else list(validation.loaders)
+        self._show(validation)
         self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
         sanity = sanity_plan(run, validation)
         self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
@@ -112,7 +114,40 @@ class TrainerFit(TrainerView):
 
     def _reload(self, run: Run, val: Any) -> Reloaded:
         self._training = None
-        return reloaded(run, *self._training_data(), val, LightningModule)
+        new = reloaded(run, *self._training_data(), val, LightningModule)
+        self._show(new.validation)
+        return new
+
+    def _show(self, validation: Plan | None) -> None:
+        self.val_dataloaders = None if validation is None else list(validation.loaders)
+
+    def reset_train_dataloader(self, model: Any = None) -> None:
+        """Ask for the training loader anew (1.x): at once, or in an epoch before the next one."""
+        if not self._reloads_later():
+            self._training = None
+            self._training_data()
+
+    def reset_val_dataloader(self, model: Any = None) -> None:
+        """Ask for the validation loaders anew (1.x): at once, or in an epoch before the next."""
+        if not self._reloads_later():
+            assert self._run is not None
+            given, train = self.given_loaders.get("val"), self._training_data()[0]
+            self._show(validation_plan(self._run, given, train, LightningModule))
+
+    def reset_train_val_dataloaders(self, model: Any = None) -> None:
+        """Ask for both anew (1.x)."""
+        self.reset_train_dataloader(model)
+        self.reset_val_dataloader(model)
+
+    def _reloads_later(self) -> bool:
+        state = self._state
+        if state.fn != "fit" or state.status != "running" or self._run is None:
+            raise MisconfigurationException(
+                "loaders are asked for by a run: call reset_train_dataloader and "
+                "reset_val_dataloader in a hook of a fit; before it there is nothing to reset"
+            )
+        state.reloads = state.training or state.validating
+        return state.reloads
 
     @property
     def estimated_stepping_batches(self) -> int | float:

@@ -235,8 +235,8 @@ class TrainerView:
 
     @property
     def logged_metrics(self) -> dict[str, torch.Tensor]:
-        """What loggers got last."""
-        return self._logged.sent
+        """What loggers got last; in a step its own values, whether they go to loggers or not."""
+        return self._logged.logged_metrics()
 
     @property
     def progress_bar_metrics(self) -> dict[str, torch.Tensor]:

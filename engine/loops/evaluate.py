@@ -12,6 +12,7 @@ import torch
 from engine.distributed import rank_zero_warn
 from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
+from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
 from engine.run import Run, batches_of, send_to_loggers, until_told
 
@@ -103,7 +104,7 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     seen, evaluated = 0, run.state.progress.evaluated
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching(f"{verb}_dataloader_next", iterator)
-        for batch_idx, batch in enumerate(until_told(run, batches)):
+        for batch_idx, batch in counted(until_told(run, batches), count, verb):
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             logged.batch = batch
@@ -117,13 +118,22 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
             if sends and logged.has_new_step_value:
                 send_to_loggers(run, logged.new_step_values(), evaluated.get(verb, 0) + batch_idx)
             seen = batch_idx + 1
-            if seen >= count:
-                break
     if sends:
         evaluated[verb] = evaluated.get(verb, 0) + seen
     logged.dataloader_suffix = ""
     logged.batch = None
     return outputs
+
+
+def counted(batches: Iterator[Any], count: int | float, kind: str) -> Iterator[tuple[int, Any]]:
+    """So many batches with their index; those that are none are left out, and said."""
+    for batch_idx, batch in enumerate(batches):
+        if batch is None:
+            say_missing(kind)
+        else:
+            yield batch_idx, batch
+        if batch_idx + 1 >= count:
+            return
 
 
 def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[[Any, int], Any]:

@@ -175,8 +175,9 @@ class TrainingEpoch:
         every = self._run_parts.settings.data.reload_dataloaders_every_n_epochs
         epoch = self._run_parts.state.progress.epoch
         reload = self._plan.reload
-        if reload is not None and every and epoch % every == 0 and epoch != self._loaded_at:
-            self._loaded_at = epoch
+        is_due = bool(every) and epoch % every == 0 and epoch != self._loaded_at
+        if reload is not None and (is_due or self._run_parts.state.reloads):
+            self._loaded_at, self._run_parts.state.reloads = epoch, False
             new = reload()
             self._plan = replace(
                 self._plan, loader=new.loader, count=new.count, validation=new.validation
@@ -191,17 +192,20 @@ class TrainingEpoch:
         # What nobody asked for is not even looked at in a step.
         has_start = self._batch_start is not None or self._old_batch_start is not None
         starts = self._starts if has_start else None
+        has_end = self._batch_end is not None or self._old_batch_end is not None
+        ends = self._ends if has_end else None
         schedules = self._schedules if self._schedules.any else None
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
             batches = run.hooks.fetching("train_dataloader_next", iterator)
             for batch_idx, batch, is_last in numbered(batches, start, skip, count, settle):
                 state.is_last_batch = is_last
-                if to_device is not None:
-                    batch = to_device(batch, 0)
-                logged.batch = batch
-                if starts is not None and starts(batch, batch_idx) == -1:
-                    break
+                if batch is not None:  # else the step skips it, together with other ranks
+                    if to_device is not None:
+                        batch = to_device(batch, 0)
+                    logged.batch = batch
+                    if starts is not None and starts(batch, batch_idx) == -1:
+                        break
                 window_batches += 1
                 ends_window = is_last or (batch_idx + 1) % step.window == 0
                 before = progress.step
@@ -213,10 +217,8 @@ class TrainingEpoch:
                 stepped = progress.step != before
                 if schedules is not None:
                     schedules.after_batch(stepped, is_last)
-                if self._batch_end is not None:
-                    self._batch_end(output, batch, batch_idx, 0)
-                if self._old_batch_end is not None:
-                    self._old_batch_end()
+                if ends is not None:
+                    ends(output, batch, batch_idx)
                 if self._keeps and output is not None:
                     self._outputs.append(output)
                 self._after_batch(stepped, is_last)
@@ -244,6 +246,12 @@ class TrainingEpoch:
         if self._batch_start is not None:
             return self._batch_start(batch, batch_idx, 0)
         return None
+
+    def _ends(self, output: Any, batch: Any, batch_idx: int) -> None:
+        if self._batch_end is not None:
+            self._batch_end(output, batch, batch_idx, 0)
+        if self._old_batch_end is not None:
+            self._old_batch_end()
 
     def _after_batch(self, stepped: bool, is_last: bool) -> None:
         run = self._run_parts

@@ -11,6 +11,7 @@ import torch
 
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name, takes
+from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
@@ -60,6 +61,9 @@ class ManualStep:
 
     def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
         """Run one batch; returns what the step returned, detached."""
+        if batch is None:
+            self._skip(batch_idx)
+            return None
         logged = self._run.logged
         logged.batch, logged.hook = batch, "training_step"
         self._has_stepped = False
@@ -71,6 +75,16 @@ class ManualStep:
         if raw is None or not self._wants_outputs:
             return None
         return detached(raw if isinstance(raw, Mapping) else {"loss": raw})
+
+    def _skip(self, batch_idx: int) -> None:
+        """Leave out a batch that is none: alone, since no rank knows how often others pass back."""
+        if self._run.strategy.world.world_size > 1:
+            raise MisconfigurationException(
+                f"the training loader gave None as batch {batch_idx}: a module that steps by hand "
+                "passes back together with other ranks, so every rank needs every batch. Leave "
+                "broken samples out in the dataset, or fill the batch with others"
+            )
+        say_missing("training")
 
     # ------------------------------------------------------------------ for the module
 

@@ -14,6 +14,7 @@ from engine.data import mapped
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name
+from engine.loops.missing import say_missing
 from engine.optimizers import LightningOptimizer
 from engine.run import Run
 
@@ -101,10 +102,14 @@ class TrainingStep:
         """Forward and backward of one batch: (loss, output), (None, None) if it is skipped."""
         logged = self._logged
         logged.batch, logged.hook = batch, "training_step"
-        raw = self._forward(batch, batch_idx)
+        if batch is None:
+            say_missing("training")
+            raw = self._run.strategy.step_without_batch()
+        else:
+            raw = self._forward(batch, batch_idx)
         logged.hook = None
         if raw is None:
-            self._count_skip()
+            self._count_skip(batch)
             return None, None
         loss = raw if isinstance(raw, torch.Tensor) else loss_of(raw)
         output = outputs_of(raw, loss) if self._wants_outputs else None
@@ -117,8 +122,10 @@ class TrainingStep:
         self.pending = self.optimizer is not None
         return loss, output
 
-    def _count_skip(self) -> None:
+    def _count_skip(self, batch: Any) -> None:
         self._run.strategy.skip_batch()
+        if batch is None:
+            return
         self.skipped += 1
         if self.skipped == 1:
             rank_zero_warn("training_step returned None: the batch is skipped (said once)")

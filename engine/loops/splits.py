@@ -65,20 +65,23 @@ class Splits:
         return inner.joined(outputs)
 
     def _parts(self, batch: Any, batch_idx: int, size: int) -> list[Any]:
-        parts = list(self._module.tbptt_split_batch(batch, size))
-        if not parts:
+        has_none = batch is None  # then as many steps without one as other ranks have splits
+        parts = [] if has_none else list(self._module.tbptt_split_batch(batch, size))
+        if not parts and not has_none:
             raise MisconfigurationException(
                 f"tbptt_split_batch made nothing of batch {batch_idx}: return a list of splits"
             )
         if self._many:
             counts = distributed.gather_all(len(parts))
-            if len(set(counts)) > 1:
+            if len(set(counts) - {0}) > 1:
                 raise MisconfigurationException(
                     f"batch {batch_idx} has {counts} splits on the ranks from 0 on: ranks step "
                     "together, so give all sequences of a batch the same length on all ranks, or "
                     "override tbptt_split_batch"
                 )
-        return parts
+            if has_none:
+                return [None] * max(1, *counts)
+        return [None] if has_none else parts
 
 
 def without_hiddens(output: Any) -> Any:

@@ -25,8 +25,8 @@ class Steps(torch.nn.Module):
         self.has_loss = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """One training step; a loss that is none where it returned None."""
-        output = self.module.training_step(*args, **kwargs)
+        """One training step; a loss that is none where it returned None, or has no batch."""
+        output = None if args[0] is None else self.module.training_step(*args, **kwargs)
         self.has_loss = output is not None
         return output if self.has_loss else no_loss(self.module)
 
@@ -85,6 +85,10 @@ class DDP(SingleDevice):
             return output
         self._no_loss = output
         return None
+
+    def step_without_batch(self) -> Any:
+        """Pass forward without the module: gradients are averaged with those of other ranks."""
+        return None if self._wrapped is None else self._step(None)
 
     def join_without_loss(self, has_gradients: bool) -> bool:
         """Take part with gradients of zero, beside those of earlier batches."""

@@ -47,6 +47,10 @@ class SingleDevice:
         """The context of a micro-batch whose gradients are only accumulated."""
         return nullcontext()
 
+    def step_without_batch(self) -> Any:
+        """Take the place of a training step where a loader gave None: there is no loss."""
+        return None
+
     def skip_batch(self) -> None:
         """A training step has returned None; where ranks can't go on without one, raise."""
 

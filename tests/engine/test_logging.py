@@ -166,7 +166,7 @@ def test_both_a_step_and_an_epoch(tmp_path):
     assert series(logger, "it") == []
     metrics = to_floats(trainer.callback_metrics)
     assert (metrics["it"], metrics["it_epoch"], metrics["it_step"]) == (2.5, 2.5, 5.0)
-    assert to_floats(trainer.progress_bar_metrics) == {"it_epoch": 2.5}
+    assert to_floats(trainer.progress_bar_metrics) == {"it_epoch": 2.5, "it_step": 5.0}
 
 
 def test_a_step_in_validation_keeps_the_bare_name_for_monitors(tmp_path):

@@ -76,6 +76,16 @@ def flat(net):
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
+def holey(holes):
+    # None in the place of a batch, where `holes` has (rank, batch).
+    def collate(items):
+        batch = torch.stack([item[0] for item in items])
+        place = (x == batch[0]).all(1).nonzero().item()
+        return None if (rank, place // 8) in holes else [batch]
+
+    return collate
+
+
 cases = [
     (Net, 1, 1, [(1, 1, 0), (0, 2, 0), (1, 2, 0)]),  # one rank alone, then both
     (Net, 1, 1, [(r, b, 0) for r in (0, 1) for b in range(4)]),  # nobody, ever
@@ -83,16 +93,20 @@ cases = [
     (Net, 1, 2, [(0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 2, 0)]),
     (Two, 2, 1, [(1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 3, 1), (1, 3, 1)]),
     (Two, 2, 2, [(1, 1, 1), (0, 0, 0), (0, 1, 0), (1, 1, 0)]),
+    # What ranks have no loss for because they have no batch.
+    (Net, 1, 1, [(1, 1, 0), (0, 2, 0), (1, 2, 0)], True),
+    (Two, 2, 2, [(1, 1, 0), (1, 1, 1), (0, 3, 0), (0, 3, 1)], True),
 ]
 results = []
-for kind, count, window, skips in cases:
-    net = kind(set(skips), count)
+for kind, count, window, skips, *by_loader in cases:
+    net = kind(set() if by_loader else set(skips), count)
+    collate = holey({(r, b) for r, b, _ in skips}) if by_loader else None
     trainer = Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", precision=64,
         accumulate_grad_batches=window,
     )
-    trainer.fit(net, DataLoader(TensorDataset(x), batch_size=4))
+    trainer.fit(net, DataLoader(TensorDataset(x), batch_size=4, collate_fn=collate))
     expected, steps = by_hand(kind(set(skips), count), window)
     error = (flat(net) - flat(expected)).abs().max().item()
     results.append([error, trainer.global_step, steps, flat(net).tolist()])
@@ -103,13 +117,14 @@ json.dump(results, open(sys.argv[1], "w"))
 @pytest.mark.filterwarnings("ignore")
 def test_a_rank_without_a_loss_holds_nobody_up(run_ranks):
     """S020: None on one rank alone counts as a gradient of zero there, None on all of them is no
-    step at all; at any place of a window, with several optimizers, on equal weights everywhere."""
+    step at all; at any place of a window, with several optimizers, on equal weights everywhere.
+    A batch that its loader gave as None counts likewise."""
     zero, one = run_ranks(PROGRAM, 2)
     for (error, steps, expected, weights), (*_, others) in zip(zero, one, strict=True):
         assert error < 1e-12
         assert steps == expected
         assert weights == others
-    assert [steps for _, steps, _, _ in zero] == [3, 0, 2, 2, 4, 2]
+    assert [steps for _, steps, _, _ in zero] == [3, 0, 2, 2, 4, 2, 3, 2]
 
 
 SHARDED = """
