@@ -47,6 +47,7 @@ class TrainingStep:
         self.window = 1  # batches in a window of accumulation
         self.parts = 1  # parts of a batch whose mean is stepped with
         self.pending = False  # the window has gradients already
+        self._is_clear = False  # it has forgotten those of the last, without any of its own
         self.skipped = 0
         self._run = run
         self._progress = run.state.progress
@@ -67,7 +68,7 @@ class TrainingStep:
 
     def begin_epoch(self, window: int) -> None:
         """Begin with windows of so many batches."""
-        self.window, self.pending = window, False
+        self.window, self.pending, self._is_clear = window, False, False
 
     def arranged(self, outputs: list[Any]) -> list[Any]:
         """What `training_epoch_end` gets."""
@@ -95,7 +96,7 @@ class TrainingStep:
         if self.pending:
             self._complete_window(window)
             self._take_step(None)
-        self.pending = False
+        self.pending = self._is_clear = False
         return output
 
     def _gradients(self, batch: Any, batch_idx: int) -> Any:
@@ -110,12 +111,13 @@ class TrainingStep:
         logged.hook = None
         if raw is None:
             self._count_skip(batch)
+            self._forget(batch_idx)
             return None, None
         loss = raw if isinstance(raw, torch.Tensor) else loss_of(raw)
         output = outputs_of(raw, loss) if self._wants_outputs else None
         if self.optimizer is None and not loss.requires_grad:
             return loss, output
-        if not self.pending and self._zero_grad is not None:
+        if not self.pending and not self._is_clear and self._zero_grad is not None:
             self._zero_grad(batch_idx)
         shares = self.window * self.parts
         self._backward(loss / shares if shares > 1 else loss)
@@ -130,11 +132,19 @@ class TrainingStep:
         if self.skipped == 1:
             rank_zero_warn("training_step returned None: the batch is skipped (said once)")
 
+    def _forget(self, batch_idx: int) -> None:
+        """With other ranks: old gradients must not be there when theirs are averaged, which may be
+        in the turn of another optimizer; and what comes then must stay.
+        """
+        if self._no_sync is None or self._zero_grad is None:
+            return
+        if not self.pending and not self._is_clear:
+            self._zero_grad(batch_idx)
+        self._is_clear = True
+
     def _join(self) -> None:
         """Without a loss here: another rank may have one, and averages gradients with all."""
         if self._no_sync is not None:
-            if not self.pending and self.optimizer is not None:
-                self.optimizer.zero_grad()
             has_any = self._run.strategy.join_without_loss(self.pending)
             self.pending = has_any and self.optimizer is not None
 
@@ -182,11 +192,11 @@ class TrainingStep:
         """Leave the step to the module's `optimizer_step`, with a closure for the gradients."""
         assert self._step_override is not None
         assert self.optimizer is not None
-        began, output = self.pending, None
+        began, was_clear, output = self.pending, self._is_clear, None
 
         def closure() -> Any:
             nonlocal output
-            self.pending = began
+            self.pending, self._is_clear = began, was_clear
             loss, output = self._gradients(batch, batch_idx)
             if loss is None:
                 self._join()
@@ -199,7 +209,7 @@ class TrainingStep:
         self._step_override(self._progress.epoch, batch_idx, closure)
         # A module may leave out a step; then the gradients so far wait for the next one only if
         # it did not run the closure either, as in a plain loop.
-        self.pending = False
+        self.pending = self._is_clear = False
         return output
 
 
