@@ -164,9 +164,7 @@ def test_what_is_no_module_is_said(tmp_path):
     message = r"Toy is a class; give an instance of it: Toy\(\.\.\.\)"
     with pytest.raises(MisconfigurationException, match=message):
         quiet(tmp_path).fit(Toy, loader())
-    with pytest.raises(
-        MisconfigurationException, match=r"no engine\.LightningModule.*wrap"
-    ):
+    with pytest.raises(MisconfigurationException, match=r"no engine\.LightningModule.*wrap"):
         quiet(tmp_path).fit(Theirs(), loader())
     Theirs.__module__ = "pytorch_lightning.core"
     with pytest.raises(MisconfigurationException, match=r"of pytorch_lightning.*engine\.compat"):
