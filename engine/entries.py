@@ -68,7 +68,11 @@ class Entry:
         return f"{name}{ending}{mark}{index}"
 
     def add(self, value: torch.Tensor, weight: float) -> None:
-        """Take in one value of the epoch."""
+        """Take in one value of the epoch.
+
+        Never in place: in a step that is compiled, tracing loses what is done to tensors of
+        before.
+        """
         if value.dtype is torch.float64:
             self.is_wide = True
         if self.reduction is None:
@@ -76,10 +80,10 @@ class Entry:
         elif self.total is None:
             self._begin(value.detach(), weight)
         elif self.reduction == "mean":
-            self.total.add_(value.detach(), alpha=weight)
+            self.total = torch.add(self.total, value.detach(), alpha=weight)
             self.weight += weight
         elif self.reduction == "sum":
-            self.total.add_(value.detach())
+            self.total = self.total + value.detach()
         else:
             pick = torch.maximum if self.reduction == "max" else torch.minimum
             self.total = pick(self.total, value.detach().to(self.total.dtype))

@@ -118,8 +118,8 @@ class Tuner:
         inner = getattr(model, "_orig_mod", model)  # of what torch.compile gives
         owners = (inner, datamodule)
         names.existing(batch_arg_name, "auto_scale_batch_size", *owners)
-        trial = _SizeTrial(self._trainer, model, datamodule, steps_per_trial, batch_arg_name)
-        with self._undone(inner, datamodule) as snapshot:
+        with self._undone(inner, datamodule) as snapshot:  # from here on all ranks are there
+            trial = _SizeTrial(self._trainer, model, datamodule, steps_per_trial, batch_arg_name)
 
             def fits(size: int) -> bool:
                 snapshot.restore()

@@ -49,23 +49,35 @@ def test_a_compiled_module_trains_and_logs(tmp_path):
     assert trainer.test(compiled, loader(), verbose=False)
 
 
-def test_self_log_in_a_compiled_step(tmp_path):
-    """A step that is compiled itself may log: no crash, and the right value."""
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_self_log_in_a_compiled_step(tmp_path, backend):
+    """A step that is compiled itself may log: no crash, and the right values of the epoch, also
+    by a backend that rewrites what is done in place."""
 
     class Steps(Toy):
         def __init__(self):
             super().__init__()
-            self.training_step = torch.compile(self.training_step, backend="eager")
+            self.training_step = torch.compile(self.training_step, backend=backend)
+            self.validation_step = torch.compile(self.validation_step, backend=backend)
 
         def training_step(self, batch, batch_idx):
             loss = self.loss(batch)
             self.log("shown", loss * 0 + batch_idx, on_epoch=True)
+            self.log("added", loss * 0 + batch_idx, on_epoch=True, reduce_fx="sum")
             return loss
+
+        def validation_step(self, batch, batch_idx):
+            loss = self.loss(batch)
+            self.log("val_mean", loss * 0 + batch_idx)
+            self.log("val_least", loss * 0 + batch_idx, reduce_fx="min")
 
     trainer = quiet(tmp_path)
     trainer.fit(Steps(), loader(), loader())
-    assert float(trainer.callback_metrics["shown_epoch"]) == 2.5
-    assert float(trainer.callback_metrics["shown_step"]) == 5.0
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert found["shown_epoch"] == found["val_mean"] == 2.5
+    assert found["shown_step"] == 5.0
+    assert found["added_epoch"] == 15.0
+    assert found["val_least"] == 0.0
 
 
 def test_a_compiled_part_leaves_no_prefix(tmp_path):
