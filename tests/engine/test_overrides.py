@@ -1,0 +1,151 @@
+"""What a module or data module may override, and what it may leave out."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from toy import Toy, loader, quiet
+
+from engine import Callback, LightningDataModule
+from engine.callbacks import ProgressBar
+from engine.hooks import by_name, fitted
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
+
+
+def test_what_the_bar_shows_by_the_module(tmp_path):
+    """S092: `get_progress_bar_dict` of 1.x adds to what was logged for the bar."""
+
+    class Shows(Toy):
+        def get_progress_bar_dict(self):
+            return {**super().get_progress_bar_dict(), "mood": "fine"}
+
+    lines = io.StringIO()
+    bar = ProgressBar()
+    bar._stream = lines
+    quiet(tmp_path, callbacks=bar, enable_progress_bar=True).fit(Shows(), loader(8), loader())
+    assert "mood=fine" in lines.getvalue()
+
+
+def test_a_step_that_a_module_leaves_out(tmp_path):
+    """optimizer_step may run the closure only: then no step is counted, and none is taken."""
+
+    class Rarely(Toy):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+            if batch_idx % 2:
+                optimizer.step(closure=optimizer_closure)
+            else:
+                optimizer_closure()
+
+    model = Rarely()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(), loader())
+    assert (trainer.global_step, len(model.seen)) == (3, 24)
+
+
+def test_an_optimizer_that_needs_a_closure(tmp_path):
+    """LBFGS evaluates the step several times and counts as one."""
+
+    class Closure(Toy):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters(), max_iter=4)
+
+    model = Closure()
+    trainer = quiet(tmp_path, gradient_clip_val=10.0)
+    trainer.fit(model, loader(8, size=8), loader())
+    assert trainer.global_step == 1
+    assert len(model.seen) > 8
+
+
+def test_the_rest_of_an_epoch_is_skipped(tmp_path):
+    """A training batch start that returns -1 ends the epoch."""
+
+    class Enough(Toy):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if batch_idx == 2 else None
+
+    trainer = quiet(tmp_path, max_epochs=2)
+    trainer.fit(Enough(), loader(), loader())
+    assert trainer.global_step == 4
+
+
+def test_data_modules_are_set_up_with_the_stage(tmp_path):
+    """prepare_data, setup(stage), loaders, teardown(stage); hooks may take no stage at all."""
+    calls = []
+
+    class Data(LightningDataModule):
+        def prepare_data(self):
+            calls.append("prepare")
+
+        def setup(self, stage=None):
+            calls.append(stage)
+            self.dims = (1, 28, 28)
+
+        def teardown(self, stage):
+            calls.append(f"down {stage}")
+
+        def train_dataloader(self):
+            return loader()
+
+        def val_dataloader(self):
+            return [loader(), loader(8)]
+
+        def test_dataloader(self):
+            return loader()
+
+    class Two(Toy):
+        def validation_step(self, batch, batch_idx, dataloader_idx):
+            calls.append(dataloader_idx)
+
+    data = Data()
+    trainer = quiet(tmp_path)
+    model = Two()
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+    val = [0] * 6 + [1] * 2
+    assert calls == ["prepare", "fit", *val, "down fit", "prepare", "test", "down test"]
+    assert (data.size(), data.size(0)) == ((1, 28, 28), 1)
+
+
+def test_prepare_data_must_not_keep_anything(tmp_path):
+    """It runs in one process: what it sets is missing on the others."""
+
+    class Keeps(LightningDataModule):
+        def prepare_data(self):
+            self.words = 3
+
+        def train_dataloader(self):
+            return loader()
+
+    with pytest.warns(UserWarning, match="words"):
+        quiet(tmp_path).fit(Toy(), Keeps())
+
+
+def test_a_modules_own_callbacks_replace_those_of_their_class(tmp_path):
+    """configure_callbacks counts."""
+    used = []
+
+    class Watch(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_fit_start(self, trainer, pl_module):
+            used.append(self.name)
+
+    class Own(Toy):
+        def configure_callbacks(self):
+            return Watch("module")
+
+    quiet(tmp_path, callbacks=[Watch("trainer")]).fit(Own(), loader(), loader())
+    assert used == ["module"]
+
+
+def test_arguments_by_number_and_by_name():
+    """Trailing arguments that a hook does not take are dropped; known names find their own."""
+    assert fitted(lambda a, b: (a, b), 3)(1, 2, 3) == (1, 2)
+    assert fitted(lambda *all: all, 3)(1, 2, 3) == (1, 2, 3)
+    assert by_name(lambda loss: loss, "loss", "optimizer")(1, 2) == 1
+    assert by_name(lambda optimizer, loss: (optimizer, loss), "loss", "optimizer")(1, 2) == (2, 1)
+    assert by_name(lambda x, y: (x, y), "loss", "optimizer")(1, 2) == (1, 2)
