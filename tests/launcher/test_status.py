@@ -13,11 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher import job_status, run_facts, slurm_jobs
-from launcher.index import Entry
 from launcher.job_logs import start_of_last
-from launcher.run_facts import RunFacts
-from launcher.slurm_jobs import SlurmJob
 from tests.launcher.runs import PLAUNCH, Launcher, Run, alive
 
 SHORT = "echo rank $RANK of $WORLD_SIZE; echo more; exit ${CODE:-0}"
@@ -364,104 +360,4 @@ def test_another_process_with_that_number_is_left_alone(plaunch: Launcher, words
     run.wait()
 
 
-def test_who_leads(tmp_path: Path) -> None:
-    """The process that has the lock open, and no other."""
-    (tmp_path / "lock").touch()
-    assert not run_facts.leads(os.getpid(), tmp_path)
-    with (tmp_path / "lock").open():
-        assert run_facts.leads(os.getpid(), tmp_path)
-        assert not run_facts.leads(os.getppid(), tmp_path)
-    assert not run_facts.leads(1 << 22, tmp_path)
-    assert not run_facts.leads(os.getpid(), tmp_path / "nowhere")
-
-
 # -- what follows from what SLURM says: pure
-
-HOST = os.uname().nodename
-PENDING = SlurmJob("12", state="PENDING", reason="Resources")
-RUNNING = SlurmJob("12", state="RUNNING", nodes="host1")
-
-
-def ended(state: str, **more: Any) -> SlurmJob:
-    return SlurmJob("12", state=state, nodes="host1", **more)
-
-
-@pytest.mark.parametrize(
-    ("folder", "job", "expected"),
-    [
-        ("missing", PENDING, "queued (its nodes are not free yet (Resources))"),
-        ("preempted", PENDING, "queued (its nodes are not free yet (Resources))"),
-        ("missing", SlurmJob("12", state="CONFIGURING"), "queued (configuring)"),
-        ("missing", RUNNING, "starting"),
-        ("unknown", RUNNING, "running"),
-        ("running", RUNNING, "running"),
-        ("died", RUNNING, "running"),
-        ("succeeded", RUNNING, "succeeded"),
-        ("preempted", ended("COMPLETING"), "preempted"),
-        ("running", ended("SUSPENDED"), "suspended"),
-        ("succeeded", ended("COMPLETED"), "succeeded"),
-        ("failed", ended("FAILED", exit_code=7), "failed"),
-        ("preempted", ended("CANCELLED"), "cancelled"),
-        ("cancelled", ended("CANCELLED"), "cancelled"),
-        ("missing", ended("CANCELLED"), "cancelled"),
-        ("unknown", ended("COMPLETED"), "died (the job in SLURM has ended with success"),
-        (
-            "unknown",
-            ended("TIMEOUT", time_limit="1:00"),
-            "failed (it reached its time limit of 1:0",
-        ),
-        ("unknown", ended("NODE_FAIL"), "failed (a node failed)"),
-        ("unknown", ended("FAILED", exit_code=3), "failed (it ended with exit code 3 (FAILED))"),
-        ("succeeded", None, "succeeded"),
-        ("running", None, "running"),
-        ("unknown", None, "died (SLURM doesn't know it any more, and it has no result)"),
-        ("missing", None, "gone (SLURM doesn't know it any more, and it has no run folder)"),
-    ],
-)
-def test_states_of_a_job_in_slurm(folder: str, job: SlurmJob | None, expected: str) -> None:
-    """Its own result counts; while there is none, SLURM's state does."""
-    entry = Entry("/runs/a", "slurm", slurm="12", whole_job=True)
-    facts = RunFacts(folder, job={"host": "far"})
-    state, reason = job_status.decide(entry, facts, [job] if job else [], None)
-    said = f"{state} ({reason})" if reason else state
-    assert said.startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("folder", "expected"),
-    [
-        ("succeeded", "succeeded"),
-        ("running", "running"),
-        ("unknown", "unknown"),
-        ("missing", "unknown"),
-        ("preempted", "preempted"),
-    ],
-)
-def test_states_while_slurm_is_away(folder: str, expected: str) -> None:
-    """What the run folder knows."""
-    entry = Entry("/runs/a", "slurm", slurm="12", whole_job=True)
-    facts = RunFacts(folder, job={"host": "far"})
-    assert job_status.decide(entry, facts, [], "SLURM can't be reached")[0] == expected
-
-
-def test_a_run_in_somebodys_own_allocation() -> None:
-    """The allocation lives on when the run has died."""
-    entry = Entry("/runs/a", "slurm", slurm="12", job_id="x")
-    assert job_status.decide(entry, RunFacts("died"), [RUNNING], None)[0] == "died"
-
-
-def test_a_whole_array() -> None:
-    """Its tasks are counted, those that have not begun too."""
-    entry = Entry("/runs/a", "slurm", slurm="2")
-    said = Path(__file__).parent / "slurm_says/jobs.txt"
-    jobs = [job for job in slurm_jobs.parse_jobs(said.read_text()) if job.array]
-    assert job_status.decide(entry, RunFacts("missing"), jobs, None) == (
-        "running",
-        "array: 6 queued, 2 running",
-    )
-
-
-def test_durations() -> None:
-    """In the unit that people would use."""
-    spans = [run_facts.duration(s) for s in (-1, 3.4, 119, 120, 7200, 200_000)]
-    assert spans == ["0 s", "3 s", "119 s", "2 min", "2 h", "2 days"]
