@@ -6,6 +6,7 @@ In 64 bits and, as gradients are added up in the same order, to the last bit.
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,12 +246,34 @@ def test_any_combination_is_the_plain_loop(case):
     assert trainer.global_step == steps
 
 
-FIXED = [
+def drawn(number):
+    """One combination of all, by these dice: the same in each of several processes."""
+    dice = random.Random(number)
+    count = dice.randint(1, 3)
+    skips = [
+        (dice.randrange(EPOCHS), dice.randrange(BATCHES), dice.randrange(count))
+        for _ in range(dice.randint(0, 4))
+    ]
+    return Case(
+        count,
+        dice.choice([(), tuple(dice.randint(1, 3) for _ in range(count))]) if count > 1 else (),
+        tuple(dice.randint(1, 3) for _ in range(EPOCHS)),
+        dice.choice([None, ("norm", 0.02), ("value", 0.01)]),
+        dice.choice(
+            [(), tuple((dice.choice(["step", "epoch"]), dice.randint(1, 2)) for _ in range(count))]
+        ),
+        frozenset(skips),
+        dice.choice([0, 0, 1, 3, 4]),
+    )
+
+
+ON_RANKS = [
     Case(1, (), (1, 2, 3), ("norm", 0.02), (("step", 1),), frozenset({(1, 1, 0), (2, 4, 0)}), 0),
     Case(1, (), (2, 1, 3), ("value", 0.01), (("epoch", 1),), frozenset({(0, 0, 0)}), 3),
     Case(2, (), (1, 2, 2), None, (("step", 2), ("epoch", 1)), frozenset({(0, 3, 1)}), 0),
     Case(2, (2, 1), (2, 1, 1), ("norm", 0.02), (), frozenset({(0, 2, 0), (0, 3, 0)}), 4),
     Case(3, (1, 2, 1), (1, 3, 1), None, (), frozenset({(0, 1, 1), (2, 2, 0)}), 1),
+    *(drawn(number) for number in range(20)),
 ]
 RANKS = """
 import json, os, sys, warnings
@@ -258,7 +281,7 @@ warnings.simplefilter("ignore")
 import test_exact_arithmetic as exact
 
 rank, results = int(os.environ["RANK"]), []
-for case in exact.FIXED:
+for case in exact.ON_RANKS:
     trainer, model = exact.fitted(case, os.getcwd(), [b[rank : rank + 1] for b in exact.batches()])
     rates = [one.param_groups[0]["lr"] for one in trainer.optimizers]
     results.append([exact.weights(model).tolist(), rates, trainer.global_step])
@@ -273,7 +296,7 @@ def test_two_ranks_are_the_plain_loop(run_ranks):
     paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
     zero, one = run_ranks(RANKS, 2, env=paths)
     assert zero == one
-    for case, (found, rates, steps) in zip(FIXED, zero, strict=True):
+    for case, (found, rates, steps) in zip(ON_RANKS, zero, strict=True):
         expected, expected_rates, expected_steps = by_hand(case)
         assert found == pytest.approx(expected.tolist(), abs=1e-12)
         assert (rates, steps) == (expected_rates, expected_steps)

@@ -218,7 +218,7 @@ for moment in range(25):
         trainer.fit(Told(), data, data)
     except Preempted as error:
         code = error.code
-    teller.join()
+    teller.join(30)
     files = os.listdir(f"at-{moment}") if code and os.path.isdir(f"at-{moment}") else []
     found.append([code, trainer.global_step, trainer._state.progress.total_batches, files])
 json.dump(found, open(sys.argv[1], "w"))

@@ -133,9 +133,10 @@ class Net(Net):
         # A process that the program forks and ends by itself.
         process = multiprocessing.get_context("fork").Process(target=child)
         process.start()
-        while not os.path.exists("child"): time.sleep(0.01)
+        give_up = time.monotonic() + 30
+        while not os.path.exists("child") and time.monotonic() < give_up: time.sleep(0.01)
         process.terminate()
-        process.join()
+        process.join(30)
         open("ended", "w").write(str(process.exitcode))
 
 main()

@@ -91,7 +91,7 @@ def test_where_nobody_listens_nothing_is_touched(wanted):
     if wanted:
         thread = threading.Thread(target=look)
         thread.start()
-        thread.join()
+        thread.join(30)
     else:
         look()
     assert found == [([signal.SIG_DFL] * 3, False)]

@@ -167,7 +167,7 @@ def test_workers_never_outlive_their_rank(tmp_path, kind):
         below = children(process.pid)
         assert below
         process.kill()
-        process.wait()
+        process.wait(30)
         until(lambda: not any(map(alive, below)), f"{below} end", GONE_S)
     finally:
         process.kill()
