@@ -72,7 +72,7 @@ def test_data_module(block):
 
 
 def test_train_on_mnist(block, lit_model, tmp_path):
-    """S289: ten epochs with a data module in the second place, then a test; `gpus=1` where there is
+    """S287, S289: ten epochs with a data module in the second place, then a test; `gpus=1` where there is
     one, and where there is none an error that says so."""
     from engine import MisconfigurationException
 
@@ -106,7 +106,7 @@ def test_image_data_module(block):
 
 
 def test_train_on_images(block):
-    """S292: five epochs, with accuracy and loss of validation at hand."""
+    """S290, S292: five epochs, with accuracy and loss of validation at hand."""
     trainer = block.train_on_images("images", gpus=GPUS)
     assert trainer.global_step == 5 * 6
     assert {"train_loss", "val_loss", "val_acc"} <= set(trainer.callback_metrics)
