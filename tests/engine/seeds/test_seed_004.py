@@ -72,8 +72,8 @@ def test_data_module(block):
 
 
 def test_train_on_mnist(block, lit_model, tmp_path):
-    """S287, S289: ten epochs with a data module in the second place, then a test; `gpus=1` where there is
-    one, and where there is none an error that says so."""
+    """S287, S289: ten epochs with a data module in the second place, then a test; `gpus=1` where
+    there is one, and where there is none an error that says so."""
     from engine import MisconfigurationException
 
     if GPUS is None:
