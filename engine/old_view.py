@@ -79,7 +79,7 @@ class TrainerOldView(TrainerView):
     @property
     def use_amp(self) -> bool:
         """Whether steps compute in 16 bits."""
-        return self.precision.startswith(("16", "bf16"))
+        return self._settings.hardware.precision.startswith(("16", "bf16"))
 
     @property
     def tpu_cores(self) -> None:

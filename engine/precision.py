@@ -86,10 +86,17 @@ def make_precision(name: str, device: torch.device) -> Precision:
     return Precision(name, device.type, scaler)
 
 
-def seed_precision(name: str) -> str | int:
+def seed_precision(given: str | int) -> str | int:
     """The precision as 1.x names it: 16, 32, 64 or "bf16"."""
     names: dict[str, str | int] = {"16-mixed": 16, "16-true": 16, "32-true": 32, "64-true": 64}
-    return names.get(name, "bf16")
+    return names.get(precision_name(given), "bf16")
+
+
+def said_precision(given: str | int | None) -> str | int:
+    """As it was given, in the words of 1.x or of 2.x, with numbers as such: for who compares it."""
+    if given is None:
+        return 32
+    return int(given) if str(given).isdigit() else given
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from engine.module import LightningModule
 from engine.old_view import TrainerOldView
 from engine.optimizers import Optimization
 from engine.options import description, named, notices, parse, shell_arguments, signature
-from engine.precision import make_precision
+from engine.precision import make_precision, said_precision, seed_precision
 from engine.preemption import is_wanted, was_left_alone
 from engine.profiling import Measurement, make_profiler
 from engine.results import print_results, report
@@ -57,6 +57,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         arguments = named(positional, arguments)
         settings = parse(arguments)
         self._open(settings, place(settings.hardware, read_world()))
+        self._said_precision = said_precision(arguments.get("precision"))
         self._notices = notices(arguments, settings)
         for callback in self.callbacks:
             callback.on_init_start(self)
@@ -64,6 +65,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
 
     def _open(self, settings: Settings, strategy: SingleDevice) -> None:
         self._settings = settings
+        self._said_precision = seed_precision(settings.hardware.precision)
         self._notices = []
         self.strategy = strategy
         self.lightning_module: Any = None
@@ -299,7 +301,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             datamodule.trainer = self
         self._state.fn, self._state.status = verb, "running"
         self._state.already_complete = False
-        precision = make_precision(self.precision, self.strategy.root_device)
+        precision = make_precision(self._settings.hardware.precision, self.strategy.root_device)
         self._run = Run(
             module,
             datamodule,

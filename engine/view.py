@@ -21,6 +21,7 @@ class TrainerView:
     """The read-mostly face of a trainer; of all this only `should_stop` is meant to be set."""
 
     _settings: Settings
+    _said_precision: str | int
     _state: State
     _logged: Logged
     _optimization: Optimization
@@ -195,9 +196,9 @@ class TrainerView:
         return self._settings.output.fast_dev_run
 
     @property
-    def precision(self) -> str:
-        """What steps compute in."""
-        return self._settings.hardware.precision
+    def precision(self) -> str | int:
+        """What steps compute in, as it was given: 16 or "16-mixed"."""
+        return self._said_precision
 
     # ------------------------------------------------------------------ counts
 

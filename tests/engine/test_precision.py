@@ -39,6 +39,17 @@ def test_every_spelling(given, name):
     assert (scaler is not None) == (name == "16-mixed")
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [(16, 16), ("16", 16), ("16-mixed", "16-mixed"), ("bf16", "bf16"), ("64-true", "64-true")],
+)
+def test_the_trainer_shows_the_precision_as_it_was_given(given, shown):
+    """S159: programs compare it with the words of their own version."""
+    trainer = Trainer(precision=given, logger=False, enable_checkpointing=False)
+    assert trainer.precision == shown
+    assert Trainer(logger=False, enable_checkpointing=False).precision == 32
+
+
 def test_a_precision_that_there_is_not_lists_those_that_are():
     """S159: the error has the spellings."""
     with pytest.raises(MisconfigurationException, match="bf16-mixed"):
