@@ -26,12 +26,13 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-# A shell starts what it puts in the background with SIGINT ignored, and nohup with SIGHUP ignored;
+# A shell starts what it puts in the background with SIGINT and SIGQUIT ignored, nohup with SIGHUP;
 # all that we start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:

@@ -37,11 +37,16 @@ def test_hosts_have_names_and_addresses_of_their_own(testbed: Testbed) -> None:
     assert f"({testbed.address(4)})" in done.stdout
 
 
+def _words(testbed: Testbed, host: int) -> list[tuple[str, ...]]:
+    """The command lines on a host; empty for a process that is about to become another program."""
+    return [tuple(process.cmdline) for process in testbed.processes(host)]
+
+
 def test_hosts_have_process_spaces_and_files_of_their_own(testbed: Testbed) -> None:
     """A host neither sees another's processes nor its files; /shared is one for all."""
     sleeping = testbed.run("host1", ["sleep", "1000"])
     try:
-        wait_until(lambda: [p.cmdline[0] for p in testbed.processes(1)] == ["sleep"], "sleep runs")
+        wait_until(lambda: _words(testbed, 1) == [("sleep", "1000")], "sleep runs")
         assert testbed.processes(2) == []
         assert testbed.call("host2", ["pgrep", "-f", "sleep 1000"]).returncode == 1
         assert testbed.call("host1", ["pgrep", "-f", "sleep 1000"]).returncode == 0
@@ -76,7 +81,7 @@ def test_programs_on_a_host_behave_like_child_processes(testbed: Testbed) -> Non
         assert process.wait(10) == 3
 
     process = testbed.run("host1", ["sleep", "1000"])
-    wait_until(lambda: testbed.processes(1) != [], "sleep runs")
+    wait_until(lambda: _words(testbed, 1) == [("sleep", "1000")], "sleep runs")
     process.kill()
     assert process.wait(10) == -signal.SIGKILL
     wait_until(lambda: testbed.processes(1) == [], "sleep has gone as well")
