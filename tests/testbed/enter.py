@@ -58,6 +58,8 @@ def _become(user: str, cwd: str, argv: list[str]) -> NoReturn:
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
         syscalls.die_with_parent(signal.SIGKILL)  # after setuid, which clears it
+        if os.getppid() == 1:  # it has died before; while it lives, outside, it has no number here
+            os._exit(1)
         os.chdir(cwd)
         os.umask(0o022)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # what Python changed at its start
