@@ -20,7 +20,7 @@ rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 dice = random.Random(attempt)
 culprit, way = dice.randrange(world), dice.choice(["raise", "exit", "kill"])
-delay = dice.uniform(0.1, 0.3)
+delay = dice.uniform(0.2, 0.4)
 dist.init_process_group("gloo")
 total = torch.ones(1)
 dist.all_reduce(total)
@@ -61,7 +61,7 @@ def test_the_culprit_is_named_every_time(plaunch: Launcher) -> None:
     assert named == culprits(), done.err
     assert done.result is not None
     assert done.result["attempts"] == RACES
-    # The race was real: in some attempts a victim's end was seen before the culprit's.
+    # The race was real: in most attempts a victim's end was seen before the culprit's.
     first_ends, seen = [], set()
     for event in events:
         if event["event"] == "attempt":
@@ -70,4 +70,4 @@ def test_the_culprit_is_named_every_time(plaunch: Launcher) -> None:
             seen.add(attempt)
             first_ends.append((event["rank"], named[attempt - 1]))
     lost = [first for first, culprit in first_ends if first != culprit]
-    assert len(lost) >= RACES // 10, first_ends
+    assert len(lost) >= RACES // 4, first_ends
