@@ -26,6 +26,7 @@ from engine.loaders import (
 )
 from engine.logged import Logged, to_floats
 from engine.loops.evaluate import evaluate
+from engine.loops.fit import fit
 from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.old_view import TrainerOldView
@@ -125,7 +126,10 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
                 path = checkpoint_to_resume(self, given)
-            self._fit(run, val_dataloaders, path, weights_only)
+            run, plan = self._planned(run, val_dataloaders, path, weights_only)
+            if plan is not None:
+                fit(run, plan)
+            self._end_fit(run)
         report(self, to_floats(self.callback_metrics))
 
     def validate(

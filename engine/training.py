@@ -18,7 +18,7 @@ from engine.loaders import (
     validation_plan,
 )
 from engine.loops.evaluate import Plan
-from engine.loops.fit import FitPlan, Reloaded, fit
+from engine.loops.fit import FitPlan, Reloaded
 from engine.module import LightningModule
 from engine.optimizers import configure
 from engine.preemption import Watch, remove_outdated
@@ -52,7 +52,10 @@ class TrainerFit(TrainerView):
         run_dir = rundir.launched_dir()
         self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
 
-    def _fit(self, run: Run, val: Any, path: str | None, weights_only: bool) -> None:
+    def _planned(
+        self, run: Run, val: Any, path: str | None, weights_only: bool
+    ) -> tuple[Run, FitPlan | None]:
+        """The run with its optimizers, and what there is to train, if there is anything."""
         progress = run.state.progress
         content = None
         if path is not None:
@@ -82,13 +85,16 @@ class TrainerFit(TrainerView):
         to_device = to_device_function(run, LightningModule)
         if content is not None:
             resume.load_random(run, content)
-        if count and not self._state.already_complete:
-            watch = Watch(self, run, self._ordinal or 0, self._index)
-            watch.before_training()
-            data = (to_device, forward, validation, sanity)
-            fit(run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val)))
+        if not count or self._state.already_complete:
+            return run, None
+        watch = Watch(self, run, self._ordinal or 0, self._index)
+        watch.before_training()
+        data = (to_device, forward, validation, sanity)
+        return run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val))
+
+    def _end_fit(self, run: Run) -> None:
         if self._index is not None and self.is_global_zero:
-            self._index.finish(progress.step)
+            self._index.finish(run.state.progress.step)
             remove_outdated(self._index)
         run.hooks.call("on_fit_end")
 

@@ -156,8 +156,8 @@ DRAWING = {
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
-    "engine.loggers engine.optimizers engine.preemption engine.rundir engine.seed engine.signals "
-    "engine.strategies",
+    "engine.loggers engine.loops engine.optimizers engine.preemption engine.rundir engine.seed "
+    "engine.signals engine.strategies",
     # user code's side
     "engine.module_hooks": "",
     "engine.module_exports": "engine.module_hooks",

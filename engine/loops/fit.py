@@ -8,7 +8,6 @@ from typing import Any
 
 from engine.combined import begin_epoch
 from engine.distributed import rank_zero_info, rank_zero_warn
-from engine.entries import Collection
 from engine.errors import MisconfigurationException
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.schedules import Schedules
@@ -69,7 +68,9 @@ def fit(run: Run, plan: FitPlan) -> None:
     if state.progress.step and is_done(run):
         rank_zero_info(f"engine: nothing is left to train: {_where(run)}")
     while not is_done(run):
-        epoch.run()
+        if epoch.begin():
+            epoch.batches()
+        epoch.end()
         if notice.came is not None and not is_done(run):
             plan.look()
     call("on_train_end")
@@ -131,24 +132,26 @@ class TrainingEpoch:
         self._step = step_of(run, plan.forward, wants)
         self._schedules = Schedules(run)
         self._outputs: list[Any] = []
+        self._collection = run.logged.open_training()
+        self._is_ours = True  # the order of samples
         self._log_every = run.settings.fit.log_every_n_steps if run.loggers else 0
         is_shown = line().is_open and not run.state.tuning
         self._line = line() if is_shown else None
         self._restored = run.state.restored_metrics
         self._loaded_at = run.state.progress.epoch
 
-    def run(self) -> None:
-        """Train for one epoch, or what is left of it, and end it."""
+    def begin(self) -> bool:
+        """Begin an epoch, or what is left of it; returns whether batches are left."""
         run = self._run_parts
         self._reload_when_due()
         plan = self._plan
         progress, call = run.state.progress, run.hooks.call
-        collection = run.logged.open_training()
+        self._collection = run.logged.open_training()
         if self._restored is not None:
-            collection.load_state_dict(self._restored, run.device)
+            self._collection.load_state_dict(self._restored, run.device)
             self._restored = None
         starts_anew = progress.batch == 0
-        is_ours = begin_epoch(
+        self._is_ours = begin_epoch(
             plan.loader,
             progress.data_seed,
             progress.epoch,
@@ -166,9 +169,7 @@ class TrainingEpoch:
         self._outputs = []
         windows = accumulation_of(run.settings.fit, run.state)  # hooks may have said something
         self._step.begin_epoch(window_at(windows, progress.epoch))
-        if progress.batch < plan.count:
-            self._batches(progress.batch, is_ours)
-        self._end(collection)
+        return progress.batch < plan.count
 
     def _reload_when_due(self) -> None:
         """By the number of the epoch, so that a resumed run reloads when the whole one would."""
@@ -183,10 +184,11 @@ class TrainingEpoch:
                 self._plan, loader=new.loader, count=new.count, validation=new.validation
             )
 
-    def _batches(self, start: int, is_ours: bool) -> None:
-        """The batches of an epoch, from `start` on; a loader in an order of ours begins there."""
+    def batches(self) -> None:
+        """Run the batches that are left of the epoch; a loader in an order of ours begins there."""
         run, count, step = self._run_parts, self._plan.count, self._step
         state, progress, logged = run.state, run.state.progress, run.logged
+        start, is_ours = progress.batch, self._is_ours
         to_device = self._plan.to_device
         window_batches = 0
         # What nobody asked for is not even looked at in a step.
@@ -308,7 +310,7 @@ class TrainingEpoch:
             return True
         return run.state.should_stop and may_stop(run)
 
-    def _end(self, collection: Collection) -> None:
+    def end(self) -> None:
         """The end of an epoch: plateau schedulers, its hooks, its metrics."""
         run, progress = self._run_parts, self._run_parts.state.progress
         self._schedules.after_epoch()
@@ -322,7 +324,7 @@ class TrainingEpoch:
                     "training_epoch_end returned something; use self.log to keep a value"
                 )
         progress.epoch_ended = True
-        values = end_epoch(run, collection, "on_train_epoch_end", outputs)
+        values = end_epoch(run, self._collection, "on_train_epoch_end", outputs)
         if self._log_every:
             send_to_loggers(run, values)
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False

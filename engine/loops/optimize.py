@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -15,7 +14,6 @@ from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name
 from engine.loops.missing import say_missing
-from engine.optimizers import LightningOptimizer
 from engine.run import Run
 
 Backward = Callable[[torch.Tensor], None]
@@ -57,14 +55,16 @@ class TrainingStep:
         self._zero_grad = zero_grad_function(run, self.optimizer, self.idx)
         self._backward = backward_function(run, self.optimizer, self.idx)
         self._before_step = before_step_function(run, self.optimizer, self.idx)
-        self._step_override = optimizer_step_override(
-            run, self.optimizer, self.idx, self._take_step
-        )
         self._updates_scale = place is None  # several do that once, when all have stepped
         many = run.strategy.world.world_size > 1
         self._no_sync: Callable[[], AbstractContextManager[object]] | None = None
         if many:
             self._no_sync = run.strategy.no_sync
+
+    @property
+    def has_scaler(self) -> bool:
+        """Whether gradients are scaled, for the sake of 16 bits."""
+        return self._run.precision.scaler is not None
 
     def begin_epoch(self, window: int) -> None:
         """Begin with windows of so many batches."""
@@ -88,27 +88,31 @@ class TrainingStep:
                 return self._gradients(batch, batch_idx)[1]
             with self._no_sync():
                 return self._gradients(batch, batch_idx)[1]
-        if self._step_override is not None:
-            return self._step_by_override(batch, batch_idx, window)
         loss, output = self._gradients(batch, batch_idx)
         if loss is None:
             self._join()
         if self.pending:
             self._complete_window(window)
-            self._take_step(None)
+            self.take_step()
         self.pending = self._is_clear = False
         return output
 
     def _gradients(self, batch: Any, batch_idx: int) -> Any:
         """Forward and backward of one batch: (loss, output), (None, None) if it is skipped."""
-        logged = self._logged
-        logged.batch, logged.hook = batch, "training_step"
-        if batch is None:
-            say_missing("training")
-            raw = self._run.strategy.step_without_batch()
-        else:
-            raw = self._forward(batch, batch_idx)
-        logged.hook = None
+        self._begin(batch)
+        raw = self._without_batch() if batch is None else self._forward(batch, batch_idx)
+        return self._pass_back(raw, batch, batch_idx)
+
+    def _begin(self, batch: Any) -> None:
+        self._logged.batch, self._logged.hook = batch, "training_step"
+
+    def _without_batch(self) -> Any:
+        say_missing("training")
+        return self._run.strategy.step_without_batch()
+
+    def _pass_back(self, raw: Any, batch: Any, batch_idx: int) -> Any:
+        """Backward of what the training step returned."""
+        self._logged.hook = None
         if raw is None:
             self._count_skip(batch)
             self._forget(batch_idx)
@@ -157,60 +161,21 @@ class TrainingStep:
                 if parameter.grad is not None:
                     parameter.grad.mul_(self.window / window)
 
-    def _take_step(self, closure: Callable[[], Any] | None, **kwargs: Any) -> Any:
+    def take_step(self, **kwargs: Any) -> None:
         """Step the optimizer, once its gradients are unscaled and clipped."""
         optimizer, scaler = self.optimizer, self._run.precision.scaler
         assert optimizer is not None
-        result = None
-        if scaler is None and closure is not None:
-            before_step = self._before_step
-
-            def gradients() -> Any:
-                loss = closure()
-                if before_step is not None:
-                    before_step()
-                return loss
-
-            result = optimizer.step(gradients, **kwargs)
+        if self._before_step is not None:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            self._before_step()
+        if scaler is None:
+            optimizer.step(**kwargs)
         else:
-            if closure is not None:  # a scaler cannot step with a closure
-                result = closure()
-            if self._before_step is not None:
-                if scaler is not None:
-                    scaler.unscale_(optimizer)
-                self._before_step()
-            if scaler is None:
-                optimizer.step(**kwargs)
-            else:
-                scaler.step(optimizer)
-                if self._updates_scale:
-                    scaler.update()
+            scaler.step(optimizer, **kwargs)
+            if self._updates_scale:
+                scaler.update()
         self.counts.step += 1
-        return result
-
-    def _step_by_override(self, batch: Any, batch_idx: int, window: int) -> Any:
-        """Leave the step to the module's `optimizer_step`, with a closure for the gradients."""
-        assert self._step_override is not None
-        assert self.optimizer is not None
-        began, was_clear, output = self.pending, self._is_clear, None
-
-        def closure() -> Any:
-            nonlocal output
-            self.pending, self._is_clear = began, was_clear
-            loss, output = self._gradients(batch, batch_idx)
-            if loss is None:
-                self._join()
-            if self.pending:
-                self._complete_window(window)
-            elif self.optimizer is not None:
-                self.optimizer.zero_grad()  # nothing to step with: no gradient of an old window
-            return loss
-
-        self._step_override(self._progress.epoch, batch_idx, closure)
-        # A module may leave out a step; then the gradients so far wait for the next one only if
-        # it did not run the closure either, as in a plain loop.
-        self.pending = self._is_clear = False
-        return output
 
 
 # ---------------------------------------------------------------------- the pieces
@@ -328,31 +293,3 @@ def before_step_function(run: Run, optimizer: Any, idx: int) -> Callable[[], Non
             clip_gradients(optimizer, clip, algorithm)
 
     return before_step
-
-
-def optimizer_step_override(
-    run: Run, optimizer: Any, idx: int, take_step: Callable[..., Any]
-) -> Callable[[int, int, Callable[[], Any]], None] | None:
-    """The module's `optimizer_step`, or that of an optimizer which needs a closure."""
-    if optimizer is None:
-        return None
-    own = run.hooks.own("optimizer_step")
-    if own is None:
-        closure = inspect.signature(optimizer.step).parameters.get("closure")
-        needs_closure = closure is not None and closure.default is inspect.Parameter.empty
-        if not needs_closure and not isinstance(optimizer, torch.optim.LBFGS):
-            return None
-        return lambda epoch, batch_idx, closure: take_step(closure)
-    flags = ("on_tpu", "using_native_amp", "using_lbfgs")
-    names = ("epoch", "batch_idx", "optimizer", "optimizer_idx", "optimizer_closure", *flags)
-    named = by_name(own, *names)
-    wrapped = LightningOptimizer(optimizer, take_step)
-    is_lbfgs = isinstance(optimizer, torch.optim.LBFGS)
-    logged, is_mixed = run.logged, run.precision.is_mixed
-
-    def override(epoch: int, batch_idx: int, closure: Callable[[], Any]) -> None:
-        logged.hook = "optimizer_step"
-        named(epoch, batch_idx, wrapped, idx, closure, False, is_mixed, is_lbfgs)
-        logged.hook = None
-
-    return override

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.hooks import by_name
 from engine.loops.optimize import TrainingStep
+from engine.loops.overridden import training_step
 from engine.run import Run
 
 
@@ -31,7 +32,7 @@ class Turns:
     def __init__(self, run: Run, forward: Callable[..., Any], wants_outputs: bool) -> None:
         optimizers = run.optimization.optimizers
         self._turns = [
-            TrainingStep(run, partial(forward, optimizer_idx=idx), wants_outputs, (idx, Steps()))
+            training_step(run, partial(forward, optimizer_idx=idx), wants_outputs, (idx, Steps()))
             for idx in range(len(optimizers))
         ]
         self.window = 1

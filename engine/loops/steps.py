@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from engine.loops.forward import Memory, fitted_forward
 from engine.loops.manual import ManualStep
-from engine.loops.optimize import TrainingStep
+from engine.loops.overridden import training_step
 from engine.loops.several import Turns
 from engine.loops.splits import Splits, is_split
 from engine.run import Run
@@ -46,4 +46,4 @@ def _whole(run: Run, forward: Callable[..., Any], wants_outputs: bool) -> Step:
     if len(run.optimization.optimizers) > 1:
         return Turns(run, forward, wants_outputs)
     run.state.progress.optimizer_steps = []
-    return TrainingStep(run, forward, wants_outputs)
+    return training_step(run, forward, wants_outputs)

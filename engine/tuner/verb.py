@@ -10,6 +10,7 @@ from engine import rundir
 from engine.devices import joined
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException, Preempted
+from engine.loops.fit import fit
 from engine.preemption import was_left_alone
 from engine.settings import Settings
 from engine.signals import listening
@@ -88,4 +89,7 @@ class TrainerTuner:
         trial._state.tuning = True
         trial.given_loaders = {"train": train}
         with trial._running("fit", module, datamodule) as run:
-            trial._fit(run, None, None, True)
+            run, plan = trial._planned(run, None, None, True)
+            if plan is not None:
+                fit(run, plan)
+            trial._end_fit(run)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -190,40 +188,6 @@ def test_without_an_optimizer_it_runs_and_says_so(tmp_path):
         quiet(tmp_path).fit(model, loader())
     assert torch.equal(before, weights(model))
     assert len(model.seen) == 24
-
-
-def test_from_fit_to_the_step_there_are_few_frames(tmp_path):
-    """One can read the way from `fit` to one's own training_step: at most 10 frames of ours, with
-    mixed precision, `training_step_end`, several optimizers and truncated back-propagation."""
-    found = []
-
-    class Deep(Toy):
-        def training_step(self, batch, batch_idx):
-            found.append([f.name for f in traceback.extract_stack() if is_ours(f.filename)])
-            return self.loss(batch)
-
-        def training_step_end(self, output):
-            return output
-
-    class Deeper(Deep):
-        def training_step(self, batch, batch_idx, optimizer_idx, hiddens):
-            return super().training_step(batch, batch_idx)
-
-        def tbptt_split_batch(self, batch, split_size):
-            return [batch, batch]
-
-        def configure_optimizers(self):
-            return [torch.optim.SGD(self.net[idx].parameters(), lr=0.1) for idx in (0, 3)]
-
-    def is_ours(path):
-        return "/engine/" in path and "/tests/" not in path
-
-    options = {"precision": "bf16", "limit_train_batches": 1}
-    quiet(tmp_path, **options).fit(Deep(), loader())
-    quiet(tmp_path, truncated_bptt_steps=1, **options).fit(Deeper(), loader())
-    assert len(found) == 5
-    for frames in found:
-        assert 3 <= len(frames) <= 10, frames
 
 
 # ---------------------------------------------------------------------- how long

@@ -1,0 +1,145 @@
+"""One training batch whose step is the module's: it has an `optimizer_step` of its own.
+
+The module gets a closure that computes the gradients, as an optimizer such as LBFGS does, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from engine.hooks import by_name
+from engine.loops.optimize import Counts, TrainingStep
+from engine.optimizers import LightningOptimizer
+from engine.run import Run
+
+Closure = Callable[[], Any]
+
+
+def training_step(
+    run: Run,
+    forward: Callable[..., Any],
+    wants_outputs: bool,
+    place: tuple[int, Counts] | None = None,
+) -> TrainingStep:
+    """What runs the batches of an optimizer, in the way that its module wants it stepped."""
+    optimizers = run.optimization.optimizers
+    optimizer = optimizers[place[0] if place else 0] if optimizers else None
+    if optimizer is None:
+        return TrainingStep(run, forward, wants_outputs, place)
+    own = run.hooks.own("optimizer_step")
+    if own is None and not _needs_closure(optimizer):
+        return TrainingStep(run, forward, wants_outputs, place)
+    return OverriddenStep(run, forward, wants_outputs, place)
+
+
+def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    is_required = closure is not None and closure.default is inspect.Parameter.empty
+    return is_required or isinstance(optimizer, torch.optim.LBFGS)
+
+
+class OverriddenStep(TrainingStep):
+    """Leaves the end of each window to the module's `optimizer_step`, or to the optimizer."""
+
+    def __init__(
+        self,
+        run: Run,
+        forward: Callable[..., Any],
+        wants_outputs: bool,
+        place: tuple[int, Counts] | None = None,
+    ) -> None:
+        super().__init__(run, forward, wants_outputs, place)
+        assert self.optimizer is not None
+        flags = ("on_tpu", "using_native_amp", "using_lbfgs")
+        names = ("epoch", "batch_idx", "optimizer", "optimizer_idx", "optimizer_closure", *flags)
+        own = run.hooks.own("optimizer_step")
+        self._own = None if own is None else by_name(own, *names)
+        is_lbfgs = isinstance(self.optimizer, torch.optim.LBFGS)
+        self._flags = (False, run.precision.is_mixed, is_lbfgs)
+        self._wrapped = SteppedOptimizer(self.optimizer, self)
+        self._closure: Closure | None = None  # of the batch that runs
+        self._prepares = False  # it does what comes before a step, too
+
+    def __call__(self, batch: Any, batch_idx: int, ends_window: bool, window: int) -> Any:
+        """Run one batch; returns what `on_train_batch_end` gets, None for a skipped batch."""
+        if not ends_window:
+            return super().__call__(batch, batch_idx, ends_window, window)
+        began, was_clear, output = self.pending, self._is_clear, None
+
+        def closure() -> Any:
+            nonlocal output
+            self.pending, self._is_clear = began, was_clear
+            self._begin(batch)
+            raw = self._without_batch() if batch is None else self._forward(batch, batch_idx)
+            loss, output = self._pass_back(raw, batch, batch_idx)
+            self._complete(loss, window)
+            if self._prepares and self._before_step is not None:
+                self._before_step()
+            return loss
+
+        self._closure = closure
+        if self._own is None:
+            self._wrapped.step(closure)
+        else:
+            epoch, optimizer = self._progress.epoch, self._wrapped
+            self._logged.hook = "optimizer_step"
+            self._own(epoch, batch_idx, optimizer, self.idx, closure, *self._flags)
+            self._logged.hook = None
+        # A module may leave out a step; then the gradients so far wait for the next one only if
+        # it did not run the closure either, as in a plain loop.
+        self.pending = self._is_clear = False
+        self._closure = None
+        return output
+
+    def _complete(self, loss: torch.Tensor | None, window: int) -> None:
+        assert self.optimizer is not None
+        if loss is None:
+            self._join()
+        if self.pending:
+            self._complete_window(window)
+        else:
+            self.optimizer.zero_grad()  # nothing to step with: no gradient of an old window
+
+    def with_preparation(self, closure: Closure) -> Closure:
+        """`closure` and then what comes before a step; the batch's own ends with that by itself,
+        so that there is no further frame above the training step.
+        """
+        before_step = self._before_step
+        self._prepares = closure is self._closure
+        if before_step is None or self._prepares:
+            return closure
+
+        def gradients() -> Any:
+            loss = closure()
+            before_step()
+            return loss
+
+        return gradients
+
+    def has_stepped(self) -> None:
+        """Count a step that was taken with a closure."""
+        self._prepares = False
+        self.counts.step += 1
+
+
+class SteppedOptimizer(LightningOptimizer):
+    """The optimizer as `optimizer_step` gets it."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, batches: OverriddenStep) -> None:
+        super().__init__(optimizer, batches.take_step)
+        self.__dict__["_batches"] = batches
+
+    def step(self, closure: Any = None, **kwargs: Any) -> Any:
+        """Unscale, clip and step; `closure` computes the gradients."""
+        batches: OverriddenStep = self.__dict__["_batches"]
+        if closure is None or batches.has_scaler:  # which cannot step with a closure
+            result = None if closure is None else closure()
+            batches.take_step(**kwargs)
+        else:
+            result = self.optimizer.step(batches.with_preparation(closure), **kwargs)
+            batches.has_stepped()
+        return result
