@@ -34,9 +34,9 @@ def make_callbacks(settings: Settings) -> list[Callback]:
 
         callbacks.append(ModelCheckpoint())
     if output.enable_progress_bar:
-        from engine.callbacks.progress import ProgressBar
+        from engine.callbacks.progress import ProgressBar, ProgressBarBase
 
-        if not any(isinstance(c, ProgressBar) for c in callbacks):
+        if not any(isinstance(c, ProgressBarBase) for c in callbacks):
             rate = output.refresh_rate
             rate = 1 if rate is None else rate
             callbacks.append(ProgressBar(rate, output.process_position))

@@ -23,7 +23,8 @@ _PARTS = (
 )
 _LOADERS = ("val_dataloaders", "test_dataloaders", "predict_dataloaders")
 _FLAGS = ("training", "validating", "testing", "predicting", "sanity_checking")
-_STATE = (*_FLAGS, "fn", "status", "already_complete", "num_val_batches", "num_test_batches")
+_COUNTS = ("num_val_batches", "num_test_batches", "evaluated_batches")
+_STATE = (*_FLAGS, "fn", "status", "already_complete", *_COUNTS)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ def prepare(run: Run) -> None:
 def set_up(run: Run, verb: str) -> None:
     """Agree on folders, and call everybody's `setup`."""
     hooks = run.hooks
+    run.strategy.lightning_module = run.module
     settle_loggers(run)
     hooks.call("on_before_accelerator_backend_setup")
     if run.datamodule is not None:

@@ -6,9 +6,12 @@ import os
 from dataclasses import fields
 from typing import Any
 
+from engine.accelerators import Accelerator
 from engine.logged import to_floats
 from engine.optimizers import SchedulerConfig
 from engine.options import SHOWN
+from engine.precision import Precision, make_precision
+from engine.run import Run
 from engine.settings import Settings
 from engine.view import TrainerView
 
@@ -17,6 +20,7 @@ class TrainerOldView(TrainerView):
     """Names that modules and callbacks of old code read; each argument is one, too."""
 
     ckpt_path: str | None
+    _run: Run | None
 
     # ------------------------------------------------------------------ devices
 
@@ -57,9 +61,28 @@ class TrainerOldView(TrainerView):
         return self.device_ids if self.on_gpu else None
 
     @property
-    def accelerator(self) -> str:
-        """What this process computes on: cpu, gpu or mps."""
-        return "gpu" if self.on_gpu else self.strategy.root_device.type
+    def accelerator(self) -> Accelerator:
+        """What this process computes with; equal to its name: cpu, gpu or mps."""
+        return Accelerator.of(self)
+
+    accelerator_backend = accelerator
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """What steps compute in, and the scaler of 16 bits."""
+        if self._run is not None:
+            return self._run.precision
+        return make_precision(self._settings.hardware.precision, self.strategy.root_device)
+
+    @property
+    def scaler(self) -> Any:
+        """The scaler of 16 bits, None without."""
+        return self.precision_plugin.scaler
+
+    @property
+    def on_tpu(self) -> bool:
+        """There is none."""
+        return False
 
     @property
     def data_parallel(self) -> bool:
@@ -80,6 +103,16 @@ class TrainerOldView(TrainerView):
     def use_amp(self) -> bool:
         """Whether steps compute in 16 bits."""
         return self._settings.hardware.precision.startswith(("16", "bf16"))
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """What a DistributedSampler of one's own is told."""
+        return self.strategy.distributed_sampler_kwargs
+
+    @property
+    def should_rank_save_checkpoint(self) -> bool:
+        """Whether this process writes."""
+        return self.is_global_zero
 
     @property
     def tpu_cores(self) -> None:
@@ -117,6 +150,22 @@ class TrainerOldView(TrainerView):
     def lightning_optimizers(self) -> dict[int, Any]:
         """The optimizers by their index."""
         return dict(enumerate(self.optimizers))
+
+    @property
+    def prediction_writer_callbacks(self) -> list[Any]:
+        """The callbacks that write predictions."""
+        from engine.callbacks import BasePredictionWriter
+
+        return [c for c in self.callbacks if isinstance(c, BasePredictionWriter)]
+
+    def call_hook(self, hook_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a hook of the callbacks and of the module; returns what the module's returns."""
+        for callback in self.callbacks:
+            method = getattr(callback, hook_name, None)
+            if callable(method):
+                method(self, self.lightning_module, *args, **kwargs)
+        method = getattr(self.lightning_module, hook_name, None)
+        return method(*args, **kwargs) if callable(method) else None
 
     def is_function_implemented(self, name: str, model: Any = None) -> bool:
         """Whether the module (or another model) has a method of this name."""

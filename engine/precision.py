@@ -53,6 +53,11 @@ class Precision:
         return _TRUE.get(self.name)
 
     @property
+    def precision(self) -> str | int:
+        """Its number (or "bf16"), as 1.x names it."""
+        return seed_precision(self.name)
+
+    @property
     def has_context(self) -> bool:
         """Whether steps run in a context of this precision's."""
         return self.is_mixed or self.dtype is not None

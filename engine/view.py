@@ -324,6 +324,6 @@ class TrainerView:
     @property
     def progress_bar_callback(self) -> Any:
         """The progress bar, None without any."""
-        from engine.callbacks.progress import ProgressBar
+        from engine.callbacks.bar_counts import ProgressBarBase
 
-        return next((c for c in self.callbacks if isinstance(c, ProgressBar)), None)
+        return next((c for c in self.callbacks if isinstance(c, ProgressBarBase)), None)

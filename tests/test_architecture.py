@@ -142,7 +142,8 @@ DRAWING = {
     "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
     "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
-    "engine.old_view": "engine.logged engine.optimizers engine.options engine.view",
+    "engine.old_view": "engine.accelerators engine.callbacks engine.logged engine.optimizers "
+    "engine.options engine.precision engine.run engine.view",
     "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
     "engine.profilers engine.state engine.strategies",
     # the algorithm
@@ -170,7 +171,7 @@ DRAWING = {
     "engine.datamodule": "engine.checkpoint engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # old programs
-    "engine.compat": "engine engine.apply engine.callbacks engine.checkpoint engine.data "
+    "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint engine.data "
     "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
     "engine.optimizers engine.seed engine.strategies engine.tuner",
     # families
@@ -183,7 +184,8 @@ DRAWING = {
     "engine.profilers": "engine.lazy",
     "engine.lazy": "",
     "engine.profiling": "engine.hooks engine.profilers engine.run",
-    "engine.strategies": "",
+    "engine.strategies": "engine.gather",
+    "engine.accelerators": "",
     "engine.devices": "engine.gpus engine.starting engine.strategies",
     "engine.starting": "engine.signals",
     # small rooms
@@ -197,7 +199,7 @@ DRAWING = {
     "engine.entries": "",
     "engine.hparams": "",
     "engine.optimizers": "",
-    "engine.options": "engine.durations engine.precision engine.shell",
+    "engine.options": "engine.accelerators engine.durations engine.precision engine.shell",
     "engine.durations": "",
     "engine.gpus": "",
     "engine.shell": "engine.readings",

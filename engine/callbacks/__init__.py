@@ -9,6 +9,7 @@ from engine.lazy import on_demand
 
 if TYPE_CHECKING:
     from engine.callbacks.accumulation import GradientAccumulationScheduler
+    from engine.callbacks.bar_counts import ProgressBarBase
     from engine.callbacks.device_stats import DeviceStatsMonitor, GPUStatsMonitor
     from engine.callbacks.early_stopping import EarlyStopping
     from engine.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
     from engine.callbacks.on_exception import OnExceptionCheckpoint
     from engine.callbacks.prediction_writer import BasePredictionWriter, PredictionWriter
     from engine.callbacks.print_table import PrintTableMetricsCallback
-    from engine.callbacks.progress import (
-        ProgressBar,
-        ProgressBarBase,
-        RichProgressBar,
-        TQDMProgressBar,
-    )
+    from engine.callbacks.progress import ProgressBar, RichProgressBar, TQDMProgressBar
     from engine.callbacks.pruning import ModelPruning
     from engine.callbacks.refused import QuantizationAwareTraining, XLAStatsMonitor
     from engine.callbacks.summary import ModelSummary, RichModelSummary
@@ -53,7 +49,7 @@ _MEMBERS = {
     "PredictionWriter": "engine.callbacks.prediction_writer",
     "PrintTableMetricsCallback": "engine.callbacks.print_table",
     "ProgressBar": "engine.callbacks.progress",
-    "ProgressBarBase": "engine.callbacks.progress",
+    "ProgressBarBase": "engine.callbacks.bar_counts",
     "QuantizationAwareTraining": "engine.callbacks.refused",
     "RichModelSummary": "engine.callbacks.summary",
     "RichProgressBar": "engine.callbacks.progress",

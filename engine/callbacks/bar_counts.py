@@ -1,4 +1,4 @@
-"""How far a run is, by the names that progress bars of one's own read."""
+"""What every progress bar knows: how far the run is, and whether it shows that."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from typing import Any
 from engine.callbacks.base import Callback
 
 
-class BarCounts(Callback):
-    """Reads the numbers of the trainer that it runs in; counts nothing itself."""
+class ProgressBarBase(Callback):
+    """The base for bars of one's own: it shows nothing itself, and takes the default one's place.
 
+    It reads the numbers of the trainer that it runs in, and counts nothing itself.
+    """
+
+    refresh_rate: int = 1
+    process_position: int = 0
     _trainer: Any = None
+    _enabled = True
 
     def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
         """The trainer whose numbers are shown."""
@@ -23,11 +29,49 @@ class BarCounts(Callback):
             raise RuntimeError(f"{type(self).__name__} is not in a run yet: it has no trainer")
         return self._trainer
 
+    # ------------------------------------------------------------------ whether it shows anything
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is shown."""
+        return self._enabled
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether nothing is shown."""
+        return not self.is_enabled
+
+    def enable(self) -> None:
+        """Show progress, from the next epoch on."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Show nothing."""
+        self._enabled = False
+
+    def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+        """The values to show, by name: numbers, tensors or text."""
+        return {**pl_module.get_progress_bar_dict(), **trainer.progress_bar_metrics}
+
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print, as the built-in does, in a way that fits the bar."""
+        print(*values, **options)  # noqa: T201  (printing is what it is for)
+
+    # ------------------------------------------------------------------ how far the run is
+
     @property
     def train_batch_idx(self) -> int:
         """Batches of this epoch that are done."""
         done: int = self.trainer.batch_idx
         return done
+
+    @property
+    def val_batch_idx(self) -> int:
+        """Batches of this validation that are done, of all loaders."""
+        done: int = self.trainer.state.evaluated_batches
+        return done
+
+    test_batch_idx = predict_batch_idx = val_batch_idx
 
     @property
     def total_train_batches(self) -> int | float:
@@ -52,11 +96,6 @@ class BarCounts(Callback):
         """Batches of a prediction, of all loaders."""
         total: int | float = sum(self.trainer.num_predict_batches)
         return total
-
-    @property
-    def is_disabled(self) -> bool:
-        """Whether nothing is shown."""
-        return not getattr(self, "is_enabled", True)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy is a bar, not a part of the run that it was taken from.

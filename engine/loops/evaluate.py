@@ -40,6 +40,7 @@ def evaluate(run: Run, plan: Plan) -> Results:
     verb, call = plan.verb, run.hooks.call
     with eval_mode(run, verb), without_gradients(run):
         collection = run.logged.open_evaluation()
+        run.state.evaluated_batches = 0
         call(f"on_{verb}_start")
         call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
@@ -111,6 +112,7 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
             if batch_start is not None:
                 batch_start(batch, batch_idx, dataloader_idx)
             output = step(batch, batch_idx)
+            run.state.evaluated_batches += 1
             if batch_end is not None:
                 batch_end(output, batch, batch_idx, dataloader_idx)
             if keeps_outputs and output is not None:

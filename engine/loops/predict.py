@@ -20,6 +20,7 @@ def predict(run: Run, plan: Plan, keeps: bool = True) -> list[list[Any]]:
     """
     call = run.hooks.call
     with eval_mode(run, "predict"), without_gradients(run):
+        run.state.evaluated_batches = 0
         call("on_predict_start")
         call("on_predict_epoch_start")
         outputs = [predict_loader(run, plan, idx, keeps) for idx in range(len(plan.loaders))]
@@ -45,6 +46,7 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
             if batch_start is not None:
                 batch_start(batch, batch_idx, dataloader_idx)
             output = step(batch, batch_idx)
+            run.state.evaluated_batches += 1
             if batch_end is not None:
                 batch_end(output, batch, batch_idx, dataloader_idx)
             if keeps:

@@ -155,7 +155,7 @@ def accelerator(value: Any) -> str | None:
     """What to compute on; in 1.x also how the ranks work together."""
     if value is None or isinstance(value, str):
         return None if value is None else value.lower()
-    raise ValueError("'cpu', 'gpu', 'mps' or 'auto'; objects are not supported")
+    raise ValueError("'cpu', 'gpu', 'mps' or 'auto', or a CPUAccelerator() or GPUAccelerator()")
 
 
 def strategy(value: Any) -> Any:

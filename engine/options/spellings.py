@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.accelerators import Accelerator
 from engine.errors import MisconfigurationException
 from engine.options.table import OLD
 
@@ -54,6 +55,11 @@ def _put(arguments: dict[str, Any], old: str, new: str, value: Any) -> None:
 
 
 def _translate_devices(arguments: dict[str, Any]) -> None:
+    device = arguments.get("accelerator")
+    if isinstance(device, Accelerator):  # 1.2 to 1.5: device and strategy in one object
+        arguments["accelerator"] = device.kind
+        if device.training_type_plugin is not None:
+            _put(arguments, "accelerator", "strategy", device.training_type_plugin)
     backend = arguments.pop("distributed_backend", None)
     word = backend if backend is not None else arguments.get("accelerator")
     word = word.lower() if isinstance(word, str) else word

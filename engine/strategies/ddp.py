@@ -76,6 +76,11 @@ class DDP(SingleDevice):
         self._abstentions = Abstentions(self.world)
         return self._step
 
+    @property
+    def model(self) -> Any:
+        """What averages gradients, around the module."""
+        return self.lightning_module if self._wrapped is None else self._wrapped
+
     def _step(self, *args: Any, **kwargs: Any) -> Any:
         wrapped = self._wrapped
         assert wrapped is not None

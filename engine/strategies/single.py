@@ -11,6 +11,7 @@ import torch
 
 from engine import distributed
 from engine.distributed import World
+from engine.gather import all_gather
 
 T = TypeVar("T")
 
@@ -21,6 +22,7 @@ class SingleDevice:
     backend: str | None = None  # of the process group; None: what fits the device
     allows_inference_mode = True
     holds_all = True  # each rank has all of the model
+    lightning_module: Any = None  # of the run that goes on, or of the last one
 
     def __init__(self, device: torch.device, world: World) -> None:
         self.root_device = device
@@ -71,6 +73,62 @@ class SingleDevice:
     def share_weights(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero."""
 
+    # ------------------------------------------------------------------ what it shows
+
+    @property
+    def model(self) -> Any:
+        """The module, within what averages its gradients, if anything does."""
+        return self.lightning_module
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether there are other processes."""
+        return self.world.world_size > 1
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.world.rank == 0
+
+    @property
+    def global_rank(self) -> int:
+        """The rank of this process."""
+        return self.world.rank
+
+    @property
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return self.world.local_rank
+
+    @property
+    def node_rank(self) -> int:
+        """The rank of this node."""
+        return self.world.node_rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.world.world_size
+
+    @property
+    def num_processes(self) -> int:
+        """Number of processes on this node."""
+        return self.world.local_world_size
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this process computes on a GPU."""
+        return self.root_device.type == "cuda"
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, int]:
+        """What a DistributedSampler of one's own is told."""
+        return {"num_replicas": self.world.world_size, "rank": self.world.rank}
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The module's state; call it on all ranks."""
+        return self.module_state(self.lightning_module)
+
     # ------------------------------------------------------------------ what is saved
 
     def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
@@ -109,6 +167,10 @@ class SingleDevice:
             return tensor
         op = str(reduce_op or "mean").lower().removeprefix("reduceop.")
         return distributed.all_reduce(tensor, "mean" if op == "avg" else op)
+
+    def all_gather(self, tensor: Any, group: Any = None, sync_grads: bool = False) -> Any:
+        """The tensors of all ranks, stacked; alone, as they are."""
+        return all_gather(tensor, self.root_device, group, sync_grads)
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Whether all ranks (or any) decided so."""

@@ -1,4 +1,4 @@
-"""Devices by Lightning's names: classes to ask, not to be made."""
+"""Devices by Lightning's names, and functions that count them."""
 
 from __future__ import annotations
 
@@ -6,56 +6,11 @@ from typing import Any
 
 import torch
 
+from engine.accelerators import Accelerator as Accelerator
+from engine.accelerators import CPUAccelerator as CPUAccelerator
+from engine.accelerators import GPUAccelerator as GPUAccelerator
 from engine.devices import device_indices
 from engine.errors import MisconfigurationException
-
-
-class Accelerator:
-    """A kind of device."""
-
-    kind = ""
-
-    @staticmethod
-    def is_available() -> bool:
-        """Whether there is one here."""
-        return False
-
-    @staticmethod
-    def auto_device_count() -> int:
-        """How many a run takes that does not say."""
-        return 1
-
-    @classmethod
-    def name(cls) -> str:
-        """What `Trainer(accelerator=...)` calls it."""
-        return cls.kind
-
-
-class CPUAccelerator(Accelerator):
-    """The processor."""
-
-    kind = "cpu"
-
-    @staticmethod
-    def is_available() -> bool:
-        """Always."""
-        return True
-
-
-class GPUAccelerator(Accelerator):
-    """GPUs."""
-
-    kind = "gpu"
-
-    @staticmethod
-    def is_available() -> bool:
-        """Whether torch sees any."""
-        return torch.cuda.is_available()
-
-    @staticmethod
-    def auto_device_count() -> int:
-        """As many as torch sees."""
-        return torch.cuda.device_count()
 
 
 def num_cuda_devices() -> int:
