@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -184,3 +186,24 @@ class LightningOptimizer:
     @property  # type: ignore[misc]  # isinstance(it, Adam) holds for a wrapped Adam
     def __class__(self) -> type:
         return type(self.__dict__["optimizer"])
+
+
+def asks_for_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer is stepped with a closure, as Lightning steps all.
+
+    Of torch's own only LBFGS needs one. Others may call it without asking whether there is one.
+    """
+    step = type(optimizer).step
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is None:
+        return False
+    if closure.default is inspect.Parameter.empty or isinstance(optimizer, torch.optim.LBFGS):
+        return True
+    return step.__module__.partition(".")[0] != "torch" and _reads(step, "closure")
+
+
+def _reads(function: Any, name: str) -> bool:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is not None and any(
+        one.argval == name for one in dis.get_instructions(code) if one.opname.startswith("LOAD")
+    )

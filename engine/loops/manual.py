@@ -13,7 +13,7 @@ from engine.errors import MisconfigurationException
 from engine.hooks import by_name, takes
 from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
-from engine.optimizers import LightningOptimizer
+from engine.optimizers import LightningOptimizer, asks_for_closure
 from engine.run import Run
 from engine.state import accumulation_of
 
@@ -32,6 +32,7 @@ class ManualStep:
             LightningOptimizer(one, partial(self._step, one, idx), partial(self._turn, one, idx))
             for idx, one in enumerate(run.optimization.optimizers)
         ]
+        self._asks = [asks_for_closure(one) for one in run.optimization.optimizers]
         self._run = run
         self._forward = forward
         self._wants_outputs = wants_outputs
@@ -133,7 +134,7 @@ class ManualStep:
             return loss
 
         self._has_stepped = True
-        if scaler is None and closure is not None:
+        if scaler is None and (closure is not None or self._asks[idx]):
             return optimizer.step(gradients, **kwargs)
         loss = gradients()
         if scaler is None:

@@ -5,7 +5,6 @@ The module gets a closure that computes the gradients, as an optimizer such as L
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from engine.hooks import by_name
 from engine.loops.optimize import Counts, TrainingStep
-from engine.optimizers import LightningOptimizer
+from engine.optimizers import LightningOptimizer, asks_for_closure
 from engine.run import Run
 
 Closure = Callable[[], Any]
@@ -31,15 +30,9 @@ def training_step(
     if optimizer is None:
         return TrainingStep(run, forward, wants_outputs, place)
     own = run.hooks.own("optimizer_step")
-    if own is None and not _needs_closure(optimizer):
+    if own is None and not asks_for_closure(optimizer):
         return TrainingStep(run, forward, wants_outputs, place)
     return OverriddenStep(run, forward, wants_outputs, place)
-
-
-def _needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    is_required = closure is not None and closure.default is inspect.Parameter.empty
-    return is_required or isinstance(optimizer, torch.optim.LBFGS)
 
 
 class OverriddenStep(TrainingStep):
@@ -73,9 +66,10 @@ class OverriddenStep(TrainingStep):
         def closure() -> Any:
             nonlocal output
             self.pending, self._is_clear = began, was_clear
-            self._begin(batch)
-            raw = self._without_batch() if batch is None else self._forward(batch, batch_idx)
-            loss, output = self._pass_back(raw, batch, batch_idx)
+            with torch.enable_grad():  # optimizers of other libraries may have it off
+                self._begin(batch)
+                raw = self._without_batch() if batch is None else self._forward(batch, batch_idx)
+                loss, output = self._pass_back(raw, batch, batch_idx)
             self._complete(loss, window)
             if self._prepares and self._before_step is not None:
                 self._before_step()

@@ -59,6 +59,65 @@ def test_an_optimizer_that_needs_a_closure(tmp_path):
     assert len(model.seen) > 8
 
 
+class Own(torch.optim.Optimizer):
+    """Of another library: it calls its closure without a look, and without gradients."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure()
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(parameter.grad, alpha=0.1)
+        return loss
+
+
+class LeavesItAlone(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step()
+
+
+@pytest.mark.parametrize("kind", [Own, LeavesItAlone])
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}])
+def test_optimizers_of_other_libraries_get_a_closure(tmp_path, kind, settings):
+    """One that always calls its closure learns, and one that never does, exactly as torch's."""
+    weights = []
+    for one in (kind, torch.optim.SGD):
+
+        class Other(Toy):
+            def configure_optimizers(self, one=one):
+                return one(self.parameters()) if one is Own else one(self.parameters(), lr=0.1)
+
+        torch.manual_seed(0)
+        model = Other()
+        trainer = quiet(tmp_path, gradient_clip_val=0.5, **settings)
+        trainer.fit(model, loader(), loader())
+        assert (len(model.seen), trainer.global_step) == (24, 6 // (2 if settings else 1))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_manual_steps_without_a_closure(tmp_path):
+    """By hand, too: `optimizer.step()` of such an optimizer has a closure that does nothing."""
+
+    class ByHand(Toy):
+        automatic_optimization = False
+
+        def configure_optimizers(self):
+            return Own(self.parameters())
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    trainer = quiet(tmp_path)
+    trainer.fit(ByHand(), loader(), loader())
+    assert trainer.global_step == 6
+
+
 def test_the_rest_of_an_epoch_is_skipped(tmp_path):
     """A training batch start that returns -1 ends the epoch."""
 
