@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
+import torch
+
 from engine.hooks import by_name
 from engine.loops.optimize import TrainingStep
 from engine.loops.overridden import training_step
 from engine.run import Run
+
+Gradients = list[tuple[torch.nn.Parameter, torch.Tensor]]
 
 
 @dataclass
@@ -77,9 +81,11 @@ class Turns:
         for turn in self._due():
             idx, before = turn.idx, turn.counts.step
             self._toggle(turn.optimizer, idx)
+            aside = self._put_aside(turn)
             try:
                 outputs[idx] = turn(batch, batch_idx, ends_window, window)
             finally:
+                put_back(aside)
                 self._untoggle(turn.optimizer, idx)
             if turn.counts.step != before:
                 self._progress.optimizer_steps[idx] += 1
@@ -92,8 +98,38 @@ class Turns:
             self._progress.windows += 1
         return outputs if any(output is not None for output in outputs) else None
 
+    def _put_aside(self, turn: TrainingStep) -> Gradients:
+        """Take the gradients that only the other optimizers have, of their last steps: in a turn
+        there are none but its own. Those that wait for the end of a window stay, since
+        DistributedDataParallel may keep them in memory of its own.
+        """
+        mine = {id(parameter) for parameter in parameters_of(turn)}
+        aside: Gradients = []
+        for other in self._turns:
+            if other is turn or other.pending:
+                continue
+            for parameter in parameters_of(other):
+                if parameter.grad is not None and id(parameter) not in mine:
+                    aside.append((parameter, parameter.grad))
+                    parameter.grad = None
+        return aside
+
     def _due(self) -> list[TrainingStep]:
         if not self._ends:
             return self._turns
         place = self._progress.windows % self._ends[-1]
         return [self._turns[next(i for i, end in enumerate(self._ends) if place < end)]]
+
+
+def parameters_of(turn: TrainingStep) -> Iterator[torch.nn.Parameter]:
+    """The parameters that an optimizer steps."""
+    assert turn.optimizer is not None
+    for group in turn.optimizer.param_groups:
+        yield from group["params"]
+
+
+def put_back(gradients: Gradients) -> None:
+    """Let gradients be seen again, until the next ones are computed."""
+    for parameter, gradient in gradients:
+        if parameter.grad is None:
+            parameter.grad = gradient

@@ -147,28 +147,37 @@ def test_frequencies(tmp_path):
 
 
 def test_the_others_learn_nothing_meanwhile(tmp_path):
-    """S046: only the parameters of the one whose turn it is need gradients and get them; what the
-    user froze stays frozen, and afterwards all is as before."""
-    seen = []
+    """S046: in each one's turn only its own parameters need gradients and have any, in every batch;
+    what the user froze stays frozen, and after the turn all is as before."""
+    seen, kept = [], []
 
     class Watched(Layers):
+        def needs(self):
+            return [[p.requires_grad for p in layer.parameters()] for layer in self.layers]
+
+        def has(self):
+            return [layer.weight.grad is not None for layer in self.layers]
+
         def training_step(self, batch, batch_idx, optimizer_idx):
-            seen.append([[p.requires_grad for p in layer.parameters()] for layer in self.layers])
+            seen.append((self.needs(), self.has()[1 - optimizer_idx]))
             return super().training_step(batch, batch_idx, optimizer_idx)
 
         def on_after_backward(self):
-            seen.append([layer.weight.grad is not None for layer in self.layers])
+            seen.append(self.has())
+
+        def on_before_optimizer_step(self, optimizer, optimizer_idx):
+            seen.append(self.has())
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            kept.append((self.needs(), self.has()))
 
     model = Watched()
     model.layers[1].bias.requires_grad_(False)
-    quiet(tmp_path, limit_train_batches=1).fit(model, batches(torch.float32))
-    assert seen == [
-        [[True, True], [False, False]],
-        [True, False],
-        [[False, False], [True, False]],
-        [True, True],
-    ]
-    assert [p.requires_grad for p in model.parameters()] == [True, True, True, False]
+    quiet(tmp_path, limit_train_batches=3).fit(model, batches(torch.float32))
+    first = [([[True, True], [False, False]], False), [True, False], [True, False]]
+    second = [([[False, False], [True, False]], False), [False, True], [False, True]]
+    assert seen == [*first, *second] * 3
+    assert kept == [([[True, True], [True, False]], [True, True])] * 3
 
 
 def test_a_turn_that_fails_leaves_nothing_behind(tmp_path):
