@@ -141,7 +141,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
         """
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
         before = self.__dict__.setdefault("_toggled", {})
-        for other in self.trainer.optimizers:
+        for other in self._attached().optimizers:
             for group in other.param_groups:
                 for parameter in group["params"]:
                     needed = before.setdefault(parameter, parameter.requires_grad)
@@ -280,7 +280,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The optimizer, or the list of them where there are several, to step by hand."""
         is_stepped_here = self._manual is not None and use_pl_optimizer
-        optimizers = self._manual.optimizers if is_stepped_here else self.trainer.optimizers
+        optimizers = self._manual.optimizers if is_stepped_here else self._attached().optimizers
         return optimizers[0] if len(optimizers) == 1 else optimizers
 
     def manual_backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
@@ -298,7 +298,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
 
     def lr_schedulers(self) -> Any:
         """The scheduler, the list of them where there are several, None without any."""
-        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        schedulers = [config.scheduler for config in self._attached().lr_scheduler_configs]
         return (schedulers[0] if len(schedulers) == 1 else schedulers) if schedulers else None
 
     @classmethod
@@ -327,9 +327,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
 
     @property
     def trainer(self) -> Any:
-        """The trainer that this module runs in."""
-        if self._trainer is None and not self._is_exporting:
-            raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer")
+        """The trainer that this module runs in; None, as in 1.x, where it never was in one."""
         return self._trainer
 
     @trainer.setter
@@ -390,6 +388,11 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
     def on_gpu(self) -> bool:
         """Whether the module is on a GPU."""
         return self.device.type == "cuda"
+
+    def _attached(self) -> Any:
+        if self._trainer is None:
+            raise RuntimeError(f"{type(self).__name__} is not attached to a Trainer")
+        return self._trainer
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a module is a model, not a part of the run that it was taken from.

@@ -17,7 +17,6 @@ class ModuleExports(ModuleHooks):
     """What a module can be made to be."""
 
     __jit_unused_properties__: list[str]
-    _is_exporting: bool = False
 
     example_input_array: Any = None
 
@@ -92,12 +91,12 @@ class ModuleExports(ModuleHooks):
         """Within, no gradients, no logging, and eval mode; afterwards all is as it was."""
         modes = [(layer, layer.training) for layer in self.modules()]
         logged = self.__dict__.get("_logged")
-        self.__dict__.update(_logged=None, _is_exporting=True)
+        self.__dict__.update(_logged=None)
         self.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.__dict__.update(_logged=logged, _is_exporting=False)
+            self.__dict__.update(_logged=logged)
             for layer, mode in modes:
                 layer.training = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 
 import pytest
@@ -260,3 +261,16 @@ def test_a_loaded_module_is_a_module(tmp_path):
         assert torch.equal(loaded(x), loaded(x))
     loaded.train()
     assert loaded(x).requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_module_that_was_never_in_a_run_has_no_trainer():
+    """S081: it is None, as old code asks; torch's own tools may look at every attribute."""
+    model = Toy().eval()
+    assert (model.trainer, hasattr(model, "trainer")) == (None, True)
+    x = torch.ones(3, 4)
+    traced = torch.jit.trace(model, x)
+    assert torch.equal(traced(x), model(x))
+    assert dict(inspect.getmembers(model))["trainer"] is None
+    with pytest.raises(RuntimeError, match="Toy is not attached to a Trainer"):
+        model.optimizers()
