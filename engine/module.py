@@ -13,13 +13,13 @@ from engine.distributed import rank_zero_only, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hparams import KeepsHyperparameters
 from engine.logged import Flags, Logged
-from engine.module_exports import ModuleExports
+from engine.old_module import OldModule
 from engine.precision import seed_precision
 
 M = TypeVar("M", bound="LightningModule")
 
 
-class LightningModule(KeepsHyperparameters, ModuleExports):
+class LightningModule(KeepsHyperparameters, OldModule):
     """Override `training_step` and `configure_optimizers`, and what else you need.
 
     Other steps are `validation_step`, `test_step` and `predict_step`, each of `(batch, batch_idx)`

@@ -7,12 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from engine.accelerators import Accelerator
+from engine.distributed import rank_zero_only
 from engine.logged import to_floats
 from engine.optimizers import SchedulerConfig
 from engine.options import SHOWN
 from engine.precision import Precision, make_precision
 from engine.run import Run
 from engine.settings import Settings
+from engine.signals import notice
 from engine.view import TrainerView
 
 
@@ -150,6 +152,26 @@ class TrainerOldView(TrainerView):
     def lightning_optimizers(self) -> dict[int, Any]:
         """The optimizers by their index."""
         return dict(enumerate(self.optimizers))
+
+    @property
+    def train_loop(self) -> Any:
+        """The fit loop, as 1.0 to 1.3 called it."""
+        return self.fit_loop
+
+    @property
+    def replace_sampler_ddp(self) -> bool:
+        """Whether samples are divided among the ranks."""
+        return self._settings.data.use_distributed_sampler
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether the process was told to make room."""
+        return notice.came is not None
+
+    @rank_zero_only
+    def print(self, *values: Any, **options: Any) -> None:
+        """Print, from one process only."""
+        print(*values, **options)  # noqa: T201  (printing is what it is for)
 
     @property
     def prediction_writer_callbacks(self) -> list[Any]:

@@ -111,7 +111,11 @@ class TrainerFit(TrainerView):
         return self._run
 
     def _training_data(self) -> tuple[Any, int | float]:
-        assert self._run is not None
+        if self._run is None:
+            raise MisconfigurationException(
+                "which batches there are is known once fit has begun: ask for "
+                "estimated_stepping_batches in configure_optimizers or a hook"
+            )
         if self._training is None:
             given = self.given_loaders["train"]
             self._training = training_loader(self._run, given, LightningModule)

@@ -143,11 +143,11 @@ DRAWING = {
     "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
     "engine.old_view": "engine.accelerators engine.callbacks engine.logged engine.optimizers "
-    "engine.options engine.precision engine.run engine.view",
+    "engine.options engine.precision engine.run engine.signals engine.view",
     "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
     "engine.profilers engine.state engine.strategies",
     # the algorithm
-    "engine.loops": "engine.run engine.combined engine.data engine.entries engine.hooks "
+    "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries engine.hooks "
     "engine.logged engine.optimizers engine.reports engine.seed engine.signals engine.state "
     "engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
@@ -162,9 +162,10 @@ DRAWING = {
     # user code's side
     "engine.module_hooks": "",
     "engine.module_exports": "engine.module_hooks",
+    "engine.old_module": "engine.callbacks engine.gradients engine.module_exports",
     "engine.gather": "engine.apply",
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
-    "engine.gather engine.module_exports "
+    "engine.gather engine.old_module "
     "engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",

@@ -108,6 +108,21 @@ class EarlyStopping(Callback):
         return self._rule.min_delta
 
     @property
+    def check_finite(self) -> bool:
+        """Whether a value that is not finite ends the training."""
+        return self._rule.check_finite
+
+    @property
+    def stopping_threshold(self) -> float | None:
+        """The value that is good enough."""
+        return self._rule.stopping_threshold
+
+    @property
+    def divergence_threshold(self) -> float | None:
+        """The value that is beyond hope."""
+        return self._rule.divergence_threshold
+
+    @property
     def wait_count(self) -> int:
         """How many checks there were since the last improvement."""
         return self._rule.waited

@@ -126,6 +126,26 @@ class ModelCheckpoint(Callback):
         return self._top.worst or ""
 
     @property
+    def every_n_epochs(self) -> int:
+        """In which epochs it looks; 0 where it looks at steps or the time."""
+        return self._every_n_epochs
+
+    period = every_n_epochs
+
+    def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
+        """Write the best k checkpoints with their scores as YAML, by default beside them."""
+        import yaml
+
+        scores = {path: float(score) for path, score in self.best_k_models.items()}
+        path = filepath or os.path.join(self.dirpath or "", "best_k_models.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            yaml.safe_dump(scores, file)
+
+    def save_checkpoint(self, trainer: Any, *_: Any) -> None:
+        """Save the present state, if it is new and good enough; call it on all ranks."""
+        self._consider(trainer)
+
+    @property
     def state_key(self) -> str:
         """Several of them with different settings keep their states apart."""
         return (
@@ -277,6 +297,8 @@ class ModelCheckpoint(Callback):
         if trainer.is_global_zero:
             for path in outdated:
                 names.remove_within(self.dirpath or "", path)
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)
         if self.verbose:
             kept = plan.path or "not among the best"
             rank_zero_info(f"ModelCheckpoint: step {trainer.global_step}: {kept}")

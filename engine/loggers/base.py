@@ -75,6 +75,9 @@ class Logger:
     def finalize(self, status: str) -> None:
         """Close, after a run that ended as `status` says: success, failed or finished."""
 
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """A callback that keeps checkpoints has written one."""
+
     _together: Sequence[Any] = ()  # all loggers of the trainer, where they are several
 
     def __getitem__(self, index: int) -> Any:
@@ -82,6 +85,42 @@ class Logger:
         return (self._together or (self,))[index]
 
     # What loggers of one's own call, as 1.x had it.
+
+    LOGGER_JOIN_CHAR = "-"
+    NAME_HPARAMS_FILE = "hparams.yaml"
+    group_separator = "/"
+
+    def close(self) -> None:
+        """Write out what waits."""
+        self.save()
+
+    def agg_and_log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log; values of one step come together already, so there is nothing to combine."""
+        self.log_metrics(metrics, step)
+
+    def update_agg_funcs(self, *_: Any, **__: Any) -> None:
+        """Nothing is combined."""
+
+    def _add_prefix(
+        self, metrics: Mapping[str, Any], prefix: str = "", separator: str = "-"
+    ) -> dict[str, Any]:
+        """The metrics, each name after a prefix: the given one, or the logger's own."""
+        start = prefix or getattr(self, "_prefix", "")
+        return {f"{start}{separator}{name}" if start else name: v for name, v in metrics.items()}
+
+    @staticmethod
+    def _sanitize_callable_params(params: Mapping[str, Any]) -> dict[str, Any]:
+        """A name in the place of each function; of one without arguments what it returns."""
+        found: dict[str, Any] = {}
+        for name, value in params.items():
+            if callable(value):
+                try:
+                    value = value()
+                except Exception:  # it wants arguments, or anything else
+                    value = getattr(value, "__name__", str(value))
+                value = getattr(value, "__name__", str(value)) if callable(value) else value
+            found[name] = value
+        return found
 
     @staticmethod
     def _convert_params(params: Any) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class MetricsFile:
         self.path = path
         self.columns: list[str] = []
         self._rows: list[dict[str, Any]] = []
+        self._hparams: dict[str, Any] = {}
         self._file: io.BufferedWriter | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -87,6 +88,7 @@ class MetricsFile:
 
     def write_hparams(self, params: Mapping[str, Any]) -> None:
         """Write the hyper-parameters beside the table."""
+        self._hparams = dict(params)
         write_hparams(self.path.parent, params)
 
     def flush(self) -> None:
@@ -103,6 +105,48 @@ class MetricsFile:
         csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
         file.write(text.getvalue().encode())
         file.flush()
+
+    # By the names of 1.x.
+
+    NAME_METRICS_FILE = METRICS_FILE
+    NAME_HPARAMS_FILE = "hparams.yaml"
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of the run."""
+        return str(self.path.parent)
+
+    @property
+    def metrics_file_path(self) -> str:
+        """The table."""
+        return str(self.path)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """All rows, each with what it has: read from the file."""
+        self.flush()
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: _number(text) for name, text in row.items() if text} for row in rows]
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """The hyper-parameters that were written."""
+        return dict(self._hparams)
+
+    def log_metrics(self, metrics_dict: Mapping[str, Any], step: int | None = None) -> None:
+        """Take one row."""
+        self.add({**metrics_dict, "step": step})
+
+    def log_hparams(self, params: Mapping[str, Any]) -> None:
+        """Write the hyper-parameters, these beside those that were."""
+        self.write_hparams({**self._hparams, **params})
+
+    def save(self) -> None:
+        """Write out the rows that wait."""
+        self.flush()
 
     def close(self) -> None:
         """Flush and close; a later row opens the file again."""
@@ -145,6 +189,14 @@ class MetricsFile:
 def _cell(value: Any) -> Any:
     """A value as it stands in the table."""
     return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _number(text: str) -> Any:
+    """A cell as a number, where it is one."""
+    try:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 def _whole_lines(path: Path) -> int:

@@ -14,6 +14,7 @@ from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
 from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
+from engine.old_module import write_out
 from engine.run import Run, batches_of, send_to_loggers, until_told
 
 Results = list[dict[str, float]]
@@ -61,6 +62,8 @@ def evaluate(run: Run, plan: Plan) -> Results:
         run.logged.close_evaluation()
         if not run.state.sanity_checking:
             send_to_loggers(run, values)
+        if "_predictions" in run.module.__dict__:
+            write_out(run.module, run.strategy.world)
         call(f"on_{verb}_end")
     return by_loader(collection.results, len(plan.loaders))
 

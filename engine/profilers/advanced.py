@@ -22,8 +22,9 @@ class AdvancedProfiler(Profiler):
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
         line_count_restriction: float = 1.0,
+        output_filename: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(dirpath, filename)
+        super().__init__(dirpath, filename, output_filename)
         self.line_count_restriction = line_count_restriction
         self._profiles: dict[str, cProfile.Profile] = {}
         self._running: list[str] = []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from engine.distributed import on_rank_zero
+
+T = TypeVar("T")
 
 
 class Profiler:
@@ -22,7 +25,11 @@ class Profiler:
         self,
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
+        output_filename: str | os.PathLike[str] | None = None,
     ) -> None:
+        if output_filename is not None:  # folder and name in one, as 1.0 to 1.2 had it
+            dirpath, name = os.path.split(os.path.abspath(output_filename))
+            filename = name.removesuffix(".txt")
         self.dirpath = None if dirpath is None else os.fspath(dirpath)
         self.filename = filename
         self._stage: str | None = None
@@ -58,6 +65,17 @@ class Profiler:
             yield action_name
         finally:
             self.stop(action_name)
+
+    def profile_iterable(self, iterable: Iterable[T], action_name: str) -> Iterator[T]:
+        """The items of an iterable; waiting for each is measured."""
+        iterator = iter(iterable)
+        while True:
+            with self.profile(action_name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
     def describe(self) -> None:
         """Hand out the report."""

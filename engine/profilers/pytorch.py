@@ -30,9 +30,10 @@ class PyTorchProfiler(Profiler):
         export_to_chrome: bool = True,
         row_limit: int = MOST_ROWS,
         sort_by_key: str | None = None,
+        output_filename: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(dirpath, filename)
+        super().__init__(dirpath, filename, output_filename)
         self._by_shapes = group_by_input_shapes
         self._exports = export_to_chrome
         self._row_limit = row_limit

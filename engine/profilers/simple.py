@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 
 from engine.profilers.base import Profiler
+
+MOST_DURATIONS = 10_000  # kept of each action: a run may have any number of steps
 
 
 class SimpleProfiler(Profiler):
@@ -20,11 +23,13 @@ class SimpleProfiler(Profiler):
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
         extended: bool = True,
+        output_filename: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(dirpath, filename)
+        super().__init__(dirpath, filename, output_filename)
         self.extended = extended
         self._began_at: dict[str, float] = {}
         self._totals: dict[str, tuple[int, float]] = {}  # calls and seconds
+        self._newest: dict[str, deque[float]] = {}
         self._first = time.monotonic()
 
     def setup(
@@ -33,6 +38,7 @@ class SimpleProfiler(Profiler):
         """Each run has a report of its own."""
         super().setup(stage, local_rank, log_dir)
         self._began_at, self._totals, self._first = {}, {}, time.monotonic()
+        self._newest = {}
 
     def start(self, action_name: str) -> None:
         """Take the time."""
@@ -46,10 +52,21 @@ class SimpleProfiler(Profiler):
         if action_name not in self._began_at:
             raise ValueError(f"the action {action_name!r} stops and has not started")
         calls, seconds = self._totals.get(action_name, (0, 0.0))
-        self._totals[action_name] = (
-            calls + 1,
-            seconds + now - self._began_at.pop(action_name),
-        )
+        took = now - self._began_at.pop(action_name)
+        self._totals[action_name] = (calls + 1, seconds + took)
+        if action_name not in self._newest:
+            self._newest[action_name] = deque(maxlen=MOST_DURATIONS)
+        self._newest[action_name].append(took)
+
+    @property
+    def recorded_durations(self) -> dict[str, list[float]]:
+        """The seconds of each call of each action: of its newest 10 000 calls."""
+        return {action: list(newest) for action, newest in self._newest.items()}
+
+    @property
+    def current_actions(self) -> dict[str, float]:
+        """The actions that have started and not stopped, and when."""
+        return dict(self._began_at)
 
     def summary(self) -> str:
         """The table."""

@@ -20,6 +20,7 @@ _OWN_LOOP = (
     "the Trainer's loops are functions; override hooks of the module, or set "
     "`self.automatic_optimization = False` and step by hand"
 )
+_RESULT = "return the loss, or a dict with it, and log values with self.log"
 _IO = (
     "checkpoints are written whole or not at all, as plain data; override `on_save_checkpoint` to "
     "change what is in them"
@@ -53,6 +54,7 @@ _GROUPS = {
     "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
     "give the Trainer a list: logger=[first, second]": "LoggerCollection",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
+    _RESULT: "EvalResult Result TrainResult",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",
 }
 _INSTEAD = {name: text for text, names in _GROUPS.items() for name in names.split()}

@@ -12,7 +12,9 @@ TOP: dict[str, dict[str, str]] = {
     "": {
         **_OFFERED,
         f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger log=logger",
+        f"{_KEPT}.absent": "EvalResult TrainResult",
     },
+    "core.step_result": {f"{_KEPT}.absent": "EvalResult Result TrainResult"},
     "__about__": {f"{_KEPT}.about": "__version__=VERSION_1"},
     "__version__": {f"{_KEPT}.about": "version=VERSION_1"},
     # what a program is made of
