@@ -272,10 +272,10 @@ class LightningModule(KeepsHyperparameters, OldModule):
             self._manual.unscale(optimizer)
         groups = optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        if gradient_clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        else:
+        if gradient_clip_algorithm != "value":
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        elif parameters:  # torch fails where there is no gradient
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The optimizer, or the list of them where there are several, to step by hand."""

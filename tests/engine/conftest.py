@@ -35,6 +35,12 @@ def _signals_as_before() -> Iterator[None]:
     signals.set_all(before)
 
 
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A function that finds a port on which nobody listens."""
+    return _free_port
+
+
 @pytest.fixture
 def run_ranks(tmp_path: Path) -> Iterator[Callable[..., list[Any]]]:
     """Run a program on so many ranks; returns what each wrote to the path in its argv[1].
