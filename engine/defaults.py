@@ -99,11 +99,16 @@ def with_module_callbacks(
 
 
 def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
-    """The loggers that `logger=` means: True is TensorBoard, in the run's folder."""
+    """The loggers that `logger=` means: True is TensorBoard, in the run's folder.
+
+    In a fast_dev_run one that keeps nothing stands for all.
+    """
     if output.logger is False:
         return []
-    from engine.loggers import Logger, TensorBoardLogger
+    from engine.loggers import DummyLogger, Logger, TensorBoardLogger
 
+    if output.fast_dev_run:
+        return [DummyLogger()]
     by_default = output.logger is None or output.logger is True
     loggers = [TensorBoardLogger()] if by_default else as_list(output.logger)
     root, version = output.default_root_dir or os.getcwd(), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,15 @@ DummyExperiment = Silent
 
 
 class DummyLogger(Logger):
-    """Takes everything and keeps nothing."""
+    """Takes everything and keeps nothing: in a fast_dev_run it stands for whichever loggers."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Silent()  # a method that only another logger has, such as `watch`
+
+    def __getitem__(self, index: int) -> Any:
+        return self
 
     @property
     def name(self) -> str:
@@ -30,7 +38,13 @@ class DummyLogger(Logger):
         """Ignores whatever is asked."""
         return Silent()
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    def log_graph(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
 

@@ -75,10 +75,12 @@ def _strip(values: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _shorten(values: dict[str, Any]) -> None:
-    """What fast_dev_run means: a few batches of everything, and nothing is left behind."""
+    """What fast_dev_run means: a few batches of everything.
+
+    Loggers and checkpoints are there without effect: what a module asks of them still works.
+    """
     batches = values["fast_dev_run"]
     for name in ("train", "val", "test", "predict"):
         values[f"limit_{name}_batches"] = batches
     values.update(max_epochs=1, max_steps=batches, num_sanity_val_steps=0, val_check_interval=1.0)
-    values.update(check_val_every_n_epoch=1, logger=False, enable_checkpointing=False)
-    values["max_time"] = None
+    values.update(check_val_every_n_epoch=1, max_time=None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 from engine.options.table import OLD, SHOWN
@@ -137,3 +138,36 @@ def test_a_trial_run_leaves_out_what_belongs_to_real_ones(tmp_path):
     trainer.fit(model, loader(), loader())
     assert trainer.global_step == 3 and model.hparams.lr == 0.1
     assert list(tmp_path.iterdir()) == [] and monitors[0].lrs == {}
+
+
+@pytest.mark.parametrize("logger", [True, "one", "two", False], ids=str)
+def test_a_trial_run_takes_what_modules_ask_of_their_logger(tmp_path, logger):
+    """S218: in a fast_dev_run the module's own calls of its logger and of the checkpoint callback
+    go nowhere, and break nothing; without loggers there are none then, either.
+    """
+    choices = {
+        "one": CSVLogger(tmp_path),
+        "two": [CSVLogger(tmp_path), TensorBoardLogger(tmp_path)],
+    }
+
+    class Draws(Toy):
+        def training_step(self, batch, batch_idx):
+            if logger is False:
+                assert self.logger is None
+            else:
+                self.logger.experiment.add_image("x", batch[0])
+                self.logger[1].experiment.add_scalar("x", 1.0, self.global_step)
+                self.logger.experiment[0].add_scalar("x", 1.0, self.global_step)
+                self.logger.log_metrics({"x": 1.0}, step=0)
+                self.logger.log_hyperparams({"x": 1}, {"y": 2.0})
+                self.logger.watch(self, log="all")
+                self.logger.log_image(key="x", images=[batch[0]])
+            return super().training_step(batch, batch_idx)
+
+    trainer = Trainer(
+        fast_dev_run=True, logger=choices.get(logger, logger), default_root_dir=tmp_path
+    )
+    trainer.fit(Draws(), loader(), loader())
+    assert trainer.global_step == 1 and trainer.checkpoint_callback.best_model_path == ""
+    trainer.test(dataloaders=loader())
+    assert list(tmp_path.iterdir()) == []

@@ -278,12 +278,12 @@ def test_a_wrong_value_is_named_with_what_to_give(arguments):
         parse(arguments)
 
 
-def test_fast_dev_run_leaves_nothing_behind():
-    """A few batches, no loggers, no checkpoints."""
-    settings = parse({"fast_dev_run": 7, "max_epochs": 100})
+def test_fast_dev_run_is_short():
+    """A few batches of everything, whatever else was given."""
+    settings = parse({"fast_dev_run": 7, "max_epochs": 100, "max_time": "00:00:00:01"})
     assert settings.data.limit_train_batches == settings.data.limit_predict_batches == 7
     assert (settings.fit.max_epochs, settings.fit.max_steps) == (1, 7)
-    assert not settings.output.logger and not settings.output.enable_checkpointing
+    assert settings.fit.max_time is None
 
 
 def test_how_long_without_a_word(tmp_path):
