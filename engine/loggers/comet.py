@@ -105,5 +105,6 @@ class CometLogger(ForeignLogger):
 def _configured_key() -> str | None:
     import comet_ml
 
-    key = comet_ml.get_config("comet.api_key")
+    configured = getattr(comet_ml, "get_config", None)  # old versions have none
+    key = None if configured is None else configured("comet.api_key")
     return None if key is None else str(key)

@@ -153,6 +153,9 @@ def test_comet_offline_and_online(comet, monkeypatch):
             CometLogger(**wrong)
     monkeypatch.setenv("COMET_API_KEY", "secret")
     assert CometLogger().experiment is comet
+    monkeypatch.delenv("COMET_API_KEY")
+    monkeypatch.delattr("comet_ml.get_config")  # as in old versions of it
+    assert CometLogger(save_dir="logs/").experiment is comet
 
 
 def test_mlflow(mlflow, tmp_path):
