@@ -216,8 +216,7 @@ def by_hand(case, ranks=1):
                             kind, value = case.clip
                             getattr(torch.nn.utils, f"clip_grad_{kind}_")(parts[idx], value)
                         optimizers[idx].step()
-                    if grads is not None or case.stepping != STEPPING[0]:
-                        stepped.add(idx)  # a module that steps does so without gradients, too
+                        stepped.add(idx)
             windows += ends
             steps += bool(stepped)
             for idx, (interval, often) in enumerate(case.schedules):

@@ -6,9 +6,9 @@ import io
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
+from toy import Toy, loader, quiet, weights
 
-from engine import Callback, LightningDataModule
+from engine import Callback, LightningDataModule, MisconfigurationException
 from engine.callbacks import ProgressBar
 from engine.hooks import by_name, fitted
 
@@ -82,7 +82,7 @@ class LeavesItAlone(torch.optim.SGD):
 @pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}])
 def test_optimizers_of_other_libraries_get_a_closure(tmp_path, kind, settings):
     """One that always calls its closure learns, and one that never does, exactly as torch's."""
-    weights = []
+    learned = []
     for one in (kind, torch.optim.SGD):
 
         class Other(Toy):
@@ -94,8 +94,95 @@ def test_optimizers_of_other_libraries_get_a_closure(tmp_path, kind, settings):
         trainer = quiet(tmp_path, gradient_clip_val=0.5, **settings)
         trainer.fit(model, loader(), loader())
         assert (len(model.seen), trainer.global_step) == (24, 6 // (2 if settings else 1))
-        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    assert torch.equal(*weights)
+        learned.append(weights(model))
+    assert torch.equal(*learned)
+
+
+def takes(optimizer, closure):
+    optimizer.step(closure=closure)
+
+
+def wraps(optimizer, closure):
+    optimizer.step(closure=lambda: closure())
+
+
+def runs_it_first(optimizer, closure):
+    closure()
+    optimizer.step()
+
+
+def unwraps(optimizer, closure):
+    optimizer.optimizer.step(closure)
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def lbfgs(parameters):
+    return torch.optim.LBFGS(parameters, max_iter=2)
+
+
+@pytest.mark.filterwarnings("ignore:training_step returned None")
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        *((kind, step) for kind in (sgd, lbfgs, Own) for step in (None, takes, wraps)),
+        (sgd, runs_it_first),
+        (Own, runs_it_first),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.5}])
+def test_a_skipped_batch_is_no_step(tmp_path, kind, step, settings):
+    """S020, S045: a batch without a loss changes nothing, whoever asks for it with a closure."""
+
+    class Skips(Toy):
+        def configure_optimizers(self):
+            return kind(self.parameters())
+
+        def on_train_batch_start(self, batch, batch_idx):
+            self.before = weights(self)
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) if batch_idx % 2 == 0 else None
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            is_same = torch.equal(self.before, weights(self))
+            assert (is_same, outputs is None) == (bool(batch_idx % 2),) * 2
+
+    class Steps(Skips):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_idx, closure, *flags):
+            step(optimizer, closure)
+
+    trainer = quiet(tmp_path, **settings)
+    trainer.fit(Skips() if step is None else Steps(), loader(), loader())
+    assert trainer.global_step == 3
+
+
+def test_an_optimizer_out_of_its_wrapping(tmp_path):
+    """S057: `optimizer.optimizer.step(closure)` is a step as any other."""
+
+    class Steps(Toy):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_idx, closure, *flags):
+            unwraps(optimizer, closure)
+
+    model, plain = Steps(), Toy()
+    trainer = quiet(tmp_path, max_epochs=9, max_steps=4)
+    trainer.fit(model, loader(), loader())
+    quiet(tmp_path, max_steps=4).fit(plain, loader(), loader())
+    assert (trainer.global_step, len(model.seen)) == (4, 16)
+    assert torch.equal(weights(model), weights(plain))
+
+
+def test_a_step_without_the_closure_is_an_error(tmp_path):
+    """S057: it would have no gradients: nothing would ever be learned, and nobody told."""
+
+    class Forgets(Toy):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_idx, closure, *flags):
+            optimizer.step()
+
+    with pytest.raises(MisconfigurationException, match=r"optimizer.step\(closure=optimizer_clo"):
+        quiet(tmp_path).fit(Forgets(), loader(), loader())
 
 
 def test_manual_steps_without_a_closure(tmp_path):
