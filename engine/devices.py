@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +64,7 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
         return hardware.strategy
     plan = wanted(hardware.strategy, hardware.plugins)
     world = _world_now(hardware, world)
+    _number_by_bus(hardware, world)
     kind = device_type(hardware, world)
     available = torch.cuda.device_count() if kind == "cuda" else (os.cpu_count() or 1)
     devices = hardware.devices
@@ -71,20 +73,20 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     indices = device_indices(devices, available)
     per_node = 1 if indices is None else len(indices)
     if hardware.num_nodes > 1 and not world.launched:  # here may be no GPU, on the nodes there is
-        raise MisconfigurationException(_how_to_launch(per_node, hardware.num_nodes, kind))
+        raise MisconfigurationException(_how_to_launch(indices, hardware.num_nodes, kind))
     if kind == "cuda":
-        # A launcher may show each rank its own GPU only, whatever number the Trainer was given.
-        counts = world.launched and not isinstance(devices, list)
-        _check_gpus(None if counts else indices, available)
+        named = indices if _are_numbers_of_here(devices, world, available) else None
+        _check_gpus(named, available)
     if not world.launched:
         world = replace(world, world_size=per_node, local_world_size=per_node)
         if kind == "cuda" and indices is not None:
             rank_zero_info(f"engine: GPU {', '.join(map(str, indices))}")
     else:
-        _say_if_different(hardware, world, per_node)
+        renumbered = available if kind == "cuda" and named is None else 0
+        _say_if_different(hardware, world, per_node, renumbered)
     device = torch.device(plan.options.get("device", kind) if kind == "cpu" else kind)
     if kind == "cuda":
-        device = torch.device("cuda", _gpu_of(world, None if counts else indices, available))
+        device = torch.device("cuda", _gpu_of(world, named, available))
         torch.cuda.set_device(device)
     if plan.remark is not None:
         rank_zero_info(f"engine: {plan.remark}")
@@ -153,7 +155,10 @@ def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:
     return read_world()
 
 
-def _say_if_different(hardware: HardwareSettings, world: World, per_node: int) -> None:
+def _say_if_different(
+    hardware: HardwareSettings, world: World, per_node: int, renumbered: int
+) -> None:
+    """One line where the launcher has other ranks, or (so many) other GPUs, than the Trainer."""
     asked = per_node * hardware.num_nodes
     says_devices = hardware.devices not in (None, -1)
     differs = (says_devices and asked != world.world_size) or (
@@ -165,6 +170,31 @@ def _say_if_different(hardware: HardwareSettings, world: World, per_node: int) -
             f"node{'s' if world.num_nodes > 1 else ''}, the Trainer says {asked} "
             f"({per_node} x {hardware.num_nodes} nodes): {world.world_size} it is"
         )
+    elif renumbered and isinstance(hardware.devices, list):
+        rank_zero_info(
+            f"engine: the launcher shows {renumbered} GPUs here, which are numbered anew: they are "
+            f"taken in turn, not by the Trainer's numbers ({', '.join(map(str, hardware.devices))})"
+        )
+
+
+def _number_by_bus(hardware: HardwareSettings, world: World) -> None:
+    """Let GPUs have the numbers that nvidia-smi shows; for that it must come before CUDA begins."""
+    asks = hardware.accelerator in ("gpu", "cuda", "auto") or world.launched
+    has_begun: Callable[[], bool] = torch.cuda.is_initialized
+    if asks and not has_begun():
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
+def _are_numbers_of_here(devices: int | list[int] | None, world: World, available: int) -> bool:
+    """Whether the Trainer's GPUs are the ones to take, not just the launcher's one after the other.
+
+    A launcher may show each rank its own GPU only, or the chosen ones with numbers from 0 on.
+    """
+    if not world.launched:
+        return True
+    if not isinstance(devices, list) or world.by_engine:
+        return isinstance(devices, list)
+    return len(devices) >= world.local_world_size and max(devices, default=0) < available
 
 
 def _check_gpus(indices: list[int] | None, available: int) -> None:
@@ -187,9 +217,12 @@ def _gpu_of(world: World, indices: list[int] | None, available: int) -> int:
     return world.local_rank % available
 
 
-def _how_to_launch(per_node: int, nodes: int, kind: str) -> str:
-    word = "--gpus" if kind == "cuda" else "--procs"
-    command = starting.launch_command(per_node or "all", nodes, word)  # 0: all, and here is none
+def _how_to_launch(indices: list[int] | None, nodes: int, kind: str) -> str:
+    per_node = 1 if indices is None else len(indices)
+    words: int | str = per_node or "all"  # 0: all, and here is none
+    if kind == "cuda" and indices and indices != list(range(per_node)):
+        words = ",".join(map(str, indices)) + ("," if per_node == 1 else "")
+    command = starting.launch_command(words, nodes, "--gpus" if kind == "cuda" else "--procs")
     return (
         f"the Trainer asks for {nodes} nodes, and this process was started alone: a script starts "
         f"processes on its own machine only. Start it with\n    {command}\n"

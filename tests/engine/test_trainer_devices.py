@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy
@@ -87,11 +88,14 @@ def test_what_is_no_list_of_gpus_is_refused(gpus):
         ({"num_nodes": 2}, "srun --nodes=2 --ntasks-per-node=1 python"),
         ({"gpus": 8, "num_nodes": 4}, "plaunch --nodes 4 --gpus 8 train.py --lr 0.1"),
         ({"gpus": -1, "num_nodes": 4}, "plaunch --nodes 4 --gpus all train.py --lr 0.1"),
+        ({"gpus": [1, 4], "num_nodes": 4}, "plaunch --nodes 4 --gpus 1,4 train.py --lr 0.1"),
+        ({"gpus": "1, 4", "num_nodes": 4}, "srun --nodes=4 --ntasks-per-node=2 python"),
+        ({"gpus": [3], "num_nodes": 2}, "plaunch --nodes 2 --gpus 3, train.py --lr 0.1"),
     ],
 )
 def test_alone_it_cannot_be_several_nodes(arguments, command, monkeypatch):
-    """S134: the message has the command that starts the processes on all nodes, also where the
-    machine that it was typed on has no GPU.
+    """S134, S185, S186: the message has the command that starts the processes on all nodes, on the
+    GPUs that were named, also where the machine that it was typed on has none.
     """
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -151,6 +155,48 @@ def test_gpus_on_each_of_four_nodes(asked, local_rank, gpu, gpus, capsys):
     assert strategy.root_device == torch.device("cuda", gpu)
     assert (strategy.world.world_size, strategy.world.num_nodes) == (8, 4)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "local_ranks", "available", "taken"),
+    [
+        ([1, 4], 2, 2, [0, 1]),  # the launcher shows these two only
+        ([1, 4], 2, 1, [0, 0]),  # or each rank its own
+        ([1, 2], 4, 8, [0, 1, 2, 3]),  # no two ranks on one GPU
+        ([4, 5, 6, 7], 2, 8, [4, 5]),
+        ([4, 1], 2, 8, [4, 1]),
+    ],
+    ids=str,
+)
+def test_numbers_that_a_launcher_has_changed(
+    asked, local_ranks, available, taken, gpus, monkeypatch, capsys
+):
+    """S134, S186: what a launcher gave counts, in a list of GPUs as well, and one line says so."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    found = []
+    for rank in range(local_ranks):
+        world = World(rank, rank, local_ranks, local_ranks, launched=True)
+        found.append(place(hardware_of(gpus=asked), world).root_device.index)
+    assert found == taken
+    lines = capsys.readouterr().err.splitlines()
+    as_named = len(asked) == local_ranks and max(asked) < available
+    assert len(lines) == (0 if as_named else local_ranks), lines
+    assert (
+        len(asked) != local_ranks or as_named or "not by the Trainer's numbers (1, 4)" in lines[0]
+    )
+
+
+def test_gpus_are_numbered_in_the_order_of_the_bus(gpus, monkeypatch):
+    """S183: as nvidia-smi does it; what the user set stays, and nothing is set for the CPU."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")  # so that it is unset in the end, too
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    place(hardware_of(), World())
+    assert "CUDA_DEVICE_ORDER" not in os.environ
+    place(hardware_of(gpus="1, 4"), World())
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    place(hardware_of(gpus=[1, 4]), World())
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
 @pytest.mark.parametrize(
