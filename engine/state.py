@@ -55,6 +55,7 @@ class State:
     should_stop: bool = False
     reloads: bool = False  # loaders are to be asked for anew before the next epoch
     is_last_batch: bool = False
+    skipped: int = 0  # how often the training step returned None in this fit, on this rank
     evaluated_batches: int = 0  # of the validation, test or prediction that runs, on this rank
     already_complete: bool = False  # an earlier process has done all of this fit
     accumulation: int | dict[int, int] | None = None  # batches a step, if said while running

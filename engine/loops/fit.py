@@ -10,6 +10,7 @@ from engine.combined import begin_epoch
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.loops.evaluate import Plan, end_epoch, evaluate
+from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
 from engine.loops.steps import step_of
 from engine.reports import line
@@ -61,7 +62,7 @@ def fit(run: Run, plan: FitPlan) -> None:
         sanity_check(run, plan.sanity)
     if not run.module.training:
         run.module.train()
-    state.training = True
+    state.training, state.skipped = True, 0
     run.logged.open_training()
     call("on_train_start")
     epoch = TrainingEpoch(run, plan)
@@ -76,6 +77,8 @@ def fit(run: Run, plan: FitPlan) -> None:
     call("on_train_end")
     state.training = False
     run.logged.close_training()
+    if not state.tuning:
+        say_skipped(state.skipped)
 
 
 def sanity_check(run: Run, plan: Plan) -> None:

@@ -46,7 +46,6 @@ class TrainingStep:
         self.parts = 1  # parts of a batch whose mean is stepped with
         self.pending = False  # the window has gradients already
         self._is_clear = False  # it has forgotten those of the last, without any of its own
-        self.skipped = 0
         self._run = run
         self._progress = run.state.progress
         self._logged = run.logged
@@ -132,9 +131,12 @@ class TrainingStep:
         self._run.strategy.skip_batch()
         if batch is None:
             return
-        self.skipped += 1
-        if self.skipped == 1:
-            rank_zero_warn("training_step returned None: the batch is skipped (said once)")
+        self._run.state.skipped += 1
+        if self._run.state.skipped == 1:
+            rank_zero_warn(
+                "training_step returned None: the batch is skipped (said once; the end of the fit "
+                "says how many)"
+            )
 
     def _forget(self, batch_idx: int) -> None:
         """With other ranks: old gradients must not be there when theirs are averaged, which may be

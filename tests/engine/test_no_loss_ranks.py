@@ -119,8 +119,11 @@ json.dump(results, open(sys.argv[1], "w"))
 def test_a_rank_without_a_loss_holds_nobody_up(run_ranks):
     """S020: None on one rank alone counts as a gradient of zero there, None on all of them is no
     step at all; at any place of a window, with several optimizers, on equal weights everywhere.
-    A batch that its loader gave as None counts likewise."""
+    A batch that its loader gave as None counts likewise. How many there were is said at the end."""
     zero, one = run_ranks(PROGRAM, 2)
+    (_, said), (_, other) = run_ranks.output
+    assert "returned None 3 times in this fit (on the ranks from 0 on: [1, 2])" in said
+    assert "times in this fit" not in other
     for (error, steps, expected, weights), (*_, others) in zip(zero, one, strict=True):
         assert error < 1e-12
         assert steps == expected
