@@ -114,8 +114,9 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     root, version = output.default_root_dir or os.getcwd(), None
     if fit_folder is not None:
         root, version = os.path.split(fit_folder)
+    together = tuple(loggers) if isinstance(output.logger, (list, tuple)) else ()
     for logger in loggers:
         if isinstance(logger, Logger):
             logger.place(root, version)
-            logger._together = tuple(loggers)
+            logger._together = together
     return loggers

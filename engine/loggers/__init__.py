@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.lazy import on_demand
-from engine.loggers.base import FolderLogger, Logger, next_version, settle_versions
+from engine.loggers.base import (
+    FolderLogger,
+    Logger,
+    LoggerCollection,
+    next_version,
+    settle_versions,
+)
 from engine.loggers.csv import CSVLogger
 from engine.loggers.memory import MemoryLogger
 from engine.loggers.tensorboard import TensorBoardLogger
@@ -38,6 +44,7 @@ __all__ = [
     "DummyLogger",
     "FolderLogger",
     "Logger",
+    "LoggerCollection",
     "MLFlowLogger",
     "MemoryLogger",
     "NeptuneLogger",

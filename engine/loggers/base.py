@@ -78,11 +78,16 @@ class Logger:
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """A callback that keeps checkpoints has written one."""
 
-    _together: Sequence[Any] = ()  # all loggers of the trainer, where they are several
+    _together: Sequence[Any] = ()  # all loggers of the trainer, where it was given a list
 
     def __getitem__(self, index: int) -> Any:
         """In 1.x several loggers were one: `self.logger[1]` is the second of them."""
         return (self._together or (self,))[index]
+
+    def _shown(self, experiment: Any) -> Any:
+        """The experiment as it is seen: the first of a list of loggers answers for all."""
+        is_first = isinstance(self, LoggerCollection)
+        return Experiments(experiment, self._together[1:]) if is_first else experiment
 
     # What loggers of one's own call, as 1.x had it.
 
@@ -154,6 +159,54 @@ class Logger:
         }
 
 
+class _StandsForAll(type):
+    """Which loggers are a LoggerCollection: the first of those in a list."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        together: Sequence[Any] = getattr(instance, "_together", ())
+        return bool(together) and together[0] is instance
+
+    def __call__(cls, loggers: Iterable[Any]) -> list[Any]:
+        """What a Trainer takes several loggers as."""
+        return list(loggers)
+
+
+class LoggerCollection(metaclass=_StandsForAll):
+    """What 1.x made of `logger=[first, second]`, to ask whether `trainer.logger` is one."""
+
+
+class Experiments:
+    """`self.logger.experiment` of a list of loggers: in 1.x a list, in 2.x that of the first.
+
+    A number gives one of them, everything else is asked of the first.
+    """
+
+    def __init__(self, first: Any, others: Sequence[Any]) -> None:
+        self.__dict__.update(_first=first, _others=others)
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, int):
+            return self._first[key]
+        place = range(len(self))[key]
+        return self._others[place - 1].experiment if place else self._first
+
+    def __len__(self) -> int:
+        return 1 + len(self._others)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._first[key] = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._first, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._first, name, value)
+
+    @property  # type: ignore[misc]  # what isinstance asks, where the type itself is another
+    def __class__(self) -> Any:
+        return type(self._first)
+
+
 class FolderLogger(Logger):
     """A logger with a folder for each run: `save_dir/name/version_n`.
 
@@ -210,7 +263,7 @@ class FolderLogger(Logger):
         """The object that really writes; on other ranks one that ignores whatever is asked."""
         if self._experiment is None:
             self._experiment = self._open() if on_rank_zero() else Silent()
-        return self._experiment
+        return self._shown(self._experiment)
 
     def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
         """Write where the trainer writes, unless a `save_dir` was given.

@@ -35,10 +35,10 @@ class ForeignLogger(Logger):
     def experiment(self) -> Any:
         """The library's own object; on other ranks one that ignores whatever is asked."""
         if not on_rank_zero():
-            return Silent()
+            return self._shown(Silent())
         if self._experiment is None:
             self._experiment = self._open()
-        return self._experiment
+        return self._shown(self._experiment)
 
     def _open(self) -> Any:
         raise NotImplementedError

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from foreign_fakes import Noted, install
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 from toy import Toy, loader, quiet
 
 import engine.loggers
@@ -16,9 +18,11 @@ from engine.loggers import (
     CometLogger,
     CSVLogger,
     Logger,
+    LoggerCollection,
     MemoryLogger,
     MLFlowLogger,
     NeptuneLogger,
+    TensorBoardLogger,
     WandbLogger,
 )
 from engine.loggers.base import Silent
@@ -290,6 +294,43 @@ def test_checkpoints_lie_with_the_logger_that_has_a_folder(wandb, tmp_path):
     folder = tmp_path / "lightning_logs" / "version_0"
     assert trainer.log_dir == str(folder)
     assert list(folder.glob("checkpoints/*.ckpt"))
+
+
+def test_several_loggers_are_one_as_in_1_x(wandb, tmp_path):
+    """S228, S275: of a list of loggers the first stands for all: by numbers, as a collection, and
+    its experiment for theirs; nothing is between a logger that is given alone and its own."""
+    seen = []
+
+    class Draws(Toy):
+        def training_step(self, batch, batch_idx):
+            board, service = self.logger.experiment[0], self.logger.experiment[-1]
+            board.add_image("noise", batch[0].view(1, 4, -1), batch_idx)
+            service.log({"batch": batch_idx})
+            self.logger.experiment.add_scalar("x", 1.0, batch_idx)
+            seen.append(isinstance(self.logger.experiment, SummaryWriter))
+            seen.append(isinstance(self.logger, LoggerCollection))
+            return super().training_step(batch, batch_idx)
+
+    given = LoggerCollection([TensorBoardLogger(tmp_path), WandbLogger()])
+    trainer = quiet(tmp_path, logger=given, limit_train_batches=2)
+    trainer.fit(Draws(), loader(), loader())
+    assert seen == [True] * 4
+    assert [args[0] for args, _ in wandb.of("log")][:2] == [{"batch": 0}, {"batch": 1}]
+    assert trainer.logger is given[0] and not isinstance(given[1], LoggerCollection)
+    assert list(trainer.logger) == given and len(trainer.logger.experiment) == 2
+
+    events = EventAccumulator(trainer.logger.log_dir)
+    events.Reload()
+    assert events.Tags()["images"] == ["noise"] and len(events.Scalars("x")) == 2
+
+    service = WandbLogger()
+    alone = quiet(tmp_path, logger=[service])
+    assert alone.logger.experiment[0] is wandb and isinstance(alone.logger, LoggerCollection)
+    alone.logger.experiment.config["x"] = 1  # what is set is set in the service's own
+    alone.logger.experiment.note = "first"
+    assert wandb.note == "first" and wandb.of("config[x] =") == [((1,), {})]
+    assert quiet(tmp_path, logger=service).logger.experiment is wandb
+    assert not isinstance(service, LoggerCollection)
 
 
 def test_other_ranks_open_no_run(wandb, monkeypatch):

@@ -52,7 +52,6 @@ _GROUPS = {
     _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
     "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
     "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
-    "give the Trainer a list: logger=[first, second]": "LoggerCollection",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
     _RESULT: "EvalResult Result TrainResult",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",

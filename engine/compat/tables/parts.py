@@ -9,8 +9,8 @@ _PROFILERS = "engine.profilers"
 _STRATEGIES = "engine.strategies"
 
 _LOGGER_BASE = {
-    _LOGGERS: "DummyExperiment DummyLogger LightningLoggerBase=Logger Logger rank_zero_experiment",
-    f"{_KEPT}.absent": "LoggerCollection",
+    _LOGGERS: "DummyExperiment DummyLogger LightningLoggerBase=Logger Logger LoggerCollection "
+    "rank_zero_experiment",
 }
 _PROFILER_BASE = {
     _PROFILERS: "AbstractProfiler=Profiler BaseProfiler=Profiler PassThroughProfiler Profiler"
@@ -101,9 +101,8 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.xla_stats_monitor": {_CALLBACKS: "XLAStatsMonitor"},
     # loggers
     "loggers": {
-        _LOGGERS: "CSVLogger CometLogger LightningLoggerBase=Logger Logger MLFlowLogger "
-        "NeptuneLogger TensorBoardLogger TestTubeLogger WandbLogger",
-        f"{_KEPT}.absent": "LoggerCollection",
+        _LOGGERS: "CSVLogger CometLogger LightningLoggerBase=Logger Logger LoggerCollection "
+        "MLFlowLogger NeptuneLogger TensorBoardLogger TestTubeLogger WandbLogger",
     },
     "loggers.base": _LOGGER_BASE,
     "loggers.comet": {_LOGGERS: "CometLogger"},
