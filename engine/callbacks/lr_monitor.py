@@ -10,6 +10,7 @@ from engine.callbacks.base import Callback
 from engine.distributed import rank_zero_warn
 
 INTERVALS = (None, "step", "epoch")
+KEPT = 1000  # of the values that were logged: a run of millions of steps must not fill the memory
 
 
 class LearningRateMonitor(Callback):
@@ -18,6 +19,7 @@ class LearningRateMonitor(Callback):
     `logging_interval`: 'step' (as often as other values, every `log_every_n_steps`), 'epoch', or
     None for each scheduler's own interval. Names: `lr-SGD`, `lr-SGD-1` for a second one,
     `lr-SGD/pg2` for the second group of parameters, or the `name` of a scheduler's configuration.
+    `lrs` has the last 1000 values under each name, the newest at the end.
     """
 
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
@@ -61,7 +63,10 @@ class LearningRateMonitor(Callback):
         if not values:
             return
         for name, value in values.items():
-            self.lrs.setdefault(name, []).append(value)
+            kept = self.lrs.setdefault(name, [])
+            kept.append(value)
+            if len(kept) > KEPT:
+                del kept[0]
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.log_metrics({**values, "epoch": trainer.current_epoch}, step)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scripted import Scripted, trainer_for
 
-from engine.callbacks import LearningRateLogger, LearningRateMonitor
+from engine.callbacks import LearningRateLogger, LearningRateMonitor, lr_monitor
 from engine.loggers import MemoryLogger
 
 
@@ -37,6 +37,17 @@ def test_by_step(tmp_path):
 
     assert series == [(step, 0.5**step) for step in range(8)]
     assert monitor.lrs["lr-SGD"] == [value for _, value in series]
+
+
+def test_the_newest_rates_are_kept(tmp_path, monkeypatch):
+    """S215: `lrs` has the last values, as a list; loggers have all of them."""
+    monkeypatch.setattr(lr_monitor, "KEPT", 3)
+    monitor = LearningRateMonitor(logging_interval="step")
+    series = rates(tmp_path, monitor, Halving(), "lr-SGD")
+
+    assert len(series) == 8
+    assert monitor.lrs == {"lr-SGD": [value for _, value in series[-3:]]}
+    assert monitor.lrs["lr-SGD"][-1] == 0.5**7
 
 
 def test_by_epoch(tmp_path):
