@@ -52,6 +52,10 @@ def configure(returned: Any, is_automatic: bool = True) -> Optimization:
     Unless `is_automatic`, the module steps its schedulers itself.
     """
     optimizers, schedulers, frequencies = _split(returned)
+    if not optimizers:
+        rank_zero_warn(
+            f"no optimizer: `configure_optimizers` returned {returned!r}, nothing is learned"
+        )
     for optimizer in optimizers:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise MisconfigurationException(_FORMS.format(what=_describe(optimizer)))
@@ -72,7 +76,6 @@ def _index_of(optimizer: Any, optimizers: list[Any]) -> int | None:
 
 def _split(returned: Any) -> tuple[list[Any], list[Any], list[int]]:
     if returned is None:
-        rank_zero_warn("no optimizer: `configure_optimizers` returned None, nothing is learned")
         return [], [], []
     if isinstance(returned, Mapping):
         return *_of_dict(returned), []
@@ -138,6 +141,12 @@ def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
             f"a scheduler's dict has keys of {sorted(known)}; without effect: {', '.join(unknown)}"
         )
     config = SchedulerConfig(**{key: given[key] for key in given if key in known})
+    if not callable(getattr(config.scheduler, "step", None)):
+        raise MisconfigurationException(
+            "a scheduler has a `step()`, and each optimizer's dict one scheduler; this is a "
+            f"{type(config.scheduler).__name__}. Several go beside their optimizers: "
+            "return [optimizers], [schedulers]"
+        )
     if config.interval not in ("epoch", "step"):
         raise MisconfigurationException(
             f"a scheduler's interval is 'epoch' or 'step', not {config.interval!r}"

@@ -44,7 +44,7 @@ class Summary:
 
     def __str__(self) -> str:
         has_sizes = any(row.in_size or row.out_size for row in self.rows)
-        table = [["", "Name", "Type", "Params", "In", "Out"]]
+        table = [["", "Name", "Type", "Params", "In sizes", "Out sizes"]]
         for number, row in enumerate(self.rows):
             count = short_count(row.num_params)
             table.append([str(number), row.name, row.kind, count, row.in_size, row.out_size])

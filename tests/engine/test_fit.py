@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -176,17 +178,18 @@ def test_what_is_missing_is_named(tmp_path):
         quiet(tmp_path).test()
 
 
-def test_without_an_optimizer_it_runs_and_says_so(tmp_path):
-    """S042: configure_optimizers that falls through to None is no crash."""
+@pytest.mark.parametrize("returned", [None, [], ([], [])])
+def test_without_an_optimizer_it_runs_and_says_so(tmp_path, returned):
+    """S042: configure_optimizers that falls through to None, or lists nothing, is no crash."""
 
     class Idle(Toy):
         def configure_optimizers(self):
-            return None
+            return returned
 
     model = Idle()
     before = weights(model)
-    with pytest.warns(UserWarning, match="no optimizer"):
-        quiet(tmp_path).fit(model, loader())
+    with pytest.warns(UserWarning, match=f"no optimizer.*{re.escape(repr(returned))}"):
+        quiet(tmp_path, accumulate_grad_batches=2, gradient_clip_val=1.0).fit(model, loader())
     assert torch.equal(before, weights(model))
     assert len(model.seen) == 24
 

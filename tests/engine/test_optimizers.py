@@ -45,6 +45,30 @@ def test_forms(adam, form):
     assert [c.interval for c in optimization.schedulers] == ([interval] if interval else [])
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_train(tmp_path, form):
+    """S035, S037, S039, S041: with each a module learns what a plain loop learns with its Adam, and
+    at the rates that its scheduler gives: by epoch, by step, or not at all."""
+    make, interval = FORMS[form]
+
+    class Formed(Toy):
+        def configure_optimizers(self):
+            adam = super().configure_optimizers()
+            return make(adam, torch.optim.lr_scheduler.StepLR(adam, 1, gamma=0.9))
+
+    model, plain = Formed(), Toy()
+    quiet(tmp_path, max_epochs=2).fit(model, loader())
+    adam = plain.configure_optimizers()
+    scheduler = torch.optim.lr_scheduler.StepLR(adam, 1, gamma=0.9)
+    for number, batch in enumerate([*loader(), *loader()], 1):
+        adam.zero_grad()
+        plain.loss(batch).backward()
+        adam.step()
+        if interval == "step" or (interval == "epoch" and number % 6 == 0):
+            scheduler.step()
+    assert torch.equal(weights(model), weights(plain))
+
+
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
@@ -57,6 +81,12 @@ def test_other_forms_are_explained(returned, words):
     """The message says what may be returned."""
     with pytest.raises(MisconfigurationException, match=rf"{words}.*it may return"):
         configure(returned)
+
+
+def test_a_list_of_schedulers_is_not_one(adam):
+    """In a dict there is one scheduler to each optimizer; two lists have room for more."""
+    with pytest.raises(MisconfigurationException, match=r"list.*\[optimizers\], \[schedulers\]"):
+        configure({"optimizer": adam, "lr_scheduler": [step_lr(adam)]})
 
 
 def test_forms_of_several():
@@ -229,17 +259,22 @@ def test_groups_of_parameters(tmp_path):
     model, again, plain = Grouped(), Grouped(), Grouped()
     first = quiet(tmp_path, max_epochs=1)
     first.fit(model, loader())
+    groups = first.optimizers[0].param_groups
+    assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.5, 0.1), (0.0, 0.01)]
+    groups[0]["weight_decay"] = 0.25  # no longer what configure_optimizers says
     first.save_checkpoint(tmp_path / "one.ckpt")
     second = quiet(tmp_path, max_epochs=2)
     second.fit(again, loader(), ckpt_path=str(tmp_path / "one.ckpt"))
-    for trainer in (first, second):
-        groups = trainer.optimizers[0].param_groups
-        assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.5, 0.1), (0.0, 0.01)]
+    groups = second.optimizers[0].param_groups
+    assert [(g["weight_decay"], g["lr"]) for g in groups] == [(0.25, 0.1), (0.0, 0.01)]
     optimizer = plain.configure_optimizers()
-    for batch in [*loader(), *loader()]:
-        optimizer.zero_grad()
-        plain.loss(batch).backward()
-        optimizer.step()
+    for epoch in range(2):
+        for batch in loader():
+            optimizer.zero_grad()
+            plain.loss(batch).backward()
+            optimizer.step()
+        if epoch == 0:
+            optimizer.param_groups[0]["weight_decay"] = 0.25
     assert torch.equal(weights(again), weights(plain))
 
 

@@ -26,7 +26,7 @@ def test_the_table_as_it_is_printed():
     net.example_input_array = torch.zeros(5, 1, 8, 8)
 
     assert str(summarize(net)).splitlines() == [
-        "   Name  Type        Params  In            Out",
+        "   Name  Type        Params  In sizes      Out sizes",
         "-" * 55,
         "0  body  Sequential  48      [5, 1, 8, 8]  [5, 4, 6, 6]",
         "1  head  Linear      8       [5, 4]        [5, 2]",
