@@ -79,14 +79,14 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
         loader, lambda index, one: for_training(one, own_seed(seed, index), world, replaces)
     )
     total, limit = length(loader), _limit(run, "train")
-    count = limited(total, limit, "limit_train_batches")
+    name = "overfit_batches" if data.overfit_batches else "limit_train_batches"
+    count = limited(total, limit, name)
     if not total:
         rank_zero_warn(
             "the training loader has no batches, nothing is trained: is the dataset empty, or "
             "smaller than a batch and drop_last=True?"
         )
     elif not count and limit:
-        name = "overfit_batches" if data.overfit_batches else "limit_train_batches"
         raise _no_batch(name, limit, total)
     interval = run.settings.fit.val_check_interval
     if count == float("inf") and isinstance(interval, float) and interval != 1.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ class WrappedModule(LightningModule):
         metrics: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.save_hyperparameters("lr")
+        if isinstance(optimizer, torch.optim.Optimizer):
+            lr = _own_rate(optimizer, model)
+        self.save_hyperparameters({"lr": lr})
         self.model = model
         self.lr = lr
         self._loss = _loss_function(loss)
@@ -111,9 +114,10 @@ def wrap(
 
     A batch is (inputs..., target), or a dict of the model's arguments. `loss` is a function of
     (output, target) or the name of one in torch.nn.functional; None takes the `loss` that the model
-    returns itself. `optimizer` is the name of one in torch.optim, a class, or a function of the
-    parameters; `scheduler` a function of the optimizer. `metrics` by name are torchmetrics objects
-    or functions of (output, target). Logged are train_loss, val_loss, test_loss and the metrics.
+    returns itself. `optimizer` is the name of one in torch.optim, a class, a function of the
+    parameters, or one of the model's parameters with a rate of its own; `scheduler` a function of
+    the optimizer. `metrics` by name are torchmetrics objects or functions of (output, target).
+    Logged are train_loss, val_loss, test_loss and the metrics.
     """
     return WrappedModule(model, loss, optimizer, lr, scheduler, metrics or {})
 
@@ -138,14 +142,36 @@ def _optimizer_maker(optimizer: Any) -> Callable[[Any, float], torch.optim.Optim
                 f"engine.wrap(optimizer={optimizer!r}): torch.optim has no such optimizer"
             )
         optimizer = found
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return partial(_at_rate, optimizer, optimizer.param_groups[0]["lr"])
     if isinstance(optimizer, type):
         return lambda params, lr: optimizer(params, lr=lr)
     if not callable(optimizer):
         raise MisconfigurationException(
-            f"engine.wrap(optimizer=...) is a name, a class or a function of the parameters, not a "
-            f"{type(optimizer).__name__}"
+            f"engine.wrap(optimizer=...) is a name, a class or a function of the parameters, or an "
+            f"optimizer, not a {type(optimizer).__name__}"
         )
     return lambda params, lr: optimizer(params)
+
+
+def _own_rate(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> float:
+    """The rate of an optimizer that was given, which must be the model's."""
+    theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if theirs - {id(p) for p in model.parameters()}:
+        raise MisconfigurationException(
+            f"engine.wrap(optimizer={type(optimizer).__name__}(...)): it has parameters that are "
+            f"none of this {type(model).__name__}'s. Make it with model.parameters()"
+        )
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def _at_rate(
+    optimizer: torch.optim.Optimizer, given: float, _: Any, lr: float
+) -> torch.optim.Optimizer:
+    if lr != given:  # a rate was found for it
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+    return optimizer
 
 
 def _is_module(metric: Any) -> bool:

@@ -303,6 +303,9 @@ def test_a_loader_without_a_length(tmp_path):
     assert steps == [2, 4, 6]
     with pytest.raises(MisconfigurationException, match="val_check_interval"):
         quiet(tmp_path, val_check_interval=0.5).fit(Toy(), stream, loader())
+    for share in ("limit_train_batches", "overfit_batches"):
+        with pytest.raises(MisconfigurationException, match=f"{share}=0.5 is a share"):
+            quiet(tmp_path, **{share: 0.5}).fit(Toy(), stream, loader())
 
 
 def test_overfitting_sees_the_same_few_batches(tmp_path):

@@ -63,8 +63,8 @@ class OwnLoss(torch.nn.Module):
 
 
 def test_other_forms(tmp_path):
-    """S250: a batch of names and a model with a loss of its own; an optimizer by class or by
-    function, a scheduler; and what does not fit is explained."""
+    """S250: a batch of names and a model with a loss of its own; an optimizer by class, by
+    function or ready made, a scheduler; and what does not fit is explained."""
     data = [{"x": x, "labels": y} for x, y, _ in samples(8)]
     model = engine.wrap(
         OwnLoss(),
@@ -77,6 +77,18 @@ def test_other_forms(tmp_path):
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.02)
     by_class = engine.wrap(net(), torch.nn.CrossEntropyLoss, torch.optim.AdamW, lr=0.3)
     assert by_class.configure_optimizers().defaults["lr"] == 0.3
+    given = net()
+    ready = torch.optim.SGD(given.parameters(), lr=0.3)
+    wrapped = engine.wrap(given, torch.nn.CrossEntropyLoss(), ready)
+    before = given.weight.clone()
+    trainer = quiet(tmp_path)
+    trainer.fit(wrapped, pairs(), pairs())
+    assert trainer.optimizers == [ready] and wrapped.hparams.lr == wrapped.lr == 0.3
+    assert not torch.equal(before, given.weight)
+    wrapped.lr = 0.1  # as a learning rate finder does
+    assert wrapped.configure_optimizers().param_groups[0]["lr"] == 0.1
+    with pytest.raises(MisconfigurationException, match="none of this Linear"):
+        engine.wrap(net(), "mse_loss", ready)
     with pytest.raises(MisconfigurationException, match="no such function"):
         engine.wrap(net(), "cross_entropi")
     with pytest.raises(MisconfigurationException, match="no such optimizer"):
