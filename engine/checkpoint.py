@@ -2,8 +2,9 @@
 
 They are read without pickle where they hold plain data and tensors only.
 
-What a checkpoint holds is plain data and tensors. A file that holds more is only read when the
-user says so (`weights_only=False`), since reading it can run any code.
+What a checkpoint holds is plain data and tensors, unless a module or callback puts in more. A file
+that holds more is only read when the user says so (`weights_only=False`, or torch's environment
+variable), since reading it can run any code; or when this very process has written it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import inspect
 import os
 import pickle
 import tempfile
-from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,21 @@ import torch
 
 from engine.distributed import rank_zero_warn
 from engine.errors import CheckpointError
-from engine.hparams import AttributeDict, from_plain, to_plain
+from engine.hparams import (
+    AttributeDict,
+    from_objects,
+    from_plain,
+    in_kind,
+    kind_of,
+    objects_of,
+    to_plain,
+)
 
 VERSION_KEY = "engine_version"
 VERSION = "0.1.0"
+FORCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's: for programs that can't be edited
+
+_own: dict[str, tuple[int, int, int]] = {}  # files of this process, and what they were like
 
 
 def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -48,6 +59,25 @@ def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
     sync_folder(target.parent)
 
 
+def note_own(path: str) -> None:
+    """Remember that this process, or its rank zero, has just written a file."""
+    for old in [one for one in _own if not os.path.exists(one)]:
+        del _own[old]
+    with suppress(OSError):  # rank zero's disk may be of another machine
+        _own[os.path.realpath(path)] = _likeness(path)
+
+
+def is_plain_only(path: str | os.PathLike[str], weights_only: bool = True) -> bool:
+    """Whether a file is to be read without running code: it is of others, and no word says no."""
+    is_forced = os.environ.get(FORCE, "0").lower() in ("1", "y", "yes", "true")
+    return weights_only and not is_forced and _own.get(os.path.realpath(path)) != _likeness(path)
+
+
+def _likeness(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system can."""
     with suppress(OSError):
@@ -64,6 +94,7 @@ def read(
     """Read a checkpoint; raises CheckpointError with what to do where that is not possible."""
     if not os.path.isfile(path):
         raise CheckpointError(f"there is no checkpoint {os.fspath(path)!r}")
+    weights_only = is_plain_only(path, weights_only)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=weights_only)
     except pickle.UnpicklingError as error:
@@ -72,7 +103,8 @@ def read(
         raise CheckpointError(
             f"{os.fspath(path)!r} holds more than plain data, and reading that can run code of "
             "whoever wrote it. If you trust the file, pass weights_only=False, or allow its "
-            f"classes by torch.serialization.add_safe_globals. It said: {_first_line(error)}"
+            f"classes by torch.serialization.add_safe_globals, or set {FORCE}=1 for a program that "
+            f"is not to be edited. It said: {_first_line(error)}"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(
@@ -94,10 +126,38 @@ def _first_line(error: BaseException) -> str:
 def put_hparams(checkpoint: dict[str, Any], module: Any, datamodule: Any) -> None:
     """Add the hyper-parameters of module and data module."""
     if module.hparams:
-        checkpoint["hyper_parameters"] = to_plain(module.hparams)
+        _put(checkpoint, "hyper_parameters", module.hparams)
         checkpoint["hparams_name"] = getattr(module, "_hparams_name", None) or "kwargs"
+        checkpoint["hparams_kind"] = getattr(module, "_hparams_kind", None)
     if datamodule is not None and getattr(datamodule, "hparams", None):
-        checkpoint["datamodule_hyper_parameters"] = to_plain(datamodule.hparams)
+        _put(checkpoint, "datamodule_hyper_parameters", datamodule.hparams)
+
+
+def _put(checkpoint: dict[str, Any], key: str, params: Any) -> None:
+    plain = checkpoint[key] = to_plain(params)
+    configs = [name for name, value in params.items() if kind_of(value) == "omegaconf"]
+    if configs:
+        checkpoint[f"{key}_configs"] = configs
+    objects = objects_of(params, plain)
+    if objects:
+        checkpoint[f"{key}_objects"] = objects
+
+
+def _params(checkpoint: dict[str, Any], key: str, objects_to: Any, known: Any) -> dict[str, Any]:
+    """The hyper-parameters as they were; the objects among them, on a device, if one is given."""
+    params = from_plain(checkpoint.get(key, {}))
+    for name in checkpoint.get(f"{key}_configs", ()):
+        params[name] = in_kind(params[name], "omegaconf")
+    objects = checkpoint.get(f"{key}_objects", {})
+    if objects_to is not None:
+        return {**params, **from_objects(objects, objects_to)}
+    left = sorted(set(objects) - set(known))
+    if left:
+        rank_zero_warn(
+            f"hyper-parameters that are objects were left out: {', '.join(left)}. If you trust the "
+            f"file, weights_only=False (or the environment's {FORCE}=1) reads them, too"
+        )
+    return params
 
 
 def module_from_checkpoint(
@@ -110,11 +170,13 @@ def module_from_checkpoint(
     overrides: dict[str, Any],
 ) -> Any:
     """A module of class `cls` with the checkpoint's hyper-parameters and weights."""
-    checkpoint = read(path, map_location or "cpu", weights_only)
+    device = map_location or "cpu"
+    checkpoint = read(path, device, weights_only)
     if hparams_file is not None:
         checkpoint["hyper_parameters"] = _read_yaml(hparams_file)
-    params = from_plain(checkpoint.get("hyper_parameters", {}))
-    arguments = _init_arguments(cls, params, checkpoint.get("hparams_name"), overrides)
+    objects_to = None if is_plain_only(path, weights_only) else device
+    params = _params(checkpoint, "hyper_parameters", objects_to, overrides)
+    arguments = _init_arguments(cls, params, checkpoint, overrides)
     try:
         module = cls(**arguments)
     except TypeError as error:
@@ -163,9 +225,11 @@ def datamodule_from_checkpoint(
     overrides: dict[str, Any],
 ) -> Any:
     """A data module of class `cls` with the checkpoint's hyper-parameters and state."""
-    checkpoint = read(path, map_location or "cpu", weights_only)
-    params = from_plain(checkpoint.get("datamodule_hyper_parameters", {}))
-    datamodule = cls(**_init_arguments(cls, params, None, overrides))
+    device = map_location or "cpu"
+    checkpoint = read(path, device, weights_only)
+    objects_to = None if is_plain_only(path, weights_only) else device
+    params = _params(checkpoint, "datamodule_hyper_parameters", objects_to, overrides)
+    datamodule = cls(**_init_arguments(cls, params, {}, overrides))
     state = checkpoint.get(cls.__qualname__)
     if state:
         datamodule.load_state_dict(state)
@@ -173,15 +237,16 @@ def datamodule_from_checkpoint(
 
 
 def _init_arguments(
-    cls: type[Any], params: dict[str, Any], name: str | None, overrides: dict[str, Any]
+    cls: type[Any], params: dict[str, Any], checkpoint: dict[str, Any], overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """What `cls` is called with: its own hyper-parameters, overridden."""
     parameters = inspect.signature(cls.__init__).parameters
+    name, kind = checkpoint.get("hparams_name"), checkpoint.get("hparams_kind")
     if name not in (None, "kwargs") and name in parameters:
         # The hyper-parameters were one object: `save_hyperparameters(args)`.
         known = {key: value for key, value in overrides.items() if key in parameters}
         inner = {key: value for key, value in overrides.items() if key not in parameters}
-        return {str(name): Namespace(**{**params, **inner}), **known}
+        return {str(name): in_kind({**params, **inner}, kind), **known}
     arguments = {**params, **overrides}
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return arguments

@@ -31,6 +31,7 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
         except OSError as failure:
             error = failure
     distributed.raise_together(error)
+    files.note_own(path)
     line().progress(progress.step, progress.epoch, path)
 
 

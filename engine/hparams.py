@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import io
 import math
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from types import FrameType
 from typing import Any
@@ -38,6 +40,7 @@ class KeepsHyperparameters:
 
     _hparams: AttributeDict
     _hparams_name: str | None
+    _hparams_kind: str | None
 
     def save_hyperparameters(
         self,
@@ -55,12 +58,12 @@ class KeepsHyperparameters:
             current = inspect.currentframe()
             frame = current.f_back if current else None
         given = _init_arguments(self, frame)
-        name = None
+        name = kind = None
         if not args:
             kept = dict(given)
         elif len(args) == 1 and not isinstance(args[0], str):
             name = next((key for key, value in given.items() if value is args[0]), None)
-            kept = _as_dict(args[0])
+            kept, kind = _as_dict(args[0]), kind_of(args[0])
         elif all(isinstance(arg, str) for arg in args):
             kept = {arg: given[arg] for arg in args}
         else:
@@ -69,7 +72,7 @@ class KeepsHyperparameters:
         dropped = {ignore} if isinstance(ignore, str) else set(ignore or ())
         kept = {key: value for key, value in kept.items() if key not in dropped}
         self.__dict__["_log_hparams"] = logger
-        self.__dict__["_hparams_name"] = name
+        self.__dict__["_hparams_name"], self.__dict__["_hparams_kind"] = name, kind
         self.__dict__["_hparams"] = AttributeDict({**self.hparams, **kept})
         self.__dict__["_hparams_initial"] = AttributeDict(self._hparams)
 
@@ -98,6 +101,9 @@ class KeepsHyperparameters:
 def _as_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, Namespace):
         return dict(vars(value))
+    if kind_of(value) == "omegaconf":
+        is_missing = _omegaconf().is_missing
+        return {name: "???" if is_missing(value, name) else value[name] for name in value}
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "__dict__"):
@@ -129,20 +135,61 @@ def _init_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
 
 
 def to_plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters as data that a checkpoint can hold without pickled classes.
-
-    What is no plain data is left out, with a warning that names it.
+    """Hyper-parameters as data that a checkpoint can hold without pickled classes; what is no
+    plain data is left out.
     """
     plain = {}
     for name, value in params.items():
-        try:
+        with suppress(TypeError):
             plain[name] = _encode(value)
-        except TypeError as error:
-            rank_zero_warn(
-                f"hyper-parameter {name!r} is not kept in checkpoints: {error}. Give it again: "
-                f"load_from_checkpoint(path, {name}=...)"
-            )
     return plain
+
+
+def objects_of(params: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, bytes]:
+    """What `to_plain` left out, each in bytes that are only looked into where a file is trusted.
+
+    A warning names what is kept so, and what can't be kept at all.
+    """
+    objects = {}
+    for name, value in params.items():
+        if name in plain:
+            continue
+        again = f"give it again: load_from_checkpoint(path, {name}=...)"
+        what = f"hyper-parameter {name!r} is a {type(value).__name__}, no plain data"
+        try:
+            buffer = io.BytesIO()
+            torch.save(value, buffer)
+        except Exception as error:  # whatever its class raises when it is pickled
+            rank_zero_warn(f"{what}, and not kept in checkpoints ({error}); {again}")
+        else:
+            objects[name] = buffer.getvalue()
+            rank_zero_warn(
+                f"{what}: from a checkpoint this process reads it back, another one only with "
+                f"weights_only=False; or {again}"
+            )
+    return objects
+
+
+def from_objects(objects: Mapping[str, bytes], map_location: Any) -> dict[str, Any]:
+    """What `objects_of` made, as it was. Reading it can run code."""
+    return {
+        name: torch.load(io.BytesIO(value), map_location=map_location, weights_only=False)
+        for name, value in objects.items()
+    }
+
+
+def kind_of(value: Any) -> str:
+    """What kind of mapping hyper-parameters were given in."""
+    if isinstance(value, Namespace):
+        return "Namespace"
+    return "omegaconf" if type(value).__module__.startswith("omegaconf.") else "dict"
+
+
+def in_kind(params: Any, kind: str | None) -> Any:
+    """Hyper-parameters in a mapping of a kind again."""
+    if kind == "omegaconf":
+        return _omegaconf().create(dict(params) if isinstance(params, Mapping) else params)
+    return AttributeDict(params) if kind == "dict" else Namespace(**params)
 
 
 def from_plain(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +197,7 @@ def from_plain(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _decode(value) for name, value in params.items()}
 
 
-def _encode(value: Any) -> Any:  # noqa: PLR0911  (one return a kind of data)
+def _encode(value: Any) -> Any:  # noqa: C901, PLR0911  (one return a kind of data)
     if value is None or type(value) in (bool, int, float, str, bytes, complex, torch.Tensor):
         return value
     if isinstance(value, (torch.dtype, torch.device, torch.Size)):
@@ -161,6 +208,8 @@ def _encode(value: Any) -> Any:  # noqa: PLR0911  (one return a kind of data)
         return {_TYPE: "Path", "value": str(value)}
     if isinstance(value, (set, frozenset)):
         return {_TYPE: type(value).__name__, "value": [_encode(item) for item in value]}
+    if kind_of(value) == "omegaconf":
+        value = _unfolded(value)
     if isinstance(value, (list, tuple)):
         items = [_encode(item) for item in value]
         return tuple(items) if isinstance(value, tuple) else items
@@ -171,6 +220,22 @@ def _encode(value: Any) -> Any:  # noqa: PLR0911  (one return a kind of data)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def _unfolded(config: Any) -> Any:
+    """A configuration as plain data; what it says of other parts is looked up, where it can be."""
+    try:
+        return _omegaconf().to_container(config, resolve=True)
+    except Exception:  # of omegaconf's, by versions
+        return _omegaconf().to_container(config, resolve=False)
+
+
+def _omegaconf() -> Any:
+    from omegaconf import (  # type: ignore[import-not-found]  # whoever has configurations has it
+        OmegaConf,
+    )
+
+    return OmegaConf
 
 
 def _decode(value: Any) -> Any:
