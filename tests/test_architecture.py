@@ -127,8 +127,9 @@ DRAWING = {
     "engine.devices engine.folders engine.inner engine.late_dynamo engine.lifecycle engine.loaders "
     "engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
     "engine.precision engine.preemption engine.profiling engine.results engine.run "
-    "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.training "
-    "engine.tuner engine.weights",
+    "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.switches "
+    "engine.training engine.tuner engine.weights",
+    "engine.core": "engine.datamodule engine.module",
     "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
     "engine.optimizers engine.preemption engine.resume engine.run engine.rundir engine.seed "
     "engine.view",

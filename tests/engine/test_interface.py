@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,32 @@ def test_the_public_api_changes_only_on_purpose() -> None:
         "the public API has changed; if that is meant, say it in CHANGELOG.md and run "
         "python tests/engine/public_api.py"
     )
+
+
+def test_imports_whose_package_is_swapped() -> None:
+    """S001, S002, S003, S004, S006, S007, S008: what programs import of Lightning is found where
+    only the name of the package is another one."""
+    found: dict[str, Any] = {}
+    for line in (
+        "import engine as pl",
+        "from engine import LightningModule, LightningDataModule, Trainer, seed_everything",
+        "from engine.core import LightningModule as Core, LightningDataModule as CoreData",
+        "from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint",
+        "from engine.callbacks import LearningRateLogger, PrintTableMetricsCallback",
+        "from engine.loggers import CometLogger, CSVLogger, MLFlowLogger, NeptuneLogger",
+        "from engine.loggers import TensorBoardLogger, TestTubeLogger",
+        "from engine.metrics import functional as FM",
+    ):
+        exec(line, found)
+    pl = found["pl"]
+    assert found["Core"] is found["LightningModule"] is pl.LightningModule
+    assert found["CoreData"] is found["LightningDataModule"] is pl.LightningDataModule
+    assert found["Trainer"] is pl.Trainer and found["seed_everything"] is pl.seed_everything
+    assert found["FM"] is pl.metrics.functional
+    assert pl.LightningCallback is pl.Callback
+    kinds = "EarlyStopping LearningRateLogger LearningRateMonitor ModelCheckpoint"
+    for name in f"{kinds} PrintTableMetricsCallback".split():
+        assert issubclass(found[name], pl.Callback)
 
 
 def test_installing_leaves_torch_as_it_is() -> None:
