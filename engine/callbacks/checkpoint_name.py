@@ -53,6 +53,14 @@ def numbered(name: str, version: int) -> str:
     return f"{name}-v{version}" if version else name
 
 
+def of_filepath(filepath: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """Folder and template, which 1.0 took as one path; a folder that is there has no template."""
+    path = os.path.abspath(os.path.expanduser(filepath))
+    if os.path.isdir(path) or os.fspath(filepath).endswith(os.sep):
+        return path, None
+    return os.path.dirname(path), os.path.basename(path)
+
+
 def free_path(path: str, ours: str | None, suffix: str = SUFFIX) -> str:
     """Where to write what should be at `path`: there, if it is `ours` or nobody's."""
     version = 0

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from engine.callbacks.base import Callback
 from engine.callbacks.monitored import missing_metric, validates_once_an_epoch_or_never
-from engine.callbacks.top_k import MODES
+from engine.callbacks.top_k import MODES, mode_of
 from engine.distributed import rank_zero_info
 
 
@@ -53,6 +55,20 @@ class Patience:
         return value < other - by if self.mode == "min" else value > other + by
 
 
+class OfRule:
+    """An attribute of the rule that the callback shows as its own: programs read and set it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, callback: Any, owner: type | None = None) -> Any:
+        """The rule's value."""
+        return self if callback is None else getattr(callback._rule, self._name)
+
+    def __set__(self, callback: Any, value: Any) -> None:
+        setattr(callback._rule, self._name, value)
+
+
 class EarlyStopping(Callback):
     """Ends the training once `monitor` has not improved by `min_delta` for `patience` checks.
 
@@ -84,7 +100,12 @@ class EarlyStopping(Callback):
         self._known: float | None = None  # the value that an earlier process has looked at
         self._validated = False
         self._rule = Patience(
-            patience, min_delta, mode, check_finite, stopping_threshold, divergence_threshold
+            patience,
+            min_delta,
+            mode_of(mode, monitor),
+            check_finite,
+            stopping_threshold,
+            divergence_threshold,
         )
 
     @property
@@ -92,45 +113,24 @@ class EarlyStopping(Callback):
         """Two of them on different metrics keep their states apart."""
         return f"EarlyStopping(monitor={self.monitor!r}, mode={self._rule.mode!r})"
 
-    @property
-    def mode(self) -> str:
-        """Whether the metric should be small (min) or large (max)."""
-        return self._rule.mode
+    mode = OfRule("mode")
+    patience = OfRule("patience")
+    min_delta = OfRule("min_delta")
+    check_finite = OfRule("check_finite")
+    stopping_threshold = OfRule("stopping_threshold")
+    divergence_threshold = OfRule("divergence_threshold")
+    wait_count = OfRule("waited")
 
     @property
-    def patience(self) -> int:
-        """How many checks without improvement end the training."""
-        return self._rule.patience
+    def best_score(self) -> torch.Tensor:
+        """The best value so far; infinitely bad before the first one."""
+        worst = math.inf if self.mode == "min" else -math.inf
+        best = self._rule.best
+        return torch.tensor(worst if best is None else best, dtype=torch.float64)
 
-    @property
-    def min_delta(self) -> float:
-        """By how much a value must be better to count."""
-        return self._rule.min_delta
-
-    @property
-    def check_finite(self) -> bool:
-        """Whether a value that is not finite ends the training."""
-        return self._rule.check_finite
-
-    @property
-    def stopping_threshold(self) -> float | None:
-        """The value that is good enough."""
-        return self._rule.stopping_threshold
-
-    @property
-    def divergence_threshold(self) -> float | None:
-        """The value that is beyond hope."""
-        return self._rule.divergence_threshold
-
-    @property
-    def wait_count(self) -> int:
-        """How many checks there were since the last improvement."""
-        return self._rule.waited
-
-    @property
-    def best_score(self) -> float | None:
-        """The best value so far."""
-        return self._rule.best
+    @best_score.setter
+    def best_score(self, value: Any) -> None:
+        self._rule.best = float(value)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on from."""

@@ -19,7 +19,7 @@ from engine.callbacks.monitored import (
     missing_metric,
     validates_once_an_epoch_or_never,
 )
-from engine.callbacks.top_k import TopK
+from engine.callbacks.top_k import TopK, mode_of
 from engine.distributed import rank_zero_info
 from engine.errors import MisconfigurationException
 
@@ -63,7 +63,12 @@ class ModelCheckpoint(Callback):
         enable_version_counter: bool = True,
         period: int | None = None,
         prefix: str = "",
+        filepath: str | os.PathLike[str] | None = None,
     ) -> None:
+        if filepath is not None:
+            folder, template = names.of_filepath(filepath)
+            dirpath, filename = dirpath or folder, filename or template
+        mode = mode_of(mode, monitor)
         spellings = (every_n_epochs, every_n_val_epochs, period)
         every_n_epochs = next((given for given in spellings if given is not None), None)
         triggers = (every_n_train_steps, train_time_interval, every_n_epochs)
@@ -124,6 +129,14 @@ class ModelCheckpoint(Callback):
     def kth_best_model_path(self) -> str:
         """The checkpoint that the next better one takes the place of."""
         return self._top.worst or ""
+
+    @property
+    def kth_value(self) -> torch.Tensor:
+        """Its score, which the next one must beat; infinitely bad while there is room."""
+        worst = self._top.worst
+        if worst is None or not 0 < self.save_top_k <= len(self._top.scores):
+            return _score(math.inf if self.mode == "min" else -math.inf)
+        return _score(self._top.scores[worst])
 
     @property
     def every_n_epochs(self) -> int:
@@ -263,21 +276,30 @@ class ModelCheckpoint(Callback):
         if is_kept:
             # With one file only, the one that goes makes room for the same name.
             ours = self._top.worst or self._newest if self.save_top_k == 1 else None
-            path = self._free_path(self.format_checkpoint_name(values, self.filename), ours)
+            path = self._free_path(self.format_checkpoint_name(values), ours)
         if self.save_last:
-            name = self.format_checkpoint_name(values, self.CHECKPOINT_NAME_LAST, prefix="")
-            last = self._free_path(name, self.last_model_path)
+            name = names.checkpoint_name(
+                self.CHECKPOINT_NAME_LAST, values, self.auto_insert_metric_name
+            )
+            last = self._free_path(os.path.join(self.dirpath or "", name), self.last_model_path)
         return Plan(score, path, last, gone)
 
     def format_checkpoint_name(
-        self, values: Mapping[str, float], template: str, prefix: str | None = None
+        self,
+        metrics: Mapping[str, float],
+        filename: str | int | None = None,
+        ver: int | None = None,
     ) -> str:
-        """The name of a file, without folder and extension."""
-        prefix = self.prefix if prefix is None else prefix
-        return names.checkpoint_name(template, values, self.auto_insert_metric_name, prefix)
+        """The file for these metrics, `epoch` and `step` among them; `ver` numbers one more."""
+        if isinstance(filename, int):  # where 1.x had `ver`
+            filename, ver = None, filename
+        template = filename or self.filename
+        name = names.checkpoint_name(template, metrics, self.auto_insert_metric_name, self.prefix)
+        path = os.path.join(self.dirpath or "", names.numbered(name, ver or 0))
+        return path + self.FILE_EXTENSION
 
-    def _free_path(self, name: str, ours: str | None) -> str:
-        path = os.path.join(self.dirpath or "", name)
+    def _free_path(self, path: str, ours: str | None) -> str:
+        path = path.removesuffix(self.FILE_EXTENSION)
         if not self._counts_versions:
             return path + self.FILE_EXTENSION
         return names.free_path(path, ours, self.FILE_EXTENSION)

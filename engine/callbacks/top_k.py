@@ -8,6 +8,14 @@ from collections.abc import Iterable, Mapping
 MODES = ("min", "max")
 
 
+def mode_of(mode: str, monitor: str | None) -> str:
+    """What 1.0's mode "auto" comes to, by the name of the metric; any other mode as it is."""
+    if mode != "auto":
+        return mode
+    name = monitor or ""
+    return "max" if "acc" in name or name.startswith("fmeasure") else "min"
+
+
 class TopK:
     """Remembers the k best names by score; k = -1 keeps all of them. NaN is never good enough."""
 

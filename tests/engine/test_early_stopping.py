@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from scripted import Scripted, trainer_for
 
 from engine.callbacks import EarlyStopping
@@ -150,3 +151,23 @@ def test_it_says_why(tmp_path, capsys):
 def test_nothing_is_asked_in_a_trial(tmp_path):
     """fast_dev_run ends as always, even where the metric is not logged."""
     epochs_until_it_stops(tmp_path, EarlyStopping(), [], "score", fast_dev_run=True, max_epochs=1)
+
+
+def test_what_programs_read_and_set():
+    """S212: the settings and the count are attributes, the best score is a tensor as in 1.x; a mode
+    "auto" of 1.0 goes by the metric's name.
+    """
+    stopping = EarlyStopping("val_acc", mode="auto", patience=5)
+    assert stopping.mode == "max" and stopping.best_score.item() == -math.inf
+    assert [EarlyStopping(name, mode="auto").mode for name in ("loss", "fmeasure")] == [
+        "min",
+        "max",
+    ]
+    stopping.patience, stopping.min_delta, stopping.wait_count = 2, 0.5, 1
+    stopping.best_score = torch.tensor(0.25)
+    assert (stopping.patience, stopping.min_delta, stopping.wait_count) == (2, 0.5, 1)
+    assert stopping.best_score.item() == 0.25
+    assert stopping.state_dict()["best_score"] == 0.25
+    assert stopping._rule.reason_to_stop(0.5)  # no better by 0.5, and the second time
+    with pytest.raises(ValueError, match="min, max"):
+        EarlyStopping("loss", mode="low")

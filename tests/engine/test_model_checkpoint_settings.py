@@ -1,5 +1,7 @@
 """What ModelCheckpoint keeps by its settings, and which settings contradict each other."""
 
+import os
+
 import pytest
 import torch
 from scripted import Scripted, trainer_for
@@ -31,3 +33,39 @@ def test_settings_that_contradict_each_other(tmp_path):
         ModelCheckpoint(every_n_train_steps=10, every_n_epochs=1)
     with pytest.raises(ValueError, match="needs a monitor"):
         ModelCheckpoint(save_top_k=3)
+
+
+def test_the_name_of_a_file_can_be_asked_for(tmp_path):
+    """S204: with the values that it would have, and with a number; a class of one's own may name
+    its files otherwise.
+    """
+    keeps = ModelCheckpoint(tmp_path, "sample-mnist-{epoch:02d}-{val_loss:.2f}")
+    values = {"epoch": 2, "val_loss": torch.tensor(0.321)}
+    first = str(tmp_path / "sample-mnist-epoch=02-val_loss=0.32")
+    assert keeps.format_checkpoint_name(values) == f"{first}.ckpt"
+    assert keeps.format_checkpoint_name(values, 3) == f"{first}-v3.ckpt"
+    assert keeps.format_checkpoint_name(values, "{epoch}", ver=1) == str(
+        tmp_path / "epoch=2-v1.ckpt"
+    )
+
+    class Named(ModelCheckpoint):
+        def format_checkpoint_name(self, metrics, ver=None):
+            return os.path.join(self.dirpath, f"my-{metrics['epoch']}.ckpt")
+
+    named = Named(tmp_path / "named", save_last=True, save_top_k=-1)
+    trainer_for(tmp_path, named, max_epochs=2).fit(Scripted())
+    assert sorted(os.listdir(tmp_path / "named")) == ["last.ckpt", "my-0.ckpt", "my-1.ckpt"]
+
+
+def test_the_one_path_of_old_programs(tmp_path):
+    """S204: `filepath` of 1.0 is folder and name in one, and its mode "auto" goes by the metric's
+    name; a folder that is there has files of the usual name.
+    """
+    path = tmp_path / "kept" / "{epoch}-{val_acc:.1f}"
+    keeps = ModelCheckpoint(filepath=path, monitor="val_acc", mode="auto", period=1, save_top_k=1)
+    scores = [0.1, 0.5, 0.3]
+    trainer_for(tmp_path, keeps, max_epochs=3).fit(Scripted(scores, name="val_acc"))
+    assert os.listdir(tmp_path / "kept") == ["epoch=1-val_acc=0.5.ckpt"]
+    assert (keeps.mode, float(keeps.kth_value)) == ("max", 0.5)
+    there = ModelCheckpoint(filepath=tmp_path / "kept")
+    assert there.dirpath == str(tmp_path / "kept") and there.filename == "{epoch}-{step}"
