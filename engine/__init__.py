@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.datamodule import LightningDataModule
     from engine.distributed import rank_zero_info, rank_zero_only, rank_zero_warn
     from engine.errors import CheckpointError, MisconfigurationException
+    from engine.lite import LightningLite
     from engine.module import LightningModule
     from engine.seed import seed_everything
     from engine.trainer import Trainer
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "LightningCallback",
     "LightningDataModule",
+    "LightningLite",
     "LightningModule",
     "MisconfigurationException",
     "Trainer",
@@ -43,6 +45,7 @@ _WHERE = {
     "CheckpointError": "engine.errors:CheckpointError",
     "LightningCallback": "engine.callbacks.base:Callback",
     "LightningDataModule": "engine.datamodule:LightningDataModule",
+    "LightningLite": "engine.lite:LightningLite",
     "LightningModule": "engine.module:LightningModule",
     "MisconfigurationException": "engine.errors:MisconfigurationException",
     "Trainer": "engine.trainer:Trainer",

@@ -120,7 +120,7 @@ DRAWING = {
     "launcher.yaml_tree": "launcher.config_error",
     "launcher.config_error": "",
     # the engine: the door
-    "engine": "engine.trainer engine.module engine.datamodule engine.callbacks "
+    "engine": "engine.trainer engine.lite engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
     "engine.tuner engine.wrapped",
     "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
@@ -148,9 +148,9 @@ DRAWING = {
     "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
     "engine.profilers engine.state engine.strategies",
     # the algorithm
-    "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries engine.hooks "
-    "engine.logged engine.optimizers engine.reports engine.seed engine.signals engine.state "
-    "engine.stray",
+    "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
+    "engine.hooks engine.logged engine.optimizers engine.reports engine.seed engine.signals "
+    "engine.state engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
@@ -173,7 +173,12 @@ DRAWING = {
     "engine.datamodule": "engine.checkpoint engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # old programs
-    "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint engine.data "
+    # a loop of the user's own
+    "engine.lite": "engine.checkpoint engine.data engine.devices engine.lite_parts engine.options "
+    "engine.precision engine.seed",
+    "engine.lite_parts": "engine.data engine.optimizers engine.precision",
+    "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
+    "engine.data engine.lite_parts "
     "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
     "engine.optimizers engine.seed engine.strategies engine.tuner",
     # families

@@ -66,15 +66,27 @@ class DDP(SingleDevice):
             return super().wrap(module)
         # Parameters of the others need no gradient then: DDP must not wait for them.
         unused = self._options.get("find_unused_parameters", False) or takes_turns
-        self._wrapped = DistributedDataParallel(
-            Steps(module),
+        self._wrapped = self._averaging(Steps(module), unused)
+        self._abstentions = Abstentions(self.world)
+        return self._step
+
+    def around(self, module: torch.nn.Module) -> torch.nn.Module:
+        """DistributedDataParallel; what has nothing to learn needs none."""
+        if self._sync_batchnorm:
+            self._converted += synchronise_batchnorm(module, self.root_device)
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            return module
+        return self._averaging(module, self._options.get("find_unused_parameters", False))
+
+    def _averaging(self, module: torch.nn.Module, unused: bool) -> DistributedDataParallel:
+        wrapped = DistributedDataParallel(
+            module,
             device_ids=[self.root_device] if self.root_device.type == "cuda" else None,
             **{**self._options, "find_unused_parameters": unused},
         )
         if self._hook is not None:
-            self._wrapped.register_comm_hook(self._hook_state, self._hook)
-        self._abstentions = Abstentions(self.world)
-        return self._step
+            wrapped.register_comm_hook(self._hook_state, self._hook)
+        return wrapped
 
     @property
     def model(self) -> Any:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from engine.distributed import World
+from engine.errors import MisconfigurationException
 from engine.strategies.nothing import Abstentions
 from engine.strategies.single import SingleDevice
 
@@ -74,6 +75,14 @@ class FSDP(SingleDevice):
         self.share_buffers(module)
         self._abstentions, self._skipped = Abstentions(self.world), 0
         return super().wrap(module, takes_turns)
+
+    def around(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Parameters would have to be divided before the optimizer is made: that is refused."""
+        raise MisconfigurationException(
+            "LightningLite(strategy='fsdp'): parameters are divided before the optimizers are "
+            "made, which a Trainer with a LightningModule does; in a loop of your own use 'ddp', "
+            "or torch's fully_shard"
+        )
 
     def skip_batch(self) -> None:
         """Gradients are made together, layer by layer: all ranks skip a batch, or none."""

@@ -51,7 +51,7 @@ _GROUPS = {
     _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
     _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
     "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
-    "write a LightningModule, or your own loop with torch alone": "Fabric LightningLite",
+    "use LightningLite, which has its methods but `launch`": "Fabric",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
     _RESULT: "EvalResult Result TrainResult",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",

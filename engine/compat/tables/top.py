@@ -56,8 +56,12 @@ TOP: dict[str, dict[str, str]] = {
         "RandomDataset RandomDictDataset RandomIterableDataset"
     },
     # what the engine does not do
-    "lite": {f"{_KEPT}.absent": "LightningLite"},
-    "lite.lite": {f"{_KEPT}.absent": "LightningLite"},
+    "lite": {"engine": "LightningLite"},
+    "lite.lite": {"engine": "LightningLite"},
+    "lite.wrappers": {
+        "engine.lite_parts": "_LiteDataLoader=LiteDataLoader _LiteModule=LiteModule "
+        "_LiteOptimizer=LiteOptimizer"
+    },
     "loops": {
         f"{_KEPT}.absent": "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization "
         "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop"
