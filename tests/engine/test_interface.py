@@ -172,7 +172,8 @@ class Assigns(Toy):
         self.other = other
         self.automatic_optimization = False
 
-    def training_step(self, batch, batch_idx):
+    def training_step(self, batch, batch_idx, optimizer_idx):  # which says nothing there
+        assert optimizer_idx == 0
         optimizer = self.optimizers()
 
         def closure():
@@ -183,7 +184,8 @@ class Assigns(Toy):
 
 
 def test_what_1_0_wrote_in_a_module_still_works(tmp_path: Path) -> None:
-    """`self.hparams = hparams`, also from a checkpoint; `manual_backward(loss, optimizer)`."""
+    """`self.hparams = hparams`, also from a checkpoint; `manual_backward(loss, optimizer)`; an
+    `optimizer_idx` in a step by hand."""
     model = Assigns(Namespace(lr=0.1, width=8))
     before = weights(model)
     trainer = quiet(tmp_path)

@@ -162,6 +162,46 @@ def test_with_several_optimizers(tmp_path, frequencies):
     assert trainer.global_step == 2
 
 
+def test_arguments_may_have_other_names(tmp_path):
+    """S015, S016, S017: the batch's index, the optimizer's and the hiddens go by their place where
+    `training_step` calls them otherwise; a parameter with a default is one of the user's own."""
+    calls = []
+
+    class Two(Recurrent):
+        def training_step(self, data, number, which, state):
+            calls.append((number, which, state is None))
+            loss, after = self.run_split(data, state)
+            return {"loss": loss, "hiddens": after}
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(net.parameters(), lr=0.1) for net in (self.cell, self.out)]
+
+    class One(Two):
+        def training_step(self, data, number, state):
+            return super().training_step(data, number, None, state)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    class Whole(Two):
+        def training_step(self, data, number, which):
+            return super().training_step(data, number, which, None)
+
+    class Other(Two):
+        def training_step(self, data, number, which=None):
+            raise AssertionError("it has no place for the optimizer's index")
+
+    for kind, steps in ((Two, 4), (One, 4), (Whole, 0)):
+        quiet(tmp_path, precision=64, limit_train_batches=1).fit(kind(steps), sequences())
+    assert calls == [
+        *[(0, 0, True), (0, 1, True), (0, 0, False), (0, 1, False)],
+        *[(0, None, True), (0, None, False)],
+        *[(0, 0, True), (0, 1, True)],
+    ]
+    with pytest.raises(MisconfigurationException, match="`optimizer_idx`"):
+        quiet(tmp_path, precision=64).fit(Other(), sequences())
+
+
 def test_three_forms_of_a_step(tmp_path):
     """S259: (batch, batch_idx), with optimizer_idx, with hiddens; batch_idx may be left out."""
     calls = []
