@@ -91,4 +91,4 @@ class Watch:
         folder = getattr(self._trainer.checkpoint_callback, "dirpath", None)
         folder = folder or fit_folder(self._ordinal) or self._trainer.default_root_dir
         name = os.path.join(os.path.abspath(folder), f"{PREFIX}{self._run.state.progress.step}")
-        return free_path(name, None) if self._run.is_global_zero else name + SUFFIX
+        return free_path(name, ()) if self._run.is_global_zero else name + SUFFIX

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,34 @@ def found_checkpoint(trainer: Any, name: str) -> str:
         return ""
     if name == "best":
         return str(callback.best_model_path)
-    newest = "" if callback.monitor is not None else callback.best_model_path
-    path = callback.last_model_path or newest
-    return str(path or trainer.strategy.broadcast(_last_on_disk(callback)))
+    return str(trainer.strategy.broadcast(_last_of(trainer)))
 
 
-def _last_on_disk(callback: Any) -> str:
-    """The newest `last.ckpt` that an earlier process left in the callback's folder."""
-    if not callback.dirpath or not distributed.on_rank_zero():
+def _last_of(trainer: Any) -> str:
+    """The newest last file of all callbacks, or that which an earlier process left in a folder."""
+    if not distributed.on_rank_zero():
         return ""
-    name = f"{callback.CHECKPOINT_NAME_LAST}*{callback.FILE_EXTENSION}"
-    files = sorted(Path(callback.dirpath).glob(name), key=lambda file: file.stat().st_mtime)
-    return str(files[-1]) if files else ""
+    callbacks = trainer.checkpoint_callbacks
+    callbacks = [c for c in callbacks if not c.save_weights_only] or callbacks  # to resume from
+    without_monitor = [c.best_model_path for c in callbacks if c.monitor is None]
+    for paths in ([c.last_model_path for c in callbacks], without_monitor):
+        if any(paths):
+            return _newest(Path(path) for path in paths if path)
+    folders = [c for c in callbacks if c.dirpath]
+    return _newest(
+        file
+        for c in folders
+        for file in Path(c.dirpath).glob(f"{c.CHECKPOINT_NAME_LAST}*{c.FILE_EXTENSION}")
+    )
+
+
+def _newest(files: Iterable[Path]) -> str:
+    """The file that was written last; the first one where none is there, empty without any."""
+    ordered = list(files)
+    there = [file for file in ordered if file.exists()]
+    if there:
+        return str(max(there, key=lambda file: file.stat().st_mtime_ns))
+    return str(ordered[0]) if ordered else ""
 
 
 def named_checkpoint(trainer: Any, name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 SUFFIX = ".ckpt"
 LAST = "last"
@@ -61,12 +61,12 @@ def of_filepath(filepath: str | os.PathLike[str]) -> tuple[str, str | None]:
     return os.path.dirname(path), os.path.basename(path)
 
 
-def free_path(path: str, ours: str | None, suffix: str = SUFFIX) -> str:
-    """Where to write what should be at `path`: there, if it is `ours` or nobody's."""
+def free_path(path: str, ours: Collection[str], suffix: str = SUFFIX) -> str:
+    """Where to write what should be at `path`: there, if it is one of `ours` or nobody's."""
     version = 0
     while True:
         candidate = numbered(path, version) + suffix
-        if candidate == ours or not os.path.exists(candidate):
+        if candidate in ours or not os.path.exists(candidate):
             return candidate
         version += 1
 

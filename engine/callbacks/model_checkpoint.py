@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -96,8 +96,8 @@ class ModelCheckpoint(Callback):
         self._counts_versions = enable_version_counter
         self._dirpath_was_given = dirpath is not None
         self._top = TopK(save_top_k, mode)
-        shown = [*names.fields_of(self.filename), *names.fields_of(self.CHECKPOINT_NAME_LAST)]
-        self._freshness = Freshness([monitor, *shown] if monitor else shown)
+        shown = {*names.fields_of(self.filename), *names.fields_of(self.CHECKPOINT_NAME_LAST)}
+        self._freshness = Freshness({*shown, monitor or "step"} - {"epoch", "step"})
         self._newest = ""  # stands in for the best where there is no monitor
         self._fitting = False
         self._waiting = False  # a step asked for a save that its metric was not there for
@@ -185,6 +185,17 @@ class ModelCheckpoint(Callback):
         self.last_model_path = state_dict["last_model_path"]
         self._saved_step = state_dict["saved_step"]
 
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """With other settings than before the state is not ours, but the newest file still is."""
+        states = checkpoint.get("callbacks", {})
+        taken = {callback.state_key for callback in trainer.checkpoint_callbacks}
+        others = [state for key, state in states.items() if key not in taken]
+        if self.state_key not in states:
+            for state in others:
+                path = state.get("last_model_path") if isinstance(state, Mapping) else None
+                if path and os.path.dirname(path) == self.dirpath:
+                    self.last_model_path = path
+
     # ------------------------------------------------------------------ when
 
     def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
@@ -218,6 +229,9 @@ class ModelCheckpoint(Callback):
             due = step % self._every_n_steps == 0
         if due:
             self._consider(trainer, can_wait=True)
+        elif self._freshness.names and (self._timer or (step + 1) % self._every_n_steps == 0):
+            # Whatever there is before the step that saves is no value of that step.
+            self._freshness.look(trainer.callback_metrics, step)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Save, where validation is the time for it or a step waits for its metric."""
@@ -275,14 +289,25 @@ class ModelCheckpoint(Callback):
         path = last = None
         if is_kept:
             # With one file only, the one that goes makes room for the same name.
-            ours = self._top.worst or self._newest if self.save_top_k == 1 else None
-            path = self._free_path(self.format_checkpoint_name(values), ours)
+            ours = self._top.worst or self._newest if self.save_top_k == 1 else ""
+            path = self._free_path(self.format_checkpoint_name(values), (ours,))
         if self.save_last:
             name = names.checkpoint_name(
                 self.CHECKPOINT_NAME_LAST, values, self.auto_insert_metric_name
             )
-            last = self._free_path(os.path.join(self.dirpath or "", name), self.last_model_path)
+            lasts = (self.last_model_path, *self._shared_lasts(trainer))
+            last = self._free_path(os.path.join(self.dirpath or "", name), lasts)
         return Plan(score, path, last, gone)
+
+    def _shared_lasts(self, trainer: Any) -> list[str]:
+        """The newest files of others like this one: with the same name they are one file."""
+        return [
+            other.last_model_path
+            for other in trainer.checkpoint_callbacks
+            if isinstance(other, ModelCheckpoint)
+            and other is not self
+            and other.save_weights_only == self.save_weights_only
+        ]
 
     def format_checkpoint_name(
         self,
@@ -298,7 +323,7 @@ class ModelCheckpoint(Callback):
         path = os.path.join(self.dirpath or "", names.numbered(name, ver or 0))
         return path + self.FILE_EXTENSION
 
-    def _free_path(self, path: str, ours: str | None) -> str:
+    def _free_path(self, path: str, ours: Collection[str]) -> str:
         path = path.removesuffix(self.FILE_EXTENSION)
         if not self._counts_versions:
             return path + self.FILE_EXTENSION
@@ -313,11 +338,12 @@ class ModelCheckpoint(Callback):
         # The state goes first: what is saved must know of the file that it is saved in.
         outdated = self._take_in(plan)
         self._saved_step = trainer.global_step
-        for path in (plan.path, plan.last):
+        # The last one first: killed in between, it is still the newest that there is.
+        for path in (plan.last, plan.path):
             if path is not None:
                 trainer.save_checkpoint(path, self.save_weights_only)
         if trainer.is_global_zero:
-            for path in outdated:
+            for path in set(outdated) - set(self._shared_lasts(trainer)):
                 names.remove_within(self.dirpath or "", path)
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)

@@ -11,11 +11,12 @@ class Freshness:
     """Knows at which step each of some metrics got the value that it has.
 
     Whoever logs anew puts a new object in the place of the old one, so looking after each
-    validation, each epoch and when asked is enough: nothing has to be noted step by step.
+    validation, each epoch, before the step that asks and in it is enough: nothing has to be noted
+    step by step.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = set(names)
+        self.names = set(names)
         self._values: dict[str, Any] = {}
         self._steps: dict[str, int] = {}
 
@@ -26,7 +27,7 @@ class Freshness:
 
     def look(self, metrics: Mapping[str, Any], step: int) -> None:
         """Note which values are new."""
-        for name in self._names:
+        for name in self.names:
             value = metrics.get(name)
             if value is not None and value is not self._values.get(name):
                 self._values[name] = value
@@ -34,7 +35,7 @@ class Freshness:
 
     def values(self, step: int) -> dict[str, float]:
         """The values that were computed at `step`, as plain numbers."""
-        fresh = [name for name in self._names if self._steps.get(name) == step]
+        fresh = [name for name in self.names if self._steps.get(name) == step]
         return {name: float(self._values[name]) for name in fresh}
 
 

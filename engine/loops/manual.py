@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -48,6 +49,8 @@ class ManualStep:
         self._unscaled: set[int] = set()  # optimizers whose gradients are, since then
         run.state.progress.optimizer_steps = []
         module.__dict__["_manual"] = self
+        for one in run.optimization.optimizers:
+            _tell_of_steps(one, self)
 
     def begin_epoch(self, window: int) -> None:
         """Nothing begins: the module accumulates as it likes."""
@@ -162,6 +165,22 @@ class ManualStep:
         finally:
             self._untoggle(optimizer, idx)
             self._averages = averages
+
+
+def _tell_of_steps(optimizer: Any, step: ManualStep) -> None:
+    """A step counts if the module takes the optimizer itself, too: else the run would stand still,
+    without checkpoints and without an end, and nobody would say so.
+    """
+    told, register = weakref.ref(step), getattr(optimizer, "register_step_post_hook", None)
+
+    def note(*_: Any) -> None:
+        if (listener := told()) is not None:
+            listener._has_stepped = True
+        else:
+            registered.remove()
+
+    if register is not None:
+        registered = register(note)
 
 
 def _refuse_automatic(run: Run) -> None:
