@@ -72,6 +72,56 @@ def test_ends_of_evaluations_get_what_steps_returned(tmp_path):
     assert [len(one) for one in calls[0][1]] == [2, 3]
 
 
+def test_what_ends_of_steps_return_takes_the_place_of_the_output(tmp_path):
+    """S027, S028: right after each step, whatever it returned; the loss is theirs, and hooks and
+    ends of epochs get what they returned."""
+    calls = []
+
+    class Ends(Toy):
+        def training_step(self, batch, batch_idx):
+            calls.append("step")
+            return self(batch[0]), batch[1]
+
+        def training_step_end(self, output):
+            calls.append("end")
+            scores, classes = output
+            return {"loss": torch.nn.functional.cross_entropy(scores, classes), "end": len(classes)}
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            calls.append(sorted(outputs))
+
+        def training_epoch_end(self, outputs):
+            calls.append([one["end"] for one in outputs])
+
+        def validation_step(self, batch, batch_idx):
+            calls.append(("step", batch_idx))
+            return batch_idx
+
+        def validation_step_end(self, output):
+            calls.append(("end", output))
+            return 10 * (output + 1)
+
+        def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
+            calls.append(outputs)
+
+        def validation_epoch_end(self, outputs):
+            calls.append(outputs)
+
+        test_step, test_step_end = validation_step, validation_step_end
+        on_test_batch_end, test_epoch_end = on_validation_batch_end, validation_epoch_end
+
+    model, plain = Ends(), Toy()
+    trainer = quiet(tmp_path)
+    trainer.fit(model, loader(8), loader(8))
+    evaluated = [("step", 0), ("end", 0), 10, ("step", 1), ("end", 1), 20, [10, 20]]
+    assert calls == [*["step", "end", ["end", "loss"]] * 2, *evaluated, [4, 4]]
+    calls.clear()
+    trainer.test(model, loader(8), verbose=False)
+    assert calls == evaluated
+    quiet(tmp_path).fit(plain, loader(8), loader(8))
+    assert torch.equal(weights(model), weights(plain))
+
+
 def test_an_end_that_returns_something_is_told(tmp_path):
     """S030: before 1.0 metrics were returned there; nobody would miss them but the user."""
 
