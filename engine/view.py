@@ -141,6 +141,15 @@ class TrainerView:
         """The same limits by the names of 1.5 and 2.x: `trainer.fit_loop.max_epochs`."""
         return FitLoopView(self)
 
+    @fit_loop.setter
+    def fit_loop(self, loop: Any) -> None:
+        raise MisconfigurationException(
+            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions, none "
+            "can take their place. For folds or rounds call trainer.fit several times, each "
+            "with a module and a Trainer of its own, in a loop around it; for other steps set "
+            "`self.automatic_optimization = False`, or write the loop with LightningLite"
+        )
+
     @property
     def min_steps(self) -> int | None:
         """Before how many optimizer steps training does not end."""

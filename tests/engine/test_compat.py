@@ -114,12 +114,12 @@ def test_what_the_engine_does_not_do_can_be_imported_and_says_so(tmp_path: Path)
 from lightning.fabric import Fabric
 from pytorch_lightning import EvalResult
 from pytorch_lightning.plugins import HorovodPlugin
-from pytorch_lightning.loops import Loop
+from pytorch_lightning.loops import FitLoop
 from pytorch_lightning.utilities import MisconfigurationException
 class Mine(Fabric):
     pass
 said = []
-for make in (Mine, EvalResult, HorovodPlugin, Loop):
+for make in (Mine, EvalResult, HorovodPlugin, FitLoop):
     try:
         make()
     except MisconfigurationException as error:
@@ -130,7 +130,7 @@ print(json.dumps(said))
     )
 
     assert [said.split()[0] for said in found] == [
-        "Fabric", "EvalResult", "HorovodPlugin", "Loop",
+        "Fabric", "EvalResult", "HorovodPlugin", "FitLoop",
     ]  # fmt: skip
     assert "use LightningLite" in found[0] and "self.log" in found[1]
     assert "step by hand" in found[3]

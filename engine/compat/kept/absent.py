@@ -49,7 +49,7 @@ _GROUPS = {
     "convert_zero_checkpoint_to_fp32_state_dict",
     _BATCHNORM: "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm",
     _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
-    _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization OptimizerLoop "
+    _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization OptimizerLoop "
     "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
     "use LightningLite, which has its methods but `launch`": "Fabric",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",

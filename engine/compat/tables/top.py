@@ -63,11 +63,24 @@ TOP: dict[str, dict[str, str]] = {
         "_LiteOptimizer=LiteOptimizer"
     },
     "loops": {
-        f"{_KEPT}.absent": "EvaluationEpochLoop EvaluationLoop FitLoop Loop ManualOptimization "
-        "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop"
+        f"{_KEPT}.loops": "Loop",
+        f"{_KEPT}.absent": "EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization "
+        "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
     },
-    "loops.base": {f"{_KEPT}.absent": "Loop"},
+    "loops.base": {f"{_KEPT}.loops": "Loop"},
+    "loops.batch": {f"{_KEPT}.absent": "TrainingBatchLoop"},
+    "loops.batch.training_batch_loop": {f"{_KEPT}.absent": "TrainingBatchLoop"},
+    "loops.dataloader": {f"{_KEPT}.absent": "EvaluationLoop PredictionLoop"},
+    "loops.dataloader.evaluation_loop": {f"{_KEPT}.absent": "EvaluationLoop"},
+    "loops.dataloader.prediction_loop": {f"{_KEPT}.absent": "PredictionLoop"},
+    "loops.epoch": {f"{_KEPT}.absent": "EvaluationEpochLoop PredictionEpochLoop TrainingEpochLoop"},
+    "loops.epoch.evaluation_epoch_loop": {f"{_KEPT}.absent": "EvaluationEpochLoop"},
+    "loops.epoch.prediction_epoch_loop": {f"{_KEPT}.absent": "PredictionEpochLoop"},
+    "loops.epoch.training_epoch_loop": {f"{_KEPT}.absent": "TrainingEpochLoop"},
     "loops.fit_loop": {f"{_KEPT}.absent": "FitLoop"},
+    "loops.optimization": {f"{_KEPT}.absent": "ManualOptimization OptimizerLoop"},
+    "loops.optimization.manual_loop": {f"{_KEPT}.absent": "ManualOptimization"},
+    "loops.optimization.optimizer_loop": {f"{_KEPT}.absent": "OptimizerLoop"},
     "cli": {
         f"{_KEPT}.cli": "LightningArgumentParser LightningCLI SaveConfigCallback",
         f"{_KEPT}.registries": "instantiate_class",
