@@ -157,6 +157,17 @@ def in_sequence(loader: Any) -> Any:
     return _with_order(loader, "sampler", sampler) if loader.batch_sampler is None else loader
 
 
+def once_more(loader: Any) -> Any:
+    """A loader of the same batches, from the first on, for a loop within the loop over these."""
+    for name in ("batch_sampler", "sampler"):
+        order = getattr(loader, name, None)
+        if isinstance(order, (Stripe, Turns)):
+            order = copy.copy(order)
+            order.start = 0
+            return _with_order(loader, name, order)
+    return loader
+
+
 def _is_ours_to_order(loader: Any, replace_sampler: bool) -> bool:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return False

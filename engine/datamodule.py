@@ -22,6 +22,7 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
 
     trainer: Any = None
     dims: Any = ()
+    prepare_data_per_node = True  # False: in one process of all nodes
 
     def __init__(
         self,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
-from engine.distributed import rank_zero_info, rank_zero_warn
+from engine.distributed import World, rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import fitted
 from engine.run import Run
-from engine.settings import FitSettings, HardwareSettings
+from engine.settings import DataSettings, FitSettings
 
 
 def prepare(run: Run) -> None:
     """Prepare data on one process, or on one of each node, while the others wait."""
-    world = run.strategy.world
-    per_node = run.settings.data.prepare_data_per_node
-    if (world.local_rank if per_node else world.rank) == 0:
-        prepare_data(run.datamodule, run.module)
+    prepare_data(run.strategy.world, run.settings.data, run.datamodule, run.module)
     run.strategy.barrier()
 
 
@@ -104,19 +100,16 @@ def anomalies(fit: FitSettings) -> AbstractContextManager[object]:
     return torch.autograd.set_detect_anomaly(True) if fit.detect_anomaly else nullcontext()
 
 
-def make_deterministic(hardware: HardwareSettings) -> None:
-    """Let torch use only deterministic algorithms, where that is asked for."""
-    if hardware.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=hardware.deterministic == "warn")
-    if hardware.benchmark is not None:
-        torch.backends.cudnn.benchmark = bool(hardware.benchmark)
-
-
-def prepare_data(*owners: Any) -> None:
-    """Call `prepare_data`; attributes set there would be missing on other ranks."""
+def prepare_data(world: World, data: DataSettings, *owners: Any) -> None:
+    """Call `prepare_data` where it is this process's turn; attributes set there would be missing on
+    other ranks.
+    """
     for owner in owners:
         if owner is None:
+            continue
+        # Since 1.5 module and data module say it themselves; the Trainer's word may only restrict.
+        per_node = data.prepare_data_per_node and getattr(owner, "prepare_data_per_node", True)
+        if (world.local_rank if per_node else world.rank) != 0:
             continue
         before = set(vars(owner))
         owner.prepare_data()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.combined import CombinedLoader, combined, each, is_loader, own_seed
-from engine.data import for_evaluation, for_training, in_sequence, length, limited
+from engine.data import for_evaluation, for_training, in_sequence, length, limited, once_more
 from engine.datamodule import LightningDataModule
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
@@ -139,8 +139,11 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
     if run.state.tuning:
         return None
     has_step = callable(getattr(run.module, "validation_step", None))
-    if run.settings.data.overfit_batches and has_step:
-        return evaluation_plan(run, "validate", [training], base)
+    overfits = run.settings.data.overfit_batches
+    if overfits and has_step:  # on the very batches that this rank trains on
+        again = each(training, lambda _, one: once_more(one))
+        count = limited(length(again), overfits, "overfit_batches")
+        return Plan("validation", [again], [count], to_device_function(run, base))
     loaders = several(found("val", given, run, base))
     if not loaders:
         if has_step:

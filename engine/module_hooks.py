@@ -14,6 +14,8 @@ import torch
 class ModuleHooks(torch.nn.Module):
     """Every hook that a module may have; an override takes the arguments that it names."""
 
+    prepare_data_per_node = True  # False: `prepare_data` in one process of all nodes
+
     # ------------------------------------------------------------------ a run
 
     def configure_model(self) -> None:

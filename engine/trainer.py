@@ -42,6 +42,7 @@ from engine.shell import Argument, FromShell
 from engine.signals import listening
 from engine.state import State
 from engine.strategies.single import SingleDevice
+from engine.switches import switches
 from engine.training import TrainerFit
 from engine.tuner.verb import TrainerTuner
 from engine.weights import checkpoint_to_resume, newest_of_run
@@ -60,6 +61,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self._open(settings, place(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
         self._notices = notices(arguments, settings)
+        switches.set_for(settings.hardware)
         for callback in self.callbacks:
             callback.on_init_start(self)
             callback.on_init_end(self)
@@ -258,13 +260,13 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             aside(self, verb),
             listening(is_wanted(self, verb), stays=stays),
             lifecycle.anomalies(settings.fit),
+            switches.during(settings.hardware),
             with_compiled_steps(module) as itself,
         ):
             self.given_loaders = self.given_loaders if given is None else given
             yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
-        lifecycle.make_deterministic(self._settings.hardware)
         self.strategy = joined(self.strategy, self._settings.hardware)
         replaces = verb == "fit" or self.lightning_module is None
         run = self._assemble(verb, module, datamodule)

@@ -170,13 +170,14 @@ DRAWING = {
     "engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",
+    "engine.switches": "",
     "engine.datamodule": "engine.checkpoint engine.data engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
-    # old programs
     # a loop of the user's own
     "engine.lite": "engine.checkpoint engine.data engine.devices engine.lite_parts engine.options "
     "engine.precision engine.seed",
     "engine.lite_parts": "engine.data engine.optimizers engine.precision",
+    # old programs
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
     "engine.data engine.lite_parts "
     "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "

@@ -13,11 +13,7 @@ RENAMED = {
     "replace_sampler_ddp": "use_distributed_sampler",
     "resume_from_checkpoint": "ckpt_path",
 }
-_DISTRIBUTED_WORDS = (
-    *("dp", "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "fsdp", "horovod", "deepspeed"),
-    *("ddp_sharded", "ddp_sharded_spawn", "ddp_fully_sharded"),
-    *("ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
-)
+_STRATEGIES = ("bagua", "ddp", "deepspeed", "dp", "fsdp", "horovod")  # and what begins like them
 
 
 def named(positional: tuple[Any, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,30 +56,38 @@ def _translate_devices(arguments: dict[str, Any]) -> None:
         arguments["accelerator"] = device.kind
         if device.training_type_plugin is not None:
             _put(arguments, "accelerator", "strategy", device.training_type_plugin)
-    backend = arguments.pop("distributed_backend", None)
-    word = backend if backend is not None else arguments.get("accelerator")
-    word = word.lower() if isinstance(word, str) else word
-    if word in _DISTRIBUTED_WORDS:  # 1.x named the strategy there
-        arguments.pop("accelerator", None)
-        if word == "ddp_cpu":
-            arguments["accelerator"], word = "cpu", "ddp"
-        _put(arguments, "accelerator", "strategy", word)
+    word = arguments.get("accelerator")
+    if isinstance(word, str) and word.lower().startswith(_STRATEGIES):  # 1.x named it there
+        _take_strategy(arguments, "accelerator")
+    _take_strategy(arguments, "distributed_backend")
     gpus = arguments.pop("gpus", None)
     processes = arguments.pop("num_processes", None)
-    if gpus not in (None, 0, []):
-        named = arguments.get("accelerator")
-        if named not in (None, "auto", "gpu", "cuda"):
-            raise MisconfigurationException(
-                f"Trainer(gpus={gpus!r}, accelerator={named!r}): these are two kinds of device; "
-                "leave out one of them"
-            )
+    is_none, named = gpus in (0, []), arguments.get("accelerator")
+    named = named.lower() if isinstance(named, str) else named
+    is_open = named in (None, "auto")
+    if gpus is not None and not is_open and (named in ("gpu", "cuda")) is is_none:
+        raise MisconfigurationException(
+            f"Trainer(gpus={gpus!r}, accelerator={named!r}): these are two kinds of device; "
+            "leave out one of them"
+        )
+    if is_none and is_open:  # it was said: the CPU, whatever there is
+        arguments["accelerator"] = "cpu"
+    if gpus is not None and not is_none:
         arguments["accelerator"] = "gpu"
         _put(arguments, "gpus", "devices", gpus)
     elif processes not in (None, 1):
         arguments["accelerator"] = arguments.get("accelerator") or "cpu"
         _put(arguments, "num_processes", "devices", processes)
-    elif gpus is not None:  # 0 was said: the CPU, whatever there is
-        arguments.setdefault("accelerator", "cpu")
+
+
+def _take_strategy(arguments: dict[str, Any], old: str) -> None:
+    """Give the value of an old argument to `strategy`; "ddp_cpu" also says where."""
+    word = arguments.pop(old, None)
+    word = word.lower() if isinstance(word, str) else word
+    if word == "ddp_cpu":
+        arguments["accelerator"], word = arguments.get("accelerator") or "cpu", "ddp"
+    if word is not None:
+        _put(arguments, old, "strategy", word)
 
 
 def _translate_output(arguments: dict[str, Any]) -> None:

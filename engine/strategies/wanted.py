@@ -122,7 +122,7 @@ def _of_word(word: Any) -> tuple[str, dict[str, Any], str | None]:
             f"Trainer(strategy={word.__name__}): give an object, {word.__name__}()"
         )
     first = str(word).split("_stage")[0].removesuffix("_spawn").removesuffix("_offload")
-    why = INSTEAD.get(first)
+    why = INSTEAD.get(first) or INSTEAD.get(first.split("_")[0])
     raise MisconfigurationException(
         f"Trainer(strategy={word!r}) is not supported"
         + (f": {why}" if why else f"; there are {', '.join(WORDS)}")

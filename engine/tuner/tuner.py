@@ -143,14 +143,12 @@ class Tuner:
     def _undone(self, module: Any, datamodule: Any, train: Any = None) -> Iterator[Snapshot]:
         """All that is done within is undone; data is prepared before."""
         strategy, data = self._trainer.join_ranks(), self._trainer._settings.data
-        world = strategy.world
         if not strategy.holds_all:
             raise MisconfigurationException(
                 "the tuner can't undo its trials where the ranks divide the model: tune with "
                 "strategy='ddp', or on one device"
             )
-        if (world.local_rank if data.prepare_data_per_node else world.rank) == 0:
-            lifecycle.prepare_data(datamodule, module)
+        lifecycle.prepare_data(strategy.world, data, datamodule, module)
         strategy.barrier()
         snapshot = Snapshot((module, datamodule, train), skip=(type(self._trainer),))
         try:

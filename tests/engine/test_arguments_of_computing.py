@@ -123,6 +123,57 @@ def test_two_runs_are_equal_to_the_last_bit(tmp_path, monkeypatch):
     assert torch.backends.cudnn.benchmark
 
 
+def test_switches_of_torch_are_a_trainers_own(tmp_path, monkeypatch):
+    """S123, S166, S167: they are set from the Trainer on, in each of its runs and after them;
+    another Trainer, also one within a run, has its own; what the program sets itself stays.
+    """
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+    def now():
+        return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+
+    seen = []
+
+    class Watch(Toy):
+        within = None
+
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 1 and self.within is not None:
+                self.within().fit(Watch(), loader(4))
+            seen.append(now())
+            return self.loss(batch)
+
+    def made(**options):
+        return quiet(tmp_path, limit_train_batches=2, **options)
+
+    try:
+        first, second = made(deterministic=True, benchmark=True), made()
+        assert now() == (False, False)
+        first.fit(Watch(), loader())
+        assert now() == (True, True)
+        second.fit(Watch(), loader())
+        outer = Watch()
+        outer.within = made
+        made(deterministic="warn", benchmark=True).fit(outer, loader())
+        assert seen == [(True, True)] * 2 + [(False, False)] * 2 + [
+            (True, True),
+            (False, False),
+            (True, True),
+        ]
+        torch.backends.cudnn.benchmark = False  # the program's own word
+        made(deterministic=True)
+        assert now() == (True, False)
+        made(benchmark=True)
+        assert now() == (False, True)
+        torch.use_deterministic_algorithms(True)
+        made(benchmark=False)
+        assert now() == (True, False)
+        made()
+        assert now() == (True, False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_logged_values_wait_on_the_cpu(tmp_path):
     """S178: they are moved as they come in, those of steps and of epochs."""
     asked = []

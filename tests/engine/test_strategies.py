@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from engine import MisconfigurationException, Trainer
+from engine import LightningDataModule, MisconfigurationException, Trainer
 from engine.devices import place
 from engine.distributed import World, read_world
 from engine.options import parse
@@ -120,7 +120,9 @@ def test_an_unknown_word_or_plugin_lists_the_known():
     ],
 )
 def test_objects_in_place_of_words(arguments, monkeypatch):
-    """Strategies of 1.5 on and plugins of 1.2 on, with the options of DistributedDataParallel."""
+    """S174: strategies of 1.5 on and plugins of 1.2 on, with the options of
+    DistributedDataParallel.
+    """
     if "accelerator" in arguments:
         arguments.pop("strategy")
         assert placed(World(), **arguments).world == World(world_size=2, local_world_size=2)
@@ -133,11 +135,17 @@ def test_objects_in_place_of_words(arguments, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("per_node", "called"),
-    [(True, {"0/0": True, "1/1": False, "2/0": True, "3/1": False}), (False, {"0/0": True})],
+    ("per_node", "own_word", "called"),
+    [
+        (True, True, {"0/0": True, "1/1": False, "2/0": True, "3/1": False}),
+        (False, True, {"0/0": True}),
+        (None, False, {"0/0": True}),
+    ],
 )
-def test_who_prepares_data(tmp_path, per_node, called):
-    """S173, S239: the first rank of each node, or the first of all, and it does so once a verb."""
+def test_who_prepares_data(tmp_path, per_node, own_word, called):
+    """S173, S239: the first rank of each node, or the first of all, and it does so once a verb; the
+    module, or the data module, may say it as well.
+    """
     found = {}
     for place_of in ("0/0", "1/1", "2/0", "3/1"):
         rank, local_rank = map(int, place_of.split("/"))
@@ -147,6 +155,20 @@ def test_who_prepares_data(tmp_path, per_node, called):
             def prepare_data(self, calls=calls):
                 calls.append(1)
 
+        class Data(LightningDataModule):
+            def __init__(self):
+                super().__init__()
+                assert self.prepare_data_per_node
+                self.prepare_data_per_node = own_word
+
+            def prepare_data(self, calls=calls):
+                calls.append(2)
+
+            def train_dataloader(self):
+                return loader()
+
+            val_dataloader = train_dataloader
+
         world = World(rank, local_rank, world_size=1, node_rank=rank // 2, launched=True)
         trainer = quiet(
             tmp_path,
@@ -155,9 +177,11 @@ def test_who_prepares_data(tmp_path, per_node, called):
             limit_train_batches=0,
             limit_val_batches=0,
         )
-        trainer.fit(Prepares(), loader(), loader())
-        found[place_of] = len(calls)
-    assert found == {name: int(called.get(name, False)) for name in found}
+        model = Prepares()
+        model.prepare_data_per_node = own_word
+        trainer.fit(model, datamodule=Data())
+        found[place_of] = calls
+    assert found == {name: [2, 1] if called.get(name) else [] for name in found}
 
 
 def test_a_module_is_where_the_trainer_puts_it(tmp_path):

@@ -43,6 +43,9 @@ def test_the_signature_shows_the_table():
         ("max_epoch", "max_epochs"),
         ("gpu", "gpus"),
         ("callback", "callbacks"),
+        ("epochs", "max_epochs"),
+        ("resume", "resume_from_checkpoint"),
+        ("train_percent_check", "limit_train_batches"),
         ("learning_rate", None),
     ],
 )
@@ -86,9 +89,10 @@ def test_none_is_the_default():
 
 @pytest.mark.parametrize("word", ["tpu", "ipu", "hpu", "horovod"])
 def test_an_accelerator_that_never_comes_says_what_to_use_instead(word):
-    """S157: the word is in the message."""
-    with pytest.raises(MisconfigurationException, match=rf"{word}.*'(cpu|ddp)'"):
-        Trainer(accelerator=word)
+    """S157, S177: the word is in the message, whichever argument it was given to."""
+    for argument in ("accelerator", "distributed_backend", "strategy"):
+        with pytest.raises(MisconfigurationException, match=rf"{word}.*'(cpu|ddp)'"):
+            Trainer(**{argument: word})
 
 
 # Every argument of the tutorial, with the default that it has there.
@@ -180,6 +184,9 @@ def test_all_defaults_together_are_no_argument_at_all():
     assert parse(LATER) == parse({})
 
 
+GPU = {"accelerator": "gpu"}
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -187,6 +194,13 @@ def test_all_defaults_together_are_no_argument_at_all():
         ({"gpus": 2}, {"accelerator": "gpu", "devices": 2}),
         ({"gpus": None}, {}),
         ({"gpus": 0}, {"accelerator": "cpu"}),
+        ({"gpus": "0", "accelerator": "auto"}, {"accelerator": "cpu"}),
+        ({"gpus": [], "accelerator": "ddp"}, {"accelerator": "cpu", "strategy": "ddp"}),
+        ({"gpus": 2, "accelerator": "GPU"}, {"accelerator": "gpu", "devices": 2}),
+        ({"distributed_backend": "ddp", "accelerator": "gpu"}, {"strategy": "ddp"} | GPU),
+        ({"distributed_backend": "ddp_cpu"}, {"strategy": "ddp", "accelerator": "cpu"}),
+        ({"distributed_backend": "ddp_sharded"}, {"strategy": "ddp_sharded"}),
+        ({"accelerator": "deepspeed_stage_2"}, {"strategy": "deepspeed_stage_2"}),
         ({"gpus": "auto"}, {"accelerator": "gpu", "devices": -1}),
         (
             {"gpus": "1, 4", "num_nodes": 4},
@@ -214,7 +228,7 @@ def test_all_defaults_together_are_no_argument_at_all():
     ids=str,
 )
 def test_old_spellings_mean_the_new_ones(old, new):
-    """S129, S135, S177, C5: the settings are the same."""
+    """S129, S135, S136, S177, C5: the settings are the same."""
     assert parse(old) == parse(new)
 
 
@@ -222,6 +236,7 @@ def test_old_spellings_mean_the_new_ones(old, new):
     "arguments",
     [
         {"gpus": 2, "accelerator": "cpu"},
+        {"gpus": 0, "accelerator": "gpu"},
         {"gpus": 2, "devices": 3},
         {"resume_from_checkpoint": "a", "checkpoint_callback": True, "enable_checkpointing": False},
         {"replace_sampler_ddp": False, "use_distributed_sampler": True},
