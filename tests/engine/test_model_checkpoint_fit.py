@@ -61,7 +61,7 @@ def test_the_three_best_and_the_newest(tmp_path):
 
 def test_the_best_three_by_accuracy(tmp_path):
     """S205: names with four digits, weights only, the largest three; with validation in every other
-    epoch none is judged by an older value.
+    epoch none is judged by an older value, with two in an epoch each by the value at its end.
     """
     options = {
         "filename": "{epoch:02d}-{val_acc:.4f}",
@@ -86,6 +86,13 @@ def test_the_best_three_by_accuracy(tmp_path):
         "epoch=01-val_acc=0.5000.ckpt",
         "epoch=03-val_acc=0.7500.ckpt",
         "epoch=05-val_acc=0.2500.ckpt",
+    }
+    third = ModelCheckpoint(tmp_path / "twice", **options)
+    trainer = trainer_for(tmp_path, third, max_epochs=2, val_check_interval=0.5)
+    trainer.fit(Scripted([0.5, 0.25, 0.75, 0.125], name="val_acc"))
+    assert files_in(tmp_path / "twice") == {
+        "epoch=00-val_acc=0.2500.ckpt",
+        "epoch=01-val_acc=0.1250.ckpt",
     }
 
 
