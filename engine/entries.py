@@ -15,6 +15,8 @@ _REDUCTIONS = {torch.mean: "mean", torch.sum: "sum", torch.max: "max", torch.min
 _REDUCTIONS.update({torch.amax: "max", torch.amin: "min", max: "max", min: "min", sum: "sum"})
 _NAMES = {"mean": "mean", "avg": "mean", "sum": "sum", "max": "max", "min": "min"}
 
+Key = tuple[str | None, str]  # the hook that logs, and under which name
+
 
 def reduction_name(reduce: str | Callable[..., Any]) -> str | None:
     """The name of a reduction, None for a function of the user's own."""
@@ -25,6 +27,19 @@ def reduction_name(reduce: str | Callable[..., Any]) -> str | None:
             )
         return _NAMES[reduce.lower()]
     return _REDUCTIONS.get(reduce)
+
+
+def sync_name(op: Any, reduction: str | None) -> str:
+    """How ranks agree on a value: `sync_dist_op`, also torch's ReduceOp, else as it is reduced."""
+    if op is None:
+        return reduction or "mean"
+    name = op if isinstance(op, str) else getattr(op, "name", op)  # ReduceOp.SUM has a name
+    found = reduction_name(name)
+    if found is None:
+        raise MisconfigurationException(
+            f"self.log(sync_dist_op={op!r}): give mean, sum, max, min or torch's ReduceOp of these"
+        )
+    return found
 
 
 LOADER_MARK = "/dataloader_idx_"  # stands last in the names of values of several loaders
@@ -45,6 +60,7 @@ class Entry:
     sync_op: str = "mean"
     counts_samples: bool = True  # a mean is weighted by batch sizes
     metric: Any = None  # a torchmetrics object, which adds up by itself
+    metric_name: str = ""  # by which the module has it
     metric_is_new: bool = False
     latest: Any = None
     is_new: bool = False  # a step value that no logger has seen
@@ -128,33 +144,33 @@ class Collection:
     def __init__(self, training: bool) -> None:
         self.training = training
         self.is_finished = False  # its values have been reduced
+        self.computed: list[Any] = []  # metrics whose value of the epoch is known
         self.results: dict[str, torch.Tensor] = {}  # by the bare names and by those of epochs
-        self.entries: dict[tuple[str | None, str], Entry] = {}
+        self.entries: dict[Key, Entry] = {}
 
-    def epoch_metrics(self) -> list[tuple[Entry, torch.Tensor]]:
-        """The epoch's values over all ranks, in one collective; call it on every rank."""
+    def epoch_metrics(
+        self, metric_named: Callable[[str], Any]
+    ) -> list[tuple[Entry, torch.Tensor]]:
+        """The epoch's values over all ranks, in one collective; call it on every rank.
+
+        `metric_named` finds a metric of the module by its name there.
+        """
         mine = {
             key: entry
             for key, entry in self.entries.items()
             if entry.on_epoch and entry.has_epoch_value()
         }
-        if not distributed.is_connected():
-            values = [(entry, entry.epoch_value()) for entry in mine.values()]
-            return [(entry, value) for entry, value in values if value is not None]
-        flags = {
-            key: (e.name, e.on_step, e.on_epoch, e.prog_bar, e.logger)
-            for key, e in mine.items()
-            if e.metric is None
-        }
-        parts = {key: mine[key].part() for key in flags}
-        everywhere = distributed.gather_all((flags, parts))
-        result = [(e, torch.as_tensor(e.metric.compute())) for e in mine.values() if e.metric]
-        names = {key: flag for rank_flags, _ in everywhere for key, flag in rank_flags.items()}
-        for key, flag in names.items():
-            entry = mine.get(key) or Entry(*flag)
-            shares = [parts[key] for _, parts in everywhere if key in parts]
-            result.append((entry, joined(entry, shares)))
-        return result
+        if distributed.is_connected():
+            return _agreed(mine, metric_named)
+        values = [(entry, entry.epoch_value()) for entry in mine.values()]
+        return [(entry, value) for entry, value in values if value is not None]
+
+    def reset_metrics(self) -> None:
+        """Metrics begin anew, also those of which only values of steps were wanted."""
+        logged = [entry.metric for entry in self.entries.values() if entry.metric is not None]
+        for metric in {id(metric): metric for metric in [*logged, *self.computed]}.values():
+            metric.reset()
+        self.computed = []
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Plain data: the sums of an epoch that is not over."""
@@ -176,17 +192,59 @@ class Collection:
             self.entries[(item["hook"], item["key"])] = entry
 
 
+def _agreed(
+    mine: dict[Key, Entry], metric_named: Callable[[str], Any]
+) -> list[tuple[Entry, torch.Tensor]]:
+    """What all ranks together have, in the same order on each.
+
+    A rank without a batch has logged nothing: it takes part in what a metric does with its own of
+    that name, and gets what only a function that the others have could tell it.
+    """
+    flags = {key: (e.name, e.on_step, e.on_epoch, e.prog_bar, e.logger) for key, e in mine.items()}
+    parts = {key: e.metric_name if e.metric is not None else e.part() for key, e in mine.items()}
+    everywhere = distributed.gather_all((flags, parts))
+    names = {key: flag for rank_flags, _ in everywhere for key, flag in rank_flags.items()}
+    entries = {key: mine.get(key) or Entry(*flag) for key, flag in names.items()}
+    values: dict[Key, torch.Tensor] = {}
+    is_asked = False  # whether a rank lacks a function
+    for key, entry in entries.items():
+        shares = [parts[key] for _, parts in everywhere if key in parts]
+        lacks = len(shares) < len(everywhere)
+        if isinstance(shares[0], str):
+            if lacks and not shares[0]:
+                raise MisconfigurationException(_not_found(entry.name))
+            entry.metric = metric_named(shares[0]) if entry.metric is None else entry.metric
+            values[key] = torch.as_tensor(entry.metric.compute())
+        elif shares[0][0] is not None or entry.reduce is not None:
+            values[key] = joined(entry, shares)
+        is_asked = is_asked or (lacks and shares[0][0] is None)
+    if is_asked:
+        cpu = {key: value.cpu() for key, value in values.items() if entries[key].metric is None}
+        for given in distributed.gather_all(cpu):
+            values = {**given, **values}
+    return [(entry, values[key]) for key, entry in entries.items()]
+
+
+def _not_found(name: str) -> str:
+    return (
+        f"self.log({name!r}): some ranks had no batch, and the metric is no attribute of the "
+        "module, by which they could find theirs; keep it as `self.name = ...` or in a ModuleDict"
+    )
+
+
 def joined(entry: Entry, shares: list[Any]) -> torch.Tensor:
     """The value of an entry from the parts of all ranks that have one."""
-    reduction, sync_op, *_ = shares[0]
+    reduction, op, *_ = shares[0]
     dtype = torch.float64 if any(is_wide for _, _, is_wide, *_ in shares) else torch.float32
-    totals = [total for *_, total, _, _ in shares]
     if reduction is None:
         values = [value for *_, values in shares for value in values]
         return torch.as_tensor(entry.reduce(torch.tensor(values, dtype=dtype)))
-    if reduction == "mean":
-        mean = sum(totals) / sum(weight for *_, weight, _ in shares)
-        return torch.tensor(mean * len(shares) if sync_op == "sum" else mean, dtype=dtype)
-    if reduction == "sum":
-        return torch.tensor(sum(totals), dtype=dtype)
-    return torch.tensor(max(totals) if reduction == "max" else min(totals), dtype=dtype)
+    totals = [total for *_, total, _, _ in shares]
+    weights = [weight for *_, weight, _ in shares] if reduction == "mean" else [1.0] * len(shares)
+    mean = sum(totals) / sum(weights)
+    if op in ("max", "min"):
+        each = [total / weight for total, weight in zip(totals, weights, strict=True)]
+        return torch.tensor(max(each) if op == "max" else min(each), dtype=dtype)
+    if op == "sum":
+        return torch.tensor(sum(totals) if reduction == "sum" else mean * len(shares), dtype=dtype)
+    return torch.tensor(mean, dtype=dtype)

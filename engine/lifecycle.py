@@ -41,7 +41,7 @@ def attach(module: Any, trainer: Any, logged: Any) -> tuple[Any, Any]:
         raise MisconfigurationException(_no_module(module))
     outer = (module.__dict__.get("_trainer"), module.__dict__.get("_logged"))
     module.trainer = trainer
-    module.__dict__["_logged"] = logged
+    module.__dict__["_logged"], logged.module = logged, module
     return outer
 
 

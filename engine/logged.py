@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from engine import distributed
-from engine.entries import Collection, Entry, reduction_name
+from engine.entries import Collection, Entry, reduction_name, sync_name
 from engine.errors import MisconfigurationException
 
 _STEP, _EPOCH = (True, False), (False, True)
@@ -85,6 +85,7 @@ class Logged:
         self._to_cpu = to_cpu  # values wait there, not on the device
         self.flushes = 0  # how often loggers have written to disk because it was time
         self.hook: str | None = None
+        self.module: Any = None  # the one that logs
         self.collection: Collection | None = None
         self.batch: Any = None  # of the step that runs, for its size
         self.dataloader_suffix = ""
@@ -132,12 +133,19 @@ class Logged:
             reduce=flags.reduce_fx if reduction is None else None,
             # In evaluation ranks may have different numbers of steps: none waits for another there.
             sync_step=flags.sync_dist and collection.training,
-            sync_op=reduction_name(flags.sync_dist_op or "mean") or "mean",
+            sync_op=sync_name(flags.sync_dist_op if flags.sync_dist else None, reduction),
             metric=value if _is_metric(value) else None,
+            metric_name=self._name_of(value) if _is_metric(value) else "",
             counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
         )
         collection.entries[(hook, name + self.dataloader_suffix)] = entry
         return entry
+
+    def _metric_named(self, name: str) -> Any:
+        return self.module.get_submodule(name)
+
+    def _name_of(self, metric: Any) -> str:
+        return next((name for name, one in self.module.named_modules() if one is metric), "")
 
     def note_no_effect(self, *names: str) -> None:
         """Say once that some arguments of `self.log` are accepted and change nothing."""
@@ -160,10 +168,9 @@ class Logged:
         elif value.dim():
             value = _as_scalar(entry.name, value)
         if entry.on_step:
-            if entry.sync_step:
-                value = distributed.all_reduce(value, entry.sync_op)
-            value = value.cpu() if self._to_cpu else value
-            entry.latest = value if keep_graph else value.detach()
+            latest = distributed.all_reduce(value, entry.sync_op) if entry.sync_step else value
+            latest = latest.cpu() if self._to_cpu else latest
+            entry.latest = latest if keep_graph else latest.detach()
             entry.is_new = self.has_new_step_value = True
         if entry.on_epoch and entry.metric is None:
             weight = 1.0
@@ -216,7 +223,7 @@ class Logged:
         """Reduce a collection's epoch values and keep them; returns those for the loggers."""
         values: dict[str, torch.Tensor] = {}
         collection.is_finished = True
-        for entry, value in collection.epoch_metrics():
+        for entry, value in collection.epoch_metrics(self._metric_named):
             self.epoch_callback[entry.name] = value
             self.epoch_callback[entry.epoch_name] = value
             if entry.prog_bar:
@@ -224,11 +231,10 @@ class Logged:
             if entry.logger:
                 values[entry.epoch_name] = value
             collection.results.update({entry.name: value, entry.epoch_name: value})
-            if entry.metric is None:
-                entry.clear()
-            else:
-                entry.metric.reset()
-                entry.metric_is_new = False
+            entry.clear()
+            entry.metric_is_new = False
+            if entry.metric is not None:  # hooks of the epoch's end may still ask it
+                collection.computed.append(entry.metric)
         self.sent.update(values)
         return values
 

@@ -65,6 +65,7 @@ def evaluate(run: Run, plan: Plan) -> Results:
         if "_predictions" in run.module.__dict__:
             write_out(run.module, run.strategy.world)
         call(f"on_{verb}_end")
+        collection.reset_metrics()
     return by_loader(collection.results, len(plan.loaders))
 
 

@@ -330,6 +330,7 @@ class TrainingEpoch:
         values = end_epoch(run, self._collection, "on_train_epoch_end", outputs)
         if self._log_every:
             send_to_loggers(run, values)
+        self._collection.reset_metrics()
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
 
 

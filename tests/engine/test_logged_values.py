@@ -190,6 +190,41 @@ def test_metric_objects_add_up_by_themselves(tmp_path):
     assert [value for _, value in series(logger, "mean")] == [11.5, 11.5]
 
 
+def test_metric_objects_can_be_asked_at_the_end_of_an_epoch(tmp_path):
+    """S091: hooks of its end still find what came in; then all begin anew, those that were logged
+    for steps alone, too."""
+    torchmetrics = pytest.importorskip("torchmetrics")
+    seen = []
+
+    class Best(Toy):
+        def __init__(self):
+            super().__init__()
+            self.stepped, self.mean = torchmetrics.SumMetric(), torchmetrics.MeanMetric()
+            self.best = torchmetrics.MaxMetric()
+
+        def training_step(self, batch, batch_idx):
+            self.stepped(batch[2].float())
+            self.log("stepped", self.stepped)
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            self.mean(batch[2].float())
+            self.log("mean", self.mean)
+
+        def on_validation_epoch_end(self):
+            self.best(self.mean.compute())
+            self.log("best", self.best.compute())
+
+        def on_train_epoch_end(self):
+            seen.append((float(self.mean.weight), float(self.stepped.compute())))
+
+    model = Best()
+    trainer, _ = logged_by(tmp_path, model, max_epochs=2)
+    assert float(trainer.callback_metrics["best"]) == 11.5
+    assert seen == [(0.0, 276.0)] * 2
+    assert float(model.stepped.sum_value) == 0.0
+
+
 @pytest.mark.parametrize("value", [0.1, np.float64(0.1), torch.tensor(0.1, dtype=torch.float64)])
 def test_numbers_are_as_exact_as_they_came(tmp_path, value):
     """S091: 64 bits stay 64 bits, in step values and in epoch values; 32 stay 32."""

@@ -196,12 +196,20 @@ def test_two_ranks_evaluate_as_one_does(run_ranks):
 FEW = (
     COMMON
     + """
+import torchmetrics
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 
 class Few(Net):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.ModuleDict({"mean": torchmetrics.MeanMetric()})
+
     def validation_step(self, batch, batch_idx, dataloader_idx):
         self.log("val", self.loss(batch), add_dataloader_idx=False)
         self.log("stepped", 1.0, on_step=True, sync_dist=True)
+        self.log("middle", 3.0, reduce_fx=torch.median, add_dataloader_idx=False)
+        self.inner["mean"](batch[2].float())
+        self.log("metric", self.inner["mean"], add_dataloader_idx=False)
 
     def validation_epoch_end(self, outputs):
         self.log("ended", 2.0)
@@ -213,7 +221,8 @@ def at_which_steps(interval):
                 callbacks=[stops, best])
     one = DataLoader(torch.utils.data.Subset(data, range(2)), batch_size=2)
     t.fit(Few(), DataLoader(data, batch_size=6), [one, one])
-    assert float(t.callback_metrics["ended"]) == 2.0, list(t.callback_metrics)
+    told = numbers(t.callback_metrics)
+    assert (told["ended"], told["middle"], told["metric"]) == (2.0, 3.0, 0.5), told
     return {path[-13:]: float(score) for path, score in best.best_k_models.items()}
 
 done(once=at_which_steps(1.0), twice=at_which_steps(0.5))
@@ -222,8 +231,9 @@ done(once=at_which_steps(1.0), twice=at_which_steps(0.5))
 
 
 def test_a_fit_with_fewer_validation_batches_than_ranks(run_ranks):
-    """One batch of each loader for two ranks: both take part in the validation, decide alike by it,
-    and neither waits for the other in a step that it does not have.
+    """S091, S096: one batch of each loader for two ranks: both take part in the validation, and in
+    what a metric or a function says of it, decide alike by it, and neither waits for the other in a
+    step that it does not have.
     """
     first, second = run_ranks(FEW, ranks=2)
     assert first == second
@@ -241,6 +251,14 @@ class Mine(Net):
     def training_step(self, batch, batch_idx):
         self.log("synced", float(rank), sync_dist=True)
         self.log("summed", float(rank + 1), sync_dist=True, sync_dist_op="sum")
+        both = dict(on_epoch=True, sync_dist=True, sync_dist_group=torch.distributed.group.WORLD)
+        self.log("summed_twice", float(rank + 1), sync_dist_op="sum", **both)
+        self.log("averaged", float(rank + 1), sync_dist_op="mean", **both)
+        self.log("highest_op", float(rank + 1), sync_dist_op="max", **both)
+        self.log("alone", float(rank + 1), sync_dist_op="sum", on_step=False, on_epoch=True)
+        self.log("by_torch", float(rank + 1), sync_dist=True,
+                 sync_dist_op=torch.distributed.ReduceOp.SUM)
+        self.log("by_reduction", float(rank + 1), sync_dist=True, reduce_fx="sum")
         self.log("zero", 1.0, rank_zero_only=True, on_epoch=True)
         self.print("once")
         return super().training_step(batch, batch_idx)
@@ -273,7 +291,7 @@ done(best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
 
 
 def test_ranks_agree(run_ranks, tmp_path):
-    """S072, S100, S101, S209: on versions, checkpoints and values; data is prepared once, printed
+    """S072, S100-S102, S209: on versions, checkpoints and values; data is prepared once, printed
     once and logged once; a checkpoint that is missing fails on all of them.
     """
     first, second = run_ranks(AGREEMENT, ranks=2)
@@ -281,7 +299,12 @@ def test_ranks_agree(run_ranks, tmp_path):
     assert first["version"] == second["version"] == 0
     for one in (first, second):
         assert one["synced"]["synced"] == 0.5
-        assert one["synced"]["summed"] == 3.0
+        for summed in ("summed", "summed_twice_step", "summed_twice_epoch", "by_torch"):
+            assert one["synced"][summed] == 3.0, summed
+        for averaged in ("averaged_step", "averaged_epoch", "alone"):  # sync_dist was not asked for
+            assert one["synced"][averaged] == 1.5, averaged
+        assert one["synced"]["by_reduction"] == 3.0
+        assert one["synced"]["highest_op_step"] == one["synced"]["highest_op_epoch"] == 2.0
         assert one["test"] == first["test"]
         assert "no checkpoint" in one["error"]
     assert [one["world"] for one in (first, second)] == [[2, 0], [2, 1]]
