@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from engine.distributed import rank_zero_warn
 from engine.loggers.foreign import ForeignLogger
@@ -40,10 +42,9 @@ class MLFlowLogger(ForeignLogger):
     ) -> None:
         super().__init__(prefix)
         tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self._save_dir = None
         if tracking_uri is None:
-            self._save_dir = os.path.abspath(os.fspath(save_dir or "./mlruns"))
-            tracking_uri = Path(self._save_dir).as_uri()
+            tracking_uri = Path(os.path.abspath(save_dir or "./mlruns")).as_uri()
+        self._save_dir = _folder_of(tracking_uri)
         self._tracking_uri = tracking_uri
         self._experiment_name = experiment_name
         self._run_name = run_name
@@ -150,6 +151,14 @@ class MLFlowLogger(ForeignLogger):
             self._renamed.add(key)
             rank_zero_warn(f"MLflow does not accept the name {key!r}: it is logged as {name!r}")
         return name
+
+
+def _folder_of(uri: str) -> str | None:
+    """The folder that a tracking URI names; None where it names a server or a database."""
+    is_path = ":" not in uri and not uri.startswith("databricks")
+    if not is_path and not uri.startswith("file:"):
+        return None
+    return os.path.abspath(uri if is_path else url2pathname(urlparse(uri).path))
 
 
 def _shortened(text: str) -> str:

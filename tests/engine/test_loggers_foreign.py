@@ -1,6 +1,7 @@
 """Loggers of other services: what is said without their library, and what they are told with it."""
 
 import importlib.util
+import os
 import pickle
 import subprocess
 import sys
@@ -178,6 +179,29 @@ def test_mlflow(mlflow, tmp_path):
         ("a-epoch", 1.0, 3),
     ]
     assert mlflow.of("set_terminated") == [(("run-1", "FAILED"), {})]
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("file:./ml-runs", "ml-runs"),
+        ("ml-runs", "ml-runs"),
+        ("file:///a/b", "/a/b"),
+        ("http://there", None),
+        ("sqlite:///a.db", None),
+        ("databricks", None),
+    ],
+)
+def test_mlflow_is_told_where(mlflow, tmp_path, monkeypatch, uri, folder):
+    """S226: a folder may be given as its tracking URI; MLflow 3 refuses folders unless told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "")  # so that it is as before in the end
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    logger = MLFlowLogger(tracking_uri=uri)
+    logger.log_metrics(VALUES, 3)
+    assert mlflow.uri == uri
+    assert logger.save_dir == (None if folder is None else str(tmp_path / folder))
+    assert ("MLFLOW_ALLOW_FILE_STORE" in os.environ) == (folder is not None)
 
 
 def test_mlflow_keeps_the_first_value_of_a_parameter(mlflow):

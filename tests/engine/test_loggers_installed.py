@@ -33,7 +33,8 @@ def run(folder, library, make, check="") -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_mlflow_in_a_folder(tmp_path):
+@pytest.mark.parametrize("where", ["save_dir='runs'", "tracking_uri='file:./runs'"])
+def test_mlflow_in_a_folder(tmp_path, where):
     """S226: MLflow itself reads back what was logged."""
     check = (
         "assert logger.version == logger.run_id\n"
@@ -43,11 +44,12 @@ def test_mlflow_in_a_folder(tmp_path):
         "assert run.info.status == 'FINISHED'\n"
         "steps = logger.experiment.get_metric_history(logger.run_id, 'loss')\n"
         "assert [(m.step, m.value) for m in steps] == [(0, 1.0), (1, 0.5)]\n"
-        "again = MLFlowLogger(save_dir='runs', run_id=logger.run_id)\n"
+        f"again = MLFlowLogger({where}, run_id=logger.run_id)\n"
         "again.log_hyperparams({'lr': 0.1, 'new': 2})\n"
         "assert again.experiment.get_run(again.run_id).data.params['new'] == '2'\n"
     )
-    run(tmp_path, "mlflow", "logger = MLFlowLogger(save_dir='runs')", check)
+    run(tmp_path, "mlflow", f"logger = MLFlowLogger({where})", check)
+    assert list(tmp_path.glob("runs/*/*/metrics/loss"))
 
 
 def test_wandb_offline(tmp_path):
