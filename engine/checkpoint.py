@@ -52,11 +52,21 @@ def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp made it private
         os.replace(name, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(name)
-        raise
+        cause = _of_the_system(error)
+        if cause is None:
+            raise
+        raise OSError(cause.errno, cause.strerror, os.fspath(target)) from error
     sync_folder(target.parent)
+
+
+def _of_the_system(error: BaseException | None) -> OSError | None:
+    """What the system said: torch's writer covers it by a sentence about positions in a file."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def note_own(path: str) -> None:
@@ -93,10 +103,14 @@ def read(
 ) -> dict[str, Any]:
     """Read a checkpoint; raises CheckpointError with what to do where that is not possible."""
     if not os.path.isfile(path):
-        raise CheckpointError(f"there is no checkpoint {os.fspath(path)!r}")
+        hint = ": that is a folder, give a file in it" if os.path.isdir(path) else ""
+        raise CheckpointError(f"there is no checkpoint {os.fspath(path)!r}{hint}")
     weights_only = is_plain_only(path, weights_only)
     try:
+        _check_beginning(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=weights_only)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         if not weights_only:
             raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint: {error}") from error
@@ -106,13 +120,34 @@ def read(
             f"classes by torch.serialization.add_safe_globals, or set {FORCE}=1 for a program that "
             f"is not to be edited. It said: {_first_line(error)}"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged file can say anything
         raise CheckpointError(
-            f"{os.fspath(path)!r} cannot be read: {_first_line(error)}"
+            f"{os.fspath(path)!r} cannot be read; it may be damaged, or a part of a file. It said: "
+            f"{type(error).__name__}: {_first_line(error)}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint of a run")
     return checkpoint
+
+
+def weights_in(checkpoint: dict[str, Any], name: str = "the file") -> dict[str, Any]:
+    """The module's weights that a checkpoint holds."""
+    if "state_dict" in checkpoint:
+        weights: dict[str, Any] = checkpoint["state_dict"]
+        return weights
+    is_bare = checkpoint and all(isinstance(v, torch.Tensor) for v in checkpoint.values())
+    hint = "; it is a bare state_dict: module.load_state_dict(torch.load(path))" if is_bare else ""
+    raise CheckpointError(f"{name} holds no weights of a module ('state_dict' is missing){hint}")
+
+
+def _check_beginning(path: str | os.PathLike[str]) -> None:
+    """What torch.save did not write is not unpickled, and nobody is told to trust it."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise CheckpointError(
+            f"{os.fspath(path)!r} is no checkpoint: torch.save does not begin a file with {start!r}"
+        )
 
 
 def _first_line(error: BaseException) -> str:
@@ -188,7 +223,7 @@ def module_from_checkpoint(
     if not module.hparams and params:
         module.__dict__["_hparams"] = AttributeDict({**params, **overrides})
     module.on_load_checkpoint(checkpoint)
-    state = checkpoint["state_dict"]
+    state = weights_in(checkpoint, repr(os.fspath(path)))
     try:
         module.load_state_dict(state, strict=strict)
     except RuntimeError as error:

@@ -28,7 +28,7 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
             files.write(content, path)
             if index is not None and not weights_only:
                 index.add(path, progress.epoch, progress.step)
-        except OSError as failure:
+        except Exception as failure:  # the other ranks wait for word of it
             error = failure
     distributed.raise_together(error)
     files.note_own(path)

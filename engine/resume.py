@@ -61,8 +61,7 @@ def _put_training(
 
 def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None:
     """Give the module the weights of a checkpoint."""
-    if "state_dict" not in content:
-        raise CheckpointError("the file holds no weights of a module ('state_dict' is missing)")
+    files.weights_in(content)
     if run.datamodule is not None:
         run.datamodule.on_load_checkpoint(content)
         state = content.get(type(run.datamodule).__qualname__)
