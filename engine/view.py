@@ -144,8 +144,8 @@ class TrainerView:
     @fit_loop.setter
     def fit_loop(self, loop: Any) -> None:
         raise MisconfigurationException(
-            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions, none "
-            "can take their place. For folds or rounds call trainer.fit several times, each "
+            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions; "
+            "nothing takes their place. For folds or rounds call trainer.fit several times, each "
             "with a module and a Trainer of its own, in a loop around it; for other steps set "
             "`self.automatic_optimization = False`, or write the loop with LightningLite"
         )

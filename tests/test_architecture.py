@@ -179,9 +179,9 @@ DRAWING = {
     "engine.lite_parts": "engine.data engine.optimizers engine.precision",
     # old programs
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
-    "engine.data engine.lite_parts "
-    "engine.devices engine.gradients engine.hparams engine.loggers engine.metrics engine.module "
-    "engine.optimizers engine.seed engine.strategies engine.tuner",
+    "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.lite_parts "
+    "engine.loggers engine.metrics engine.module engine.optimizers engine.seed "
+    "engine.strategies engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus engine.gradients "
     "engine.lazy",

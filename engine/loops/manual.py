@@ -70,12 +70,13 @@ class ManualStep:
             return None
         logged = self._run.logged
         logged.batch, logged.hook = batch, "training_step"
-        self._has_stepped = False
+        progress = self._run.state.progress
+        self._has_stepped, before = False, progress.step
         raw = self._forward(batch, batch_idx)
         logged.hook = None
         self._update_scale()
-        if self._has_stepped:
-            self._run.state.progress.step += 1
+        if self._has_stepped and progress.step == before:  # else the module has counted itself
+            progress.step += 1
         if raw is None or not self._wants_outputs:
             return None
         return detached(raw if isinstance(raw, Mapping) else {"loss": raw})

@@ -21,6 +21,7 @@ _OWN_LOOP = (
     "`self.automatic_optimization = False` and step by hand"
 )
 _RESULT = "return the loss, or a dict with it, and log values with self.log"
+_INSIDE = "it was a part of Lightning's own inside; read what you need from the trainer"
 _IO = (
     "checkpoints are written whole or not at all, as plain data; override `on_save_checkpoint` to "
     "change what is in them"
@@ -31,26 +32,37 @@ _SAMPLER = "the Trainer divides samples over ranks by itself, in training and ev
 # By what to do instead.
 _GROUPS = {
     _SHARDED: "BaguaStrategy DDPSpawnShardedPlugin DDPSpawnShardedStrategy "
-    "DeepSpeedPrecisionPlugin ModelParallelStrategy RPCPlugin RPCSequentialPlugin "
+    "DeepSpeedPrecisionPlugin LightningDeepSpeedModule LightningShardedDataParallel "
+    "ModelParallelStrategy RPCPlugin RPCSequentialPlugin "
     "ShardedNativeMixedPrecisionPlugin",
     _DATA_PARALLEL: "HivemindStrategy HorovodPlugin HorovodStrategy ParallelPlugin "
     "ParallelStrategy TrainingTypePlugin register_ddp_comm_hook",
     _LAUNCHED: "KubeflowEnvironment LSFEnvironment MPIEnvironment",
-    _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUPrecisionPlugin TPUSpawnPlugin "
-    "TPUSpawnStrategy XLAAccelerator XLACheckpointIO XLADeviceUtils XLAEnvironment XLAProfiler "
-    "XLAStrategy",
+    _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUBf16PrecisionPlugin "
+    "TPUPrecisionPlugin TPUSpawnPlugin TPUSpawnStrategy XLAAccelerator "
+    "XLACheckpointIO XLADeviceUtils XLAEnvironment XLAProfiler XLAStrategy",
     "there are no Gaudi devices here; use GPUs or the CPU": "HPUAccelerator",
-    _IPU: "IPUAccelerator IPUPlugin IPUPrecisionPlugin IPUStrategy",
+    _IPU: "IPUAccelerator IPUPlugin IPUPrecisionPlugin IPUStrategy LightningIPUModule",
+    _INSIDE: "AbstractClosure AbstractDataFetcher AcceleratorConnector BaseProgress BatchProgress "
+    "CallbackConnector CaptureIterableDataset CaptureMapDataset CheckpointConnector Closure "
+    "ClosureResult DataConnector DataFetcher DataLoaderIterDataFetcher FastForwardSampler "
+    "InterBatchParallelDataFetcher LightningDistributed LoggerConnector ManualResult "
+    "OptimizationProgress OutputResult Progress ReadyCompletedTracker RegisterRecordFunction "
+    "ResultCollection ScheduleWrapper SchedulerProgress SignalConnector "
+    "TrainerCallbackHookMixin TrainerDataLoadingMixin TrainerModelHooksMixin "
+    "TrainerOptimizersMixin TrainingTypePluginsRegistry _DataFetcher _ResultCollection "
+    "init_meta_context materialize_module prepare_for_backward",
     "there is no MPS here; use GPUs or the CPU": "MPSAccelerator",
     _PRECISION: "ApexMixedPrecisionPlugin DoublePrecision DoublePrecisionPlugin "
+    "LightningDoublePrecisionModule "
     "FSDPMixedPrecisionPlugin FSDPPrecision FullyShardedNativeMixedPrecisionPlugin HalfPrecision "
     "MixedPrecision MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin",
     _IO: "AsyncCheckpointIO CheckpointIO TorchCheckpointIO upgrade_checkpoint "
     "convert_zero_checkpoint_to_fp32_state_dict",
     _BATCHNORM: "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm",
     _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
-    _OWN_LOOP: "EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization OptimizerLoop "
-    "PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
+    _OWN_LOOP: "DataLoaderLoop EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization "
+    "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
     "use LightningLite, which has its methods but `launch`": "Fabric",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
     _RESULT: "EvalResult Result TrainResult",

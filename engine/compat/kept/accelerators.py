@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from engine.accelerators import CPUAccelerator as CPUAccelerator
 from engine.accelerators import GPUAccelerator as GPUAccelerator
 from engine.devices import device_indices
 from engine.errors import MisconfigurationException
+from engine.gpus import pick_idle
 
 
 def num_cuda_devices() -> int:
@@ -42,6 +45,26 @@ def parse_cpu_cores(cpu_cores: int | str | None) -> int:
     if not text.isdigit() or int(text) < 1:
         raise MisconfigurationException(f"a number of processes is at least 1, not {cpu_cores!r}")
     return int(text)
+
+
+def pick_multiple_gpus(nb: int) -> list[int]:
+    """So many GPUs that no other process computes on."""
+    return pick_idle(nb, torch.cuda.device_count())
+
+
+def pick_single_gpu(exclude_gpus: Sequence[int] = ()) -> int:
+    """A GPU that no other process computes on, and none of these."""
+    found = [index for index in pick_multiple_gpus(-1) if index not in exclude_gpus]
+    if not found:
+        raise RuntimeError(f"there is no idle GPU beside {list(exclude_gpus)}")
+    return found[0]
+
+
+def find_free_network_port() -> int:
+    """A port that is free at this moment: another program may take it in the next."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def determine_root_gpu_device(gpus: list[int] | None) -> int | None:

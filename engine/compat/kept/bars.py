@@ -12,6 +12,12 @@ def convert_inf(value: int | float | None) -> int | float | None:
     return None if value is None or math.isinf(value) or math.isnan(value) else value
 
 
+def get_standard_metrics(trainer: Any, pl_module: Any = None) -> dict[str, Any]:
+    """What a bar shows beside the metrics: the run's number."""
+    version = None if trainer.logger is None else trainer.logger.version
+    return {} if version is None else {"v_num": version}
+
+
 def reset(bar: Any, total: int | float | None = None) -> None:
     """Let a tqdm bar begin anew."""
     bar.reset(total=convert_inf(total))

@@ -22,6 +22,11 @@ def has_len(loader: Any) -> bool:
     return length(loader) != float("inf")
 
 
+def has_len_all_ranks(loader: Any, *_: Any, **__: Any) -> bool:
+    """Whether the number of batches is known."""
+    return has_len(loader)
+
+
 def get_len(loader: Any) -> int | float:
     """The number of batches; infinity where that is not known."""
     return length(loader)

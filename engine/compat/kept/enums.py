@@ -24,6 +24,13 @@ class LightningEnum(str, Enum):
         return hash(self.value.lower())
 
 
+class ModelSummaryMode(LightningEnum):
+    """How much of a model its table shows."""
+
+    TOP = "top"
+    FULL = "full"
+
+
 class RunningStage(LightningEnum):
     """Which loop runs."""
 

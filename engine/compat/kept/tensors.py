@@ -65,6 +65,26 @@ def all_gather_ddp_if_available(
     return torch.stack(gather_all_tensors(tensor, group))
 
 
+class AllGatherGrad(torch.autograd.Function):
+    """`AllGatherGrad.apply(tensor)`: those of all ranks, stacked; gradients flow back, summed."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, group: Any = None) -> torch.Tensor:
+        """Gather."""
+        ctx.group = group
+        return all_gather_ddp_if_available(tensor, group) if is_connected() else tensor[None]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_output: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Sum what all ranks want of this rank's tensor."""
+        total = grad_output[0].contiguous()
+        if not is_connected():
+            return total[0], None
+        total = total.clone()
+        dist.all_reduce(total, group=ctx.group)
+        return total[dist.get_rank(ctx.group)], None
+
+
 def sync_ddp(result: torch.Tensor, group: Any = None, reduce_op: Any = None) -> torch.Tensor:
     """Sum (or mean, min, max) over the ranks."""
     op = str(reduce_op or "sum").lower().removeprefix("reduceop.")

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from engine.compat.tables.fabric import FABRIC
+from engine.compat.tables.inside import INSIDE
 from engine.compat.tables.outside import BOLTS
 from engine.compat.tables.parts import PARTS
 from engine.compat.tables.tools import TOOLS
@@ -23,10 +24,10 @@ Rooms = Mapping[str, str]
 # The longest prefix counts.
 TREES: dict[str, Mapping[str, Rooms]] = {
     "lightning": {"": LIGHTNING, **FABRIC},
-    "lightning.pytorch": {**TOP, **PARTS, **TOOLS, "": {**TOP[""], **LIGHTNING}},
+    "lightning.pytorch": {**TOP, **PARTS, **TOOLS, **INSIDE, "": {**TOP[""], **LIGHTNING}},
     "lightning_fabric": {name.partition(".")[2]: rooms for name, rooms in FABRIC.items()},
     "pl_bolts": BOLTS,
-    "pytorch_lightning": {**TOP, **PARTS, **TOOLS},
+    "pytorch_lightning": {**TOP, **PARTS, **TOOLS, **INSIDE},
 }
 
 

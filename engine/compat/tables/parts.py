@@ -25,7 +25,7 @@ _ALL_ENVIRONMENTS = {
 }
 _PRECISION = {
     f"{_KEPT}.absent": "ApexMixedPrecisionPlugin DeepSpeedPrecisionPlugin DoublePrecision "
-    "DoublePrecisionPlugin FSDPMixedPrecisionPlugin FSDPPrecision "
+    "TPUBf16PrecisionPlugin DoublePrecisionPlugin FSDPMixedPrecisionPlugin FSDPPrecision "
     "FullyShardedNativeMixedPrecisionPlugin HalfPrecision IPUPrecisionPlugin MixedPrecision "
     "MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin "
     "ShardedNativeMixedPrecisionPlugin TPUPrecisionPlugin"
@@ -64,7 +64,10 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.checkpoint": {_CALLBACKS: "Checkpoint=ModelCheckpoint ModelCheckpoint"},
     "callbacks.device_stats_monitor": {_CALLBACKS: "DeviceStatsMonitor"},
     "callbacks.early_stopping": {_CALLBACKS: "EarlyStopping"},
-    "callbacks.finetuning": {_CALLBACKS: "BackboneFinetuning BaseFinetuning"},
+    "callbacks.finetuning": {
+        _CALLBACKS: "BackboneFinetuning BaseFinetuning",
+        f"{_KEPT}.numbers": "multiplicative",
+    },
     "callbacks.gpu_stats_monitor": {_CALLBACKS: "GPUStatsMonitor"},
     "callbacks.gradient_accumulation_scheduler": {_CALLBACKS: "GradientAccumulationScheduler"},
     "callbacks.lambda_function": {_CALLBACKS: "LambdaCallback"},
@@ -81,7 +84,10 @@ PARTS: dict[str, dict[str, str]] = {
         _CALLBACKS: "ProgressBar ProgressBarBase RichProgressBar TQDMProgressBar",
         f"{_KEPT}.bars": "tqdm",
     },
-    "callbacks.progress.base": {_CALLBACKS: "ProgressBar ProgressBarBase"},
+    "callbacks.progress.base": {
+        _CALLBACKS: "ProgressBar ProgressBarBase",
+        f"{_KEPT}.bars": "get_standard_metrics",
+    },
     "callbacks.progress.progress_bar": {_CALLBACKS: "ProgressBar"},
     "callbacks.progress.rich_progress": {
         _CALLBACKS: "RichProgressBar",
@@ -118,7 +124,10 @@ PARTS: dict[str, dict[str, str]] = {
     "profiler.advanced": {_PROFILERS: "AdvancedProfiler"},
     "profiler.base": _PROFILER_BASE,
     "profiler.profilers": _ALL_PROFILERS,
-    "profiler.pytorch": {_PROFILERS: "PyTorchProfiler"},
+    "profiler.pytorch": {
+        _PROFILERS: "PyTorchProfiler",
+        f"{_KEPT}.absent": "RegisterRecordFunction ScheduleWrapper",
+    },
     "profiler.simple": {_PROFILERS: "SimpleProfiler"},
     "profilers": _ALL_PROFILERS,
     "profilers.advanced": {_PROFILERS: "AdvancedProfiler"},
@@ -144,14 +153,17 @@ PARTS: dict[str, dict[str, str]] = {
                 _OLD_STRATEGIES[f"{_KEPT}.absent"],
                 _PRECISION[f"{_KEPT}.absent"],
                 _IO[f"{_KEPT}.absent"],
-                "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm",
+                "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm TrainingTypePluginsRegistry",
             ]
         ),
     },
     "plugins.ddp_plugin": {_STRATEGIES: "DDPPlugin"},
     "plugins.environments": _ALL_ENVIRONMENTS,
     "plugins.environments.cluster_environment": {_STRATEGIES: "ClusterEnvironment"},
-    "plugins.environments.lightning_environment": {_STRATEGIES: "LightningEnvironment"},
+    "plugins.environments.lightning_environment": {
+        _STRATEGIES: "LightningEnvironment",
+        f"{_KEPT}.accelerators": "find_free_network_port",
+    },
     "plugins.environments.slurm_environment": {_STRATEGIES: "SLURMEnvironment"},
     "plugins.environments.torchelastic_environment": {_STRATEGIES: "TorchElasticEnvironment"},
     "plugins.io": _IO,
@@ -199,7 +211,7 @@ PARTS: dict[str, dict[str, str]] = {
     "overrides.distributed": {
         f"{_KEPT}.wrapped": "LightningDistributedModule",
         f"{_KEPT}.absent": "DistributedSamplerWrapper IndexBatchSamplerWrapper "
-        "UnrepeatedDistributedSampler",
+        "prepare_for_backward UnrepeatedDistributedSampler",
     },
     # finding sizes and rates
     "tuner": {"engine.tuner": "Tuner"},

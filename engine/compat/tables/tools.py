@@ -16,8 +16,9 @@ _MAPPING = {
     f"{_KEPT}.tensors": "apply_to_collections convert_to_tensors from_numpy",
 }
 _ENUMS = {
-    f"{_KEPT}.enums": "AMPType DeviceType DistributedType GradClipAlgorithmType LightningEnum "
-    "PrecisionType _AcceleratorType=DeviceType _StrategyType=DistributedType"
+    f"{_KEPT}.enums": "AMPType DeviceType DistributedType GradClipAlgorithmType "
+    "LightningEnum ModelSummaryMode PrecisionType _AcceleratorType=DeviceType "
+    "_StrategyType=DistributedType"
 }
 _PARSING = {
     "engine.hparams": "AttributeDict",
@@ -27,7 +28,8 @@ _PARSING = {
 }
 _MEMORY = {
     f"{_KEPT}.tensors": "garbage_collection_cuda get_gpu_memory_map get_memory_profile "
-    "get_model_size_mb is_cuda_out_of_memory is_cudnn_snafu is_oom_error recursive_detach"
+    "get_model_size_mb is_cuda_out_of_memory is_cudnn_snafu is_oom_error "
+    "is_out_of_cpu_memory=is_oom_error recursive_detach"
 }
 _MODEL_SUMMARY = {
     f"{_KEPT}.model_summary": "LayerSummary ModelSummary get_formatted_model_size "
@@ -41,7 +43,8 @@ _CLI = {
 _DISTRIBUTED = {
     **_RANK_ZERO,
     f"{_KEPT}.tensors": "all_gather_ddp_if_available distributed_available gather_all_tensors "
-    "_get_rank group sync_ddp sync_ddp_if_available tpu_distributed",
+    "AllGatherGrad _get_rank group sync_ddp sync_ddp_if_available tpu_distributed",
+    f"{_KEPT}.about": "log=logger",
     _ABSENT: "register_ddp_comm_hook",
     f"{_KEPT}.types": "ReduceOp",
 }
@@ -58,6 +61,8 @@ TOOLS: dict[str, dict[str, str]] = {
         "engine.combined": "CombinedLoader",
         "engine.gradients": "grad_norm",
         f"{_KEPT}.parsing": "flatten_dict is_picklable",
+        f"{_KEPT}.tensors": "AllGatherGrad",
+        f"{_KEPT}.sharing": "find_shared_parameters set_shared_parameters",
         f"{_KEPT}.warned": f"{_RANK_ZERO[_WARNED]} disable_possible_user_warnings",
         f"{_KEPT}.numbers": "FLOAT16_EPSILON FLOAT32_EPSILON FLOAT64_EPSILON",
     },
@@ -79,6 +84,7 @@ TOOLS: dict[str, dict[str, str]] = {
     "utilities.data": {
         "torch.utils.data": "DataLoader",
         f"{_KEPT}.data": "extract_batch_size get_len has_iterable_dataset has_len "
+        "has_len_all_ranks "
         "suggested_max_num_workers",
     },
     "utilities.deepspeed": {_ABSENT: "convert_zero_checkpoint_to_fp32_state_dict"},

@@ -47,7 +47,10 @@ TOP: dict[str, dict[str, str]] = {
     },
     "trainer": {"engine": "Trainer seed_everything"},
     "trainer.states": {f"{_KEPT}.enums": "RunningStage TrainerFn TrainerState TrainerStatus"},
-    "trainer.supporters": {"engine.combined": "CombinedLoader"},
+    "trainer.supporters": {
+        "engine.combined": "CombinedLoader",
+        f"{_KEPT}.sharing": "TensorRunningAccum",
+    },
     "trainer.trainer": {"engine": "Trainer"},
     # for bug reports and examples
     "demos": {f"{_KEPT}.boring": "BoringDataModule BoringModel"},
@@ -64,13 +67,14 @@ TOP: dict[str, dict[str, str]] = {
     },
     "loops": {
         f"{_KEPT}.loops": "Loop",
-        f"{_KEPT}.absent": "EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization "
-        "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
+        f"{_KEPT}.absent": "DataLoaderLoop EvaluationEpochLoop EvaluationLoop FitLoop "
+        "ManualOptimization OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop "
+        "TrainingEpochLoop",
     },
     "loops.base": {f"{_KEPT}.loops": "Loop"},
-    "loops.batch": {f"{_KEPT}.absent": "TrainingBatchLoop"},
+    "loops.batch": {f"{_KEPT}.absent": "ManualOptimization TrainingBatchLoop"},
     "loops.batch.training_batch_loop": {f"{_KEPT}.absent": "TrainingBatchLoop"},
-    "loops.dataloader": {f"{_KEPT}.absent": "EvaluationLoop PredictionLoop"},
+    "loops.dataloader": {f"{_KEPT}.absent": "DataLoaderLoop EvaluationLoop PredictionLoop"},
     "loops.dataloader.evaluation_loop": {f"{_KEPT}.absent": "EvaluationLoop"},
     "loops.dataloader.prediction_loop": {f"{_KEPT}.absent": "PredictionLoop"},
     "loops.epoch": {f"{_KEPT}.absent": "EvaluationEpochLoop PredictionEpochLoop TrainingEpochLoop"},
@@ -79,8 +83,8 @@ TOP: dict[str, dict[str, str]] = {
     "loops.epoch.training_epoch_loop": {f"{_KEPT}.absent": "TrainingEpochLoop"},
     "loops.fit_loop": {f"{_KEPT}.absent": "FitLoop"},
     "loops.optimization": {f"{_KEPT}.absent": "ManualOptimization OptimizerLoop"},
-    "loops.optimization.manual_loop": {f"{_KEPT}.absent": "ManualOptimization"},
-    "loops.optimization.optimizer_loop": {f"{_KEPT}.absent": "OptimizerLoop"},
+    "loops.optimization.manual_loop": {f"{_KEPT}.absent": "ManualOptimization ManualResult"},
+    "loops.optimization.optimizer_loop": {f"{_KEPT}.absent": "Closure ClosureResult OptimizerLoop"},
     "cli": {
         f"{_KEPT}.cli": "LightningArgumentParser LightningCLI SaveConfigCallback",
         f"{_KEPT}.registries": "instantiate_class",
