@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import MisconfigurationException
 from engine.hparams import KeepsHyperparameters
 from engine.shell import FromShell
 
@@ -144,5 +145,12 @@ def given_loader(trainer: Any, kind: str) -> Any:
 def sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
     """A data module may come in the place of loaders."""
     if isinstance(loaders, LightningDataModule):
+        if datamodule is not None:
+            raise MisconfigurationException("two data modules were given: one is taken, which?")
         return None, loaders
+    if datamodule is not None and not hasattr(datamodule, "setup"):
+        raise MisconfigurationException(
+            f"datamodule={type(datamodule).__name__}(...): this is no LightningDataModule; loaders "
+            "come first: fit(model, train_loader, val_loader)"
+        )
     return loaders, datamodule

@@ -148,9 +148,7 @@ class Collection:
         self.results: dict[str, torch.Tensor] = {}  # by the bare names and by those of epochs
         self.entries: dict[Key, Entry] = {}
 
-    def epoch_metrics(
-        self, metric_named: Callable[[str], Any]
-    ) -> list[tuple[Entry, torch.Tensor]]:
+    def epoch_metrics(self, metric_named: Callable[[str], Any]) -> list[tuple[Entry, torch.Tensor]]:
         """The epoch's values over all ranks, in one collective; call it on every rank.
 
         `metric_named` finds a metric of the module by its name there.

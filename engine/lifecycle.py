@@ -31,7 +31,7 @@ def set_up(run: Run, verb: str) -> None:
     hooks.call("setup", verb)
     hooks.module_only("configure_model")
     hooks.module_only("configure_sharded_model")
-    hooks.callbacks_only("on_configure_sharded_model")
+    hooks.call("on_configure_sharded_model")
     run.precision.convert(run.module)
 
 
@@ -74,11 +74,11 @@ def detach(run: Run) -> None:
 
 
 def after_failure(run: Run, error: BaseException) -> None:
-    """Tell callbacks of an exception; Ctrl-C has a hook of its own beside."""
-    run.hooks.callbacks_only("on_exception", error)
+    """Tell callbacks and the module of an exception; Ctrl-C has a hook of its own beside."""
+    run.hooks.call("on_exception", error)
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("engine: interrupted; the last checkpoint is kept")
-        run.hooks.callbacks_only("on_keyboard_interrupt")
+        run.hooks.call("on_keyboard_interrupt")
 
 
 def tear_down(run: Run, verb: str, status: str) -> None:

@@ -37,6 +37,8 @@ def found(kind: str, given: Any, run: Run, base: type) -> Any:
     if in_data or in_module:
         run.hooks.module_only(f"on_{name}")  # of 1.x
     if in_data:
+        if in_module and run.datamodule_is_given:
+            rank_zero_warn(f"`{name}` of the data module is used, not that of the module")
         return getattr(run.datamodule, name)()
     return getattr(run.module, name)() if in_module else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -96,6 +97,15 @@ class Logged:
         self._train: Collection | None = None
         self._waits = False  # whether training has a step value that no logger has seen
         self._noted = False
+
+    @contextmanager
+    def within(self, hook: str) -> Iterator[None]:
+        """Within, `hook` is what runs, wherever it was called from."""
+        outer, self.hook = self.hook, hook
+        try:
+            yield
+        finally:
+            self.hook = outer
 
     # ------------------------------------------------------------------ taking in
 

@@ -27,14 +27,15 @@ def dump(run: Run, callbacks: Sequence[Any], trainer: Any, weights_only: bool) -
         "loops": {"fit": progress.state_dict()},
     }
     files.put_hparams(content, run.module, run.datamodule)
-    if not weights_only:
-        _put_training(content, run, callbacks, trainer)
-    if run.datamodule is not None:
-        run.datamodule.on_save_checkpoint(content)
-        state = run.datamodule.state_dict()
-        if state:
-            content[type(run.datamodule).__qualname__] = state
-    run.module.on_save_checkpoint(content)
+    with run.logged.within("on_save_checkpoint"):
+        if not weights_only:
+            _put_training(content, run, callbacks, trainer)
+        if run.datamodule is not None:
+            run.datamodule.on_save_checkpoint(content)
+            state = run.datamodule.state_dict()
+            if state:
+                content[type(run.datamodule).__qualname__] = state
+        run.module.on_save_checkpoint(content)
     return content
 
 

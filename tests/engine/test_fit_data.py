@@ -105,6 +105,26 @@ def test_a_module_can_bring_its_data(tmp_path):
     with pytest.warns(UserWarning, match="that was given is used, not `val_dataloader`"):
         quiet(tmp_path).fit(both, None, loader(8))
     assert both.counts["val"] == [0, 1, None, None]  # one loader alone has no index
+    both = Own()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quiet(tmp_path).fit(both, datamodule=Data())
+    said = [str(w.message) for w in caught if "of the data module is used" in str(w.message)]
+    assert [words.split("`")[1] for words in said] == ["train_dataloader", "val_dataloader"]
+    assert both.counts == {"train": 2, "val": [None] * 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"train_dataloaders": Data(), "datamodule": Data()}, "two data modules"),
+        ({"datamodule": loader()}, r"DataLoader.*no LightningDataModule.*train_loader"),
+    ],
+)
+def test_data_in_a_wrong_place_is_named(tmp_path, given, words):
+    """S110, S111: what to do is said."""
+    with pytest.raises(MisconfigurationException, match=words):
+        quiet(tmp_path).fit(Toy(), **given)
 
 
 @pytest.mark.parametrize("data", [(loader(12), loader(8)), (Data(),)], ids=["given", "datamodule"])

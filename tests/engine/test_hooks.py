@@ -111,7 +111,7 @@ FIT = [
     *both("on_before_accelerator_backend_setup"),
     *both("setup"),
     "configure_sharded_model",
-    "Callback.on_configure_sharded_model",
+    *both("on_configure_sharded_model"),
     "configure_optimizers",
     *both("on_fit_start"),
     *both("on_pretrain_routine_start"),
@@ -166,7 +166,7 @@ def test_the_hooks_of_test_and_predict(tmp_path):
         *both("on_before_accelerator_backend_setup"),
         *both("setup"),
         "configure_sharded_model",
-        "Callback.on_configure_sharded_model",
+        *both("on_configure_sharded_model"),
     ]
     trainer.test(module, loader(8), verbose=False)
     assert calls == [*begin, *evaluation("test", 2), *both("teardown")]

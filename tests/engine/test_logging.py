@@ -8,7 +8,7 @@ import pytest
 from logs import Logs, logged_by, names_like_it, series
 from toy import Toy, loader, quiet
 
-from engine import MisconfigurationException
+from engine import Callback, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.logged import DEFAULTS, ONCE_AN_EPOCH, to_floats
 
@@ -106,6 +106,26 @@ def test_where_nothing_can_be_logged(tmp_path, hook):
     with pytest.raises(MisconfigurationException, match=rf"`{hook}`.*training_step"):
         trainer.fit(model, loader(), loader())
         trainer.predict(model, loader())
+
+
+@pytest.mark.parametrize("hook", ["on_save_checkpoint", "on_exception"])
+def test_where_nothing_can_be_logged_within_another_hook(tmp_path, hook):
+    """S067, S109: the error names the hook that logs, not the one that it was called from; module
+    and callbacks have both hooks."""
+
+    class Breaks(Toy):
+        def training_step(self, batch, batch_idx):
+            raise RuntimeError("broken")
+
+    def logs(self, *given):
+        (given[1] if isinstance(self, Callback) else self).log("it", 1.0)
+
+    step = Breaks if hook == "on_exception" else Toy
+    for module, watches in ((step, {hook: logs}), (type("Own", (step,), {hook: logs}), {})):
+        watch = type("Watch", (Callback,), watches)()
+        trainer = quiet(tmp_path, callbacks=watch, enable_checkpointing=True)
+        with pytest.raises(MisconfigurationException, match=rf"`{hook}`.*training_step"):
+            trainer.fit(module(), loader(), loader())
 
 
 class Outside(Toy):
