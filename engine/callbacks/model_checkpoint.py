@@ -20,7 +20,7 @@ from engine.callbacks.monitored import (
     validates_once_an_epoch_or_never,
 )
 from engine.callbacks.top_k import TopK, mode_of
-from engine.distributed import rank_zero_info
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 
 
@@ -102,7 +102,7 @@ class ModelCheckpoint(Callback):
         self._fitting = False
         self._waiting = False  # a step asked for a save that its metric was not there for
         self._validated = False
-        self._seen_step = 0
+        self._seen_step = self._epoch = 0
         self._saved_step = -1
         self._timer = Every(train_time_interval.total_seconds()) if train_time_interval else None
         if self._every_n_steps or self._timer:
@@ -244,7 +244,7 @@ class ModelCheckpoint(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
         """Save, where the end of an epoch is the time for it."""
-        metrics = trainer.callback_metrics
+        self._epoch, metrics = trainer.current_epoch, trainer.callback_metrics
         complete = self._validated or not sum(trainer.num_val_batches)
         is_there = self.monitor in metrics or self.monitor in (None, "epoch", "step")
         if complete and not is_there and not trainer.fast_dev_run:
@@ -254,6 +254,23 @@ class ModelCheckpoint(Callback):
         self._freshness.look(metrics, trainer.global_step)
         if self._waiting or (self._epoch_counts(trainer) and self._saves_at_epoch_end(trainer)):
             self._consider(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keep what was trained, if the validation that was to be the time for it never came."""
+        if (
+            trainer.global_step == self._seen_step
+            or self._validated
+            or self._every_n_epochs != 1
+            or self._saves_at_epoch_end(trainer)
+        ):
+            return
+        self._consider(trainer, epoch=self._epoch)
+        if self.monitor is not None and self.save_top_k and not trainer.fast_dev_run:
+            rank_zero_warn(
+                f"ModelCheckpoint: none is the best by {self.monitor!r}, since this training ended "
+                f"before its first validation (val_check_interval={trainer.val_check_interval}, "
+                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch})"
+            )
 
     def _epoch_counts(self, trainer: Any) -> bool:
         every = self._every_n_epochs
@@ -266,19 +283,20 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------ what
 
-    def _consider(self, trainer: Any, can_wait: bool = False) -> None:
+    def _consider(self, trainer: Any, can_wait: bool = False, epoch: int | None = None) -> None:
         """Save the present state, if it is new and good enough: rank zero decides for all."""
         if trainer.fast_dev_run or (trainer.global_step == self._saved_step and not self._waiting):
             return
         self._freshness.look(trainer.callback_metrics, trainer.global_step)
-        mine = self._plan(trainer) if trainer.is_global_zero else None
+        epoch = trainer.current_epoch if epoch is None else epoch
+        mine = self._plan(trainer, epoch) if trainer.is_global_zero else None
         plan = Plan(*trainer.strategy.broadcast(mine))
         self._waiting = can_wait and self.monitor is not None and plan.score is None
         self._carry_out(trainer, plan)
 
-    def _plan(self, trainer: Any) -> Plan:
+    def _plan(self, trainer: Any, epoch: int) -> Plan:
         values = self._freshness.values(trainer.global_step)
-        values.update(epoch=trainer.current_epoch, step=trainer.global_step)
+        values.update(epoch=epoch, step=trainer.global_step)
         score = None if self.monitor is None else values.get(self.monitor)
         gone = [path for path in self._top.scores if not os.path.exists(path)]
         self._top.forget(gone)

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 from scripted import Scripted, trainer_for
+from toy import Toy, loader, quiet, weights
 
 from engine.callbacks import ModelCheckpoint
 
@@ -25,6 +26,38 @@ def test_weights_only(tmp_path):
     assert torch.equal(everything["state_dict"]["weight"], weights["state_dict"]["weight"])
     loaded = Scripted.load_from_checkpoint(tmp_path / "light" / "a.ckpt")
     assert torch.equal(loaded.weight, trainer.lightning_module.weight)
+
+
+@pytest.mark.parametrize("seldom", [{"val_check_interval": 100}, {"check_val_every_n_epoch": 5}])
+def test_a_training_that_ends_before_its_first_validation_is_kept(tmp_path, seldom):
+    """C14: an interval may be longer than the training; what was trained is saved at its end, and
+    is as good to go on from as any. By a metric there is no best then, which is said."""
+
+    def fit(folder, epochs, *callbacks, **options):
+        model = Toy(dropout=0.5)
+        options.update(seldom, callbacks=[*callbacks], enable_checkpointing=True)
+        trainer = quiet(tmp_path / folder, max_epochs=epochs, **options)
+        trainer.fit(model, loader(shuffle=True), loader())
+        return trainer, model
+
+    _, straight = fit("straight", 4)
+    trainer, _ = fit("cut", 2)
+    path = trainer.checkpoint_callback.best_model_path
+    assert os.path.basename(path) == "epoch=1-step=12.ckpt"
+    _, resumed = fit("resumed", 4, ModelCheckpoint(), resume_from_checkpoint=path)
+    assert torch.equal(weights(straight), weights(resumed))
+
+    best = ModelCheckpoint(monitor="val_loss", save_last=True)
+    with pytest.warns(UserWarning, match="ended before its first validation"):
+        fit("best", 2, best)
+    assert best.best_model_path == "" and os.path.isfile(best.last_model_path)
+    assert len(os.listdir(best.dirpath)) == 1
+    several = ModelCheckpoint(save_top_k=-1)
+    fit(
+        "seen", 17, several
+    )  # 102 steps: validated after 100 of them, or after the epochs 5, 10, 15
+    kept = {"val_check_interval": 1, "check_val_every_n_epoch": 3}
+    assert len(os.listdir(several.dirpath)) == kept[next(iter(seldom))]
 
 
 def test_settings_that_contradict_each_other(tmp_path):
