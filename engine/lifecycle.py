@@ -111,14 +111,22 @@ def prepare_data(world: World, data: DataSettings, *owners: Any) -> None:
         per_node = data.prepare_data_per_node and getattr(owner, "prepare_data_per_node", True)
         if (world.local_rank if per_node else world.rank) != 0:
             continue
-        before = set(vars(owner))
+        before = _attributes(owner)
         owner.prepare_data()
-        new = sorted(set(vars(owner)) - before)
+        after = _attributes(owner)
+        new = sorted(name for name in after if after[name] is not before.get(name, before))
         if new:
             rank_zero_warn(
                 f"`prepare_data` of {type(owner).__name__} has set {', '.join(new)}: it runs in "
                 "one process only, other ranks do not have them. Set attributes in `setup`"
             )
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """What is set on an object; a module keeps its parameters and layers in dicts of their own."""
+    kept = vars(owner)
+    within = [kept[name] for name in ("_parameters", "_buffers", "_modules") if name in kept]
+    return {name: value for names in (kept, *within) for name, value in names.items()}
 
 
 def settle_loggers(run: Run) -> None:

@@ -256,17 +256,29 @@ def test_data_modules_are_set_up_with_the_stage(tmp_path):
 
 
 def test_prepare_data_must_not_keep_anything(tmp_path):
-    """It runs in one process: what it sets is missing on the others."""
+    """S194: it runs in one process: what it sets is missing on the others, also where it was set
+    to something else before, or is a layer of the module; what it leaves alone is not named.
+    """
 
     class Keeps(LightningDataModule):
+        def __init__(self):
+            super().__init__()
+            self.size, self.words = 5, None
+
         def prepare_data(self):
             self.words = 3
 
         def train_dataloader(self):
             return loader()
 
-    with pytest.warns(UserWarning, match="words"):
-        quiet(tmp_path).fit(Toy(), Keeps())
+    class Grows(Toy):
+        def prepare_data(self):
+            self.head = torch.nn.Linear(2, 2)
+
+    with pytest.warns(UserWarning) as said:
+        quiet(tmp_path).fit(Grows(), Keeps())
+    told = [str(one.message).split(":")[0] for one in said if "prepare_data" in str(one.message)]
+    assert told == ["`prepare_data` of Keeps has set words", "`prepare_data` of Grows has set head"]
 
 
 def test_a_modules_own_callbacks_replace_those_of_their_class(tmp_path):
