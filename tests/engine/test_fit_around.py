@@ -46,6 +46,37 @@ def test_batches_of_any_nesting_go_to_the_device(batch):
     assert all(t.device.type == "meta" for t in tensors(moved))
 
 
+class Placed:
+    """A batch class of one's own, which notes where it is asked to go."""
+
+    def __init__(self, moved):
+        self.x, self.moved = torch.ones(2, 4), moved
+
+    def to(self, device):
+        self.moved.append(device)
+        return self
+
+
+class TakesPlaced(Toy):
+    def training_step(self, batch, batch_idx):
+        return self(batch[0].x).mean()
+
+    def validation_step(self, batch, batch_idx):
+        return None
+
+    test_step = predict_step = validation_step
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_each_verb_moves_its_batches(tmp_path, monkeypatch, verb):
+    """S022: whatever a batch is made of goes to the trainer's device before the step gets it."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)  # a batch may lie on a GPU
+    moved = []
+    one, two, three = (Placed(moved) for _ in range(3))
+    getattr(quiet(tmp_path), verb)(TakesPlaced(), [[one, (two, {"a": [three, "text", None]})]])
+    assert moved == [torch.device("cpu")] * 3
+
+
 def test_transfer_hooks(tmp_path):
     """Around each batch, the data module's before the module's."""
     calls = []
