@@ -9,9 +9,11 @@ variable), since reading it can run any code; or when this very process has writ
 
 from __future__ import annotations
 
+import glob
 import inspect
 import os
 import pickle
+import platform
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +44,9 @@ def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a file that is there whole or not at all, even if the machine stops meanwhile."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    _remove_left(target.parent)
+    prefix = f".{target.name}.{_host()}-{os.getpid()}."
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             torch.save(checkpoint, file)
@@ -60,6 +64,28 @@ def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
             raise
         raise OSError(cause.errno, cause.strerror, os.fspath(target)) from error
     sync_folder(target.parent)
+
+
+def _host() -> str:
+    return platform.node().partition(".")[0] or "host"
+
+
+def _remove_left(folder: Path) -> None:
+    """Delete the parts of files that a process of this machine left when it was killed."""
+    for part in folder.glob(f".*.{glob.escape(_host())}-*.part"):
+        number = part.name.rpartition("-")[2].partition(".")[0]
+        if number.isdigit() and not _is_alive(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and somebody else's
+        return True
+    return True
 
 
 def _of_the_system(error: BaseException | None) -> OSError | None:

@@ -170,7 +170,8 @@ def all_reduce(value: torch.Tensor, op: str = "mean") -> torch.Tensor:
 
 def raise_together(error: BaseException | None) -> None:
     """Raise on every rank what happened on any: nobody waits for a rank that has failed."""
-    failed = [text for text in gather_all(None if error is None else str(error)) if text]
+    text = None if error is None else str(error) or type(error).__name__
+    failed = [text for text in gather_all(text) if text]
     if error is not None:
         raise error
     if failed:

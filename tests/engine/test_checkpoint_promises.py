@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,3 +162,42 @@ def test_a_resume_with_other_settings_goes_on_with_the_newest_file(tmp_path):
     found = steps_of(tmp_path)
     assert found.pop("last.ckpt") == 18 == max(found.values())
     assert not [name for name in found if name.startswith("last")]
+
+
+DIES = """
+import os, signal, sys
+from engine.callbacks import ModelCheckpoint
+from tests.engine.toy import Toy, loader, quiet
+
+class Deadly:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Dies(Toy):
+    saved = 0
+    def on_save_checkpoint(self, checkpoint):
+        self.saved += 1
+        if self.saved == int(sys.argv[2]):
+            checkpoint["deadly"] = Deadly()
+
+keeps = ModelCheckpoint(sys.argv[1], every_n_train_steps=1, save_last=True)
+quiet(sys.argv[1], enable_checkpointing=True, callbacks=keeps).fit(Dies(), loader(), loader(4))
+"""
+
+
+@pytest.mark.parametrize(("save", "newest"), [(7, 3), (8, 4)])
+def test_killed_while_it_saves(tmp_path, save, newest):
+    """kill -9 in the middle of writing last.ckpt, or the file beside it: last.ckpt is whole, the
+    newest there is, and a run that goes on from it clears away the part of a file."""
+    command = [sys.executable, "-c", DIES, str(tmp_path), str(save)]
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(command, cwd=root, capture_output=True, timeout=90, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    found = steps_of(tmp_path)
+    assert found["last.ckpt"] == newest == max(found.values())
+    assert len(list(tmp_path.glob(".*.part"))) == 1
+    keeps = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_last=True)
+    trainer = quiet(tmp_path, enable_checkpointing=True, callbacks=keeps)
+    trainer.fit(Toy(), loader(), loader(4), ckpt_path="last")
+    assert not list(tmp_path.glob(".*.part"))
+    assert steps_of(tmp_path)["last.ckpt"] == 6
