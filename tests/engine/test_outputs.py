@@ -226,19 +226,24 @@ def test_nothing_grows_with_the_number_of_steps(tmp_path):
 
 
 def test_a_batch_of_one(tmp_path):
-    """S233: a DataLoader's own default; each sample counts as one in a mean."""
+    """S233: a DataLoader's own default; each sample counts as one in a mean, however long it is,
+    beside those whose number is given."""
     sizes = []
 
     class Ones(Toy):
         def training_step(self, batch, batch_idx):
             sizes.append(len(batch[0]))
-            self.log("index", batch[2].double().mean(), on_step=False, on_epoch=True)
-            return self.loss(batch)
+            index = batch[1].double().mean()
+            self.log("index", index, on_step=False, on_epoch=True)
+            given = {"batch_size": 3} if batch_idx % 2 else {}  # the odd ones count three times
+            self.log("odd_thrice", index, on_step=False, on_epoch=True, **given)
+            return self(batch[0].view(-1, 4)).mean()
 
     trainer = quiet(tmp_path)
-    trainer.fit(Ones(), DataLoader(samples(10)))
+    trainer.fit(Ones(), DataLoader([(torch.ones(4 + 4 * n), n) for n in range(10)]))
     assert sizes == [1] * 10
     assert trainer.callback_metrics["index"] == 4.5
+    assert trainer.callback_metrics["odd_thrice"] == (20 + 3 * 25) / (5 + 3 * 5)
     assert trainer.global_step == 10
 
 
