@@ -25,7 +25,7 @@ class FitSettings:
     accumulate_grad_batches: int | dict[int, int]
     gradient_clip_val: float | None
     gradient_clip_algorithm: str
-    val_check_interval: int | float | OptimizerSteps
+    val_check_interval: int | float | OptimizerSteps | timedelta
     check_val_every_n_epoch: int | None
     num_sanity_val_steps: int
     log_every_n_steps: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -161,7 +162,7 @@ class TrainerView:
         return self._settings.fit.log_every_n_steps
 
     @property
-    def val_check_interval(self) -> int | float | OptimizerSteps:
+    def val_check_interval(self) -> int | float | OptimizerSteps | timedelta:
         """How often validation runs within an epoch."""
         return self._settings.fit.val_check_interval
 

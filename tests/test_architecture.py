@@ -149,7 +149,7 @@ DRAWING = {
     "engine.profilers engine.state engine.strategies",
     # the algorithm
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
-    "engine.hooks engine.logged engine.optimizers engine.reports engine.seed engine.signals "
+    "engine.every engine.hooks engine.logged engine.optimizers engine.reports engine.seed engine.signals "
     "engine.state engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
@@ -183,8 +183,8 @@ DRAWING = {
     "engine.loggers engine.metrics engine.module engine.optimizers engine.seed "
     "engine.strategies engine.tuner",
     # families
-    "engine.callbacks": "engine.callbacks.base engine.durations engine.gpus engine.gradients "
-    "engine.lazy",
+    "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
+    "engine.gradients engine.lazy",
     "engine.callbacks.base": "",
     "engine.loggers": "engine.lazy engine.loggers.base",
     "engine.loggers.base": "",
@@ -209,6 +209,7 @@ DRAWING = {
     "engine.optimizers": "",
     "engine.options": "engine.accelerators engine.durations engine.precision engine.shell",
     "engine.durations": "",
+    "engine.every": "",
     "engine.gpus": "",
     "engine.shell": "engine.readings",
     "engine.readings": "",

@@ -13,7 +13,6 @@ import torch
 from engine.callbacks import checkpoint_name as names
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
-from engine.callbacks.every import Every
 from engine.callbacks.monitored import (
     Freshness,
     missing_metric,
@@ -22,6 +21,7 @@ from engine.callbacks.monitored import (
 from engine.callbacks.top_k import TopK, mode_of
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
+from engine.every import Every
 
 
 class Plan(NamedTuple):

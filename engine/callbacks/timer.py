@@ -9,10 +9,10 @@ from typing import Any
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
-from engine.callbacks.every import Every
 from engine.distributed import rank_zero_info
 from engine.durations import duration as read_duration
 from engine.errors import MisconfigurationException
+from engine.every import Every
 
 STAGES = ("train", "validate", "test")
 

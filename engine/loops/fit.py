@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from engine.combined import begin_epoch
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
+from engine.every import Every
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
@@ -142,6 +144,10 @@ class TrainingEpoch:
         self._line = line() if is_shown else None
         self._restored = run.state.restored_metrics
         self._loaded_at = run.state.progress.epoch
+        interval = run.settings.fit.val_check_interval
+        self._every: Every | None = None
+        if isinstance(interval, timedelta):
+            self._every = Every(interval.total_seconds())
 
     def begin(self) -> bool:
         """Begin an epoch, or what is left of it; returns whether batches are left."""
@@ -285,6 +291,10 @@ class TrainingEpoch:
         if every is not None and (not every or (progress.epoch + 1) % every != 0):
             return False
         interval = fit.val_check_interval
+        if isinstance(interval, timedelta):
+            assert self._every is not None
+            run = self._run_parts
+            return self._every.is_due(run.strategy.broadcast, run.is_global_zero)
         if isinstance(interval, OptimizerSteps):
             return stepped and progress.step % interval.number == 0
         if interval == 1.0 and isinstance(interval, float):
@@ -306,6 +316,8 @@ class TrainingEpoch:
         state.training, state.validating = False, True
         evaluate(run, self._plan.validation)
         state.training, state.validating = True, False
+        if self._every is not None:
+            self._every.start()
 
     def _stops_here(self) -> bool:
         run = self._run_parts

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
+from engine.durations import duration
 from engine.settings import OptimizerSteps
 
 Parser = Callable[[Any], Any]
@@ -76,8 +79,10 @@ def share_or_count(value: Any) -> int | float:
     raise ValueError("a share between 0.0 and 1.0, or a number of batches (an int)")
 
 
-def interval(value: Any) -> int | float | OptimizerSteps:
-    """A share of an epoch, a number of training batches, or of optimizer steps ("500opt")."""
+def interval(value: Any) -> int | float | OptimizerSteps | timedelta:
+    """A share of an epoch, a number of training batches or of optimizer steps ("500opt"), or a
+    time.
+    """
     if isinstance(value, str) and value.endswith("opt") and value[:-3].strip().isdigit():
         value = OptimizerSteps(int(value[:-3]))
     if isinstance(value, OptimizerSteps) and value.number > 0:
@@ -86,9 +91,13 @@ def interval(value: Any) -> int | float | OptimizerSteps:
         return value
     if isinstance(value, float) and 0.0 < value <= 1.0:
         return value
+    with suppress(ValueError, TypeError):
+        time = duration(value)
+        if time:
+            return time
     raise ValueError(
         "a share of an epoch (up to 1.0), a number of training batches (an int), or of optimizer "
-        "steps ('500opt')"
+        "steps ('500opt'), or a time ('DD:HH:MM:SS', a dict or a timedelta)"
     )
 
 

@@ -92,7 +92,7 @@ OPTIONS = (
     Option(
         "val_check_interval",
         1.0,
-        "validate each share of an epoch, n batches, or '500opt' steps",
+        "validate each share of an epoch, n batches, '500opt' steps, or time",
         read.interval,
         "1.0",
     ),

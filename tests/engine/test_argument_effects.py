@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from toy import Toy, loader, quiet
 
 from engine import LightningModule, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
+from engine.every import Every
 from engine.loggers import CSVLogger, DummyLogger, MemoryLogger, TensorBoardLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -255,6 +257,28 @@ def test_intervals_of_validation(tmp_path, options, at):
     assert steps == at
 
 
+@pytest.mark.parametrize("form", ["00:00:00:25", {"seconds": 25}, timedelta(seconds=25)], ids=str)
+def test_intervals_of_time(tmp_path, monkeypatch, form):
+    """S154, C5: from the last validation's end on; none where check_val_every_n_epoch has none."""
+    now, steps = [0.0], []
+    monkeypatch.setattr("engine.loops.fit.Every", partial(Every, clock=lambda: now[0]))
+
+    class Watch(Toy):
+        def on_train_batch_start(self, batch, batch_idx):
+            now[0] += 10
+
+        def on_validation_start(self):
+            now[0] += 1000
+            steps.append(self.global_step)
+
+    quiet(tmp_path, max_epochs=2, val_check_interval=form).fit(Watch(), loader(), loader(4))
+    assert steps == [3, 6, 9, 12]
+    steps.clear()
+    trainer = quiet(tmp_path, max_epochs=3, val_check_interval=form, check_val_every_n_epoch=2)
+    trainer.fit(Watch(), loader(), loader(4))
+    assert steps == [7, 10]
+
+
 def test_intervals_without_a_length(tmp_path):
     """S154, C14, S234: an int counts batches across epochs, whatever they turn out to have; a
     share is an error that says what to give."""
@@ -337,12 +361,6 @@ json.dump(trainer.global_step, open(sys.argv[1], "w"))
     )
     assert results[0] == results[1]
     assert 40 <= results[0] <= 45
-
-
-# ---------------------------------------------------------------------- numbers
-
-
-# ---------------------------------------------------------------------- the device
 
 
 def test_barebones(tmp_path, capsys):

@@ -88,8 +88,10 @@ def test_norms_of_gradients(tmp_path, norm):
 
 
 def test_gradients_are_clipped(tmp_path):
-    """S132: by norm, once before each optimizer step; 0 is off."""
-    norms = []
+    """S132: by norm, once before each optimizer step and after the scale of 16 bits is off; 0 is
+    off; by value, too.
+    """
+    norms, largest = [], []
 
     class Norms(Toy):
         def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_idx, closure, *args, **kw):
@@ -97,13 +99,20 @@ def test_gradients_are_clipped(tmp_path):
                 closure()
 
             optimizer.step(closure=watched)
-            norms.append(float(torch.cat([p.grad.flatten() for p in self.parameters()]).norm()))
+            gradients = torch.cat([p.grad.flatten() for p in self.parameters()])
+            norms.append(float(gradients.norm()))
+            largest.append(float(gradients.abs().max()))
 
-    for value in (0, 0.05):
+    for value, precision in ((0, 32), (0.05, 32), (0.05, 16)):
         norms.clear()
-        quiet(tmp_path, gradient_clip_val=value, accumulate_grad_batches=2).fit(Norms(), loader())
+        options = {"gradient_clip_val": value, "precision": precision}
+        quiet(tmp_path, accumulate_grad_batches=2, **options).fit(Norms(), loader())
         assert len(norms) == 3
-        assert (max(norms) <= 0.05 + 1e-6) == bool(value)
+        assert (max(norms) == pytest.approx(0.05, abs=1e-5)) == bool(value)
+    largest.clear()
+    options = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}
+    quiet(tmp_path, **options).fit(Norms(), loader())
+    assert max(largest) == pytest.approx(0.01) and max(norms) > 0.01
 
 
 def test_two_runs_are_equal_to_the_last_bit(tmp_path, monkeypatch):

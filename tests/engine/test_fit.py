@@ -11,6 +11,7 @@ from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import GradientAccumulationScheduler
+from engine.loggers import MemoryLogger
 from engine.loops import optimize
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -260,8 +261,9 @@ def test_when_validation_runs(tmp_path, options, at):
 
 
 def test_the_sanity_check(tmp_path):
-    """S162: two batches before training, which no one can monitor afterwards; -1 is all of them."""
-    counts, metrics = [], []
+    """S162: two batches before training, which no logger gets and no one can monitor afterwards; -1
+    is all of them, 0 none."""
+    counts, metrics, logger = [], [], MemoryLogger()
 
     class Check(Toy):
         def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx):
@@ -271,11 +273,17 @@ def test_the_sanity_check(tmp_path):
         def on_train_start(self):
             metrics.append(dict(self.trainer.callback_metrics))
 
-    quiet(tmp_path, num_sanity_val_steps=2).fit(Check(), loader(), loader())
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.loss(batch), on_step=True, on_epoch=True)
+
+    quiet(tmp_path, num_sanity_val_steps=2, logger=logger).fit(Check(), loader(), loader())
     assert (counts, metrics) == ([0, 1], [{}])
-    counts.clear()
-    quiet(tmp_path, num_sanity_val_steps=-1).fit(Check(), loader(), loader())
-    assert counts == list(range(6))
+    assert len(logger.series("val_loss_epoch")) == 1
+    assert [step for step, _ in logger.series("val_loss_step")] == list(range(6))
+    for given, expected in ((-1, list(range(6))), (0, [])):
+        counts.clear()
+        quiet(tmp_path, num_sanity_val_steps=given).fit(Check(), loader(), loader())
+        assert counts == expected
 
 
 class Stream(IterableDataset):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.callbacks.checkpoint_name import checkpoint_name, fields_of, numbered
-from engine.callbacks.every import Every
 from engine.callbacks.top_k import TopK
+from engine.every import Every
 
 # ------------------------------------------------------------------ names
 

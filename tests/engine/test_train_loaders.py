@@ -195,8 +195,9 @@ def test_validation_reads_a_combined_loader(tmp_path):
     ],
 )
 def test_loaders_are_made_anew(tmp_path, argument, epochs):
-    """S168: the hooks are called again at every epoch, or every so many; batches may be more."""
-    asked, validated = [], []
+    """S168: the hooks are called again at every epoch, or every so many, and what they return is
+    read; batches may be more."""
+    asked, validated, read = [], [], []
 
     class Data(LightningDataModule):
         def train_dataloader(self):
@@ -205,13 +206,18 @@ def test_loaders_are_made_anew(tmp_path, argument, epochs):
 
         def val_dataloader(self):
             validated.append(self.trainer.current_epoch)
-            return loader()
+            return loader(4 * len(validated))
 
-    model, trainer = Toy(), quiet(tmp_path, max_epochs=4, **argument)
-    trainer.fit(model, datamodule=Data())
+    class Counts(Toy):
+        def on_validation_batch_end(self, *_):
+            read.append(self.current_epoch)
+
+    trainer = quiet(tmp_path, max_epochs=4, **argument)
+    trainer.fit(Counts(), datamodule=Data())
     assert asked == validated == epochs
     rounds = 4 // len(epochs)
     assert trainer.global_step == sum(rounds * (n + 1) for n in range(len(epochs)))
+    assert len(read) == trainer.global_step  # as many of validation as of training
     assert trainer.num_training_batches == len(epochs)
     assert trainer.train_dataloader.dataset is not None
 

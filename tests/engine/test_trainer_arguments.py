@@ -308,9 +308,6 @@ def test_how_long_without_a_word(tmp_path):
     assert parse({"max_epochs": -1}).fit.max_epochs == -1
 
 
-# ---------------------------------------------------------------------- devices
-
-
 # ---------------------------------------------------------------------- callbacks
 
 
