@@ -48,6 +48,8 @@ class Net(LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.print("printed by the module")
+        if self.logger is not None:
+            self.logger.experiment.add_scalar("drawn", 1.0, batch_idx)  # on each rank
         if what == "fails late" and rank == "1":
             raise ValueError("late words")
         if what == "goes on" and batch_idx == 1:
