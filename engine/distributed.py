@@ -210,7 +210,10 @@ class RankZeroOnly:
 
         @wraps(function)
         def on_zero(*args: Any, **kwargs: Any) -> T | None:
-            return function(*args, **kwargs) if self.rank == 0 else None
+            if self.rank != 0:
+                return None
+            with alone():  # the others are not in it: nothing may wait for them
+                return function(*args, **kwargs)
 
         return on_zero
 

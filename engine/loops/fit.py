@@ -340,8 +340,7 @@ class TrainingEpoch:
                 )
         progress.epoch_ended = True
         values = end_epoch(run, self._collection, "on_train_epoch_end", outputs)
-        if self._log_every:
-            send_to_loggers(run, values)
+        send_to_loggers(run, values)
         self._collection.reset_metrics()
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
 

@@ -179,7 +179,7 @@ def test_predict_by_default_is_forward(tmp_path):
 
 
 def test_outputs_reach_the_hooks_of_the_module(tmp_path):
-    """Predictions may be written batch by batch."""
+    """S066: predictions may be written batch by batch."""
     written = []
 
     class Writes(Toy):

@@ -85,6 +85,9 @@ def test_how_often_loggers_get_step_values(tmp_path):
     assert [step for step, _ in series(logger, "train_loss_step")] == [4, 9]
     assert [value for _, value in series(logger, "epoch")][-1] == 1
     assert len(series(logger, "val_loss")) == 2
+    never = MemoryLogger()
+    quiet(tmp_path, logger=never, log_every_n_steps=0).fit(Toy(), loader(), loader())
+    assert not series(never, "train_loss_step") and len(series(never, "train_loss_epoch")) == 1
 
 
 def test_loggers_all_get_the_same_and_false_keeps_it_from_them(tmp_path):

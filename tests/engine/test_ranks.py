@@ -244,6 +244,7 @@ AGREEMENT = (
     COMMON
     + """
 import os
+from engine import rank_zero_only
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 rank = int(os.environ["RANK"])
 
@@ -261,6 +262,8 @@ class Mine(Net):
         self.log("by_reduction", float(rank + 1), sync_dist=True, reduce_fx="sum")
         self.log("zero", 1.0, rank_zero_only=True, on_epoch=True)
         self.print("once")
+        if self.logger:
+            self.logger.experiment.add_scalar("raw", 1.0, self.global_step)
         return super().training_step(batch, batch_idx)
 
     def prepare_data(self):
@@ -275,6 +278,9 @@ t = trainer(max_epochs=2, enable_checkpointing=True, logger=True, limit_train_ba
             callbacks=ModelCheckpoint(monitor="val"), devices=1, log_every_n_steps=1)
 t.fit(model, DataLoader(data, batch_size=8), DataLoader(data, batch_size=8))
 best = t.checkpoint_callback.best_model_path
+rank_zero_only(t.save_checkpoint)("by-hand.ckpt")
+t.strategy.barrier()
+Mine.load_from_checkpoint("by-hand.ckpt")
 state = torch.get_rng_state().sum().item()
 resumed = trainer(max_epochs=3)
 resumed.fit(Mine(), DataLoader(data, batch_size=8), DataLoader(data, batch_size=8), ckpt_path=best)
@@ -285,14 +291,15 @@ except Exception as failure:
     error = str(failure)
 done(best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
      test=t.test(verbose=False, dataloaders=DataLoader(data)), step=resumed.global_step,
-     error=error, files=sorted(os.listdir(".")), world=[t.world_size, t.global_rank])
+     experiment=type(t.logger.experiment).__name__, error=error, files=sorted(os.listdir(".")), world=[t.world_size, t.global_rank])
 """
 )
 
 
 def test_ranks_agree(run_ranks, tmp_path):
-    """S072, S100-S102, S209: on versions, checkpoints and values; data is prepared once, printed
-    once and logged once; a checkpoint that is missing fails on all of them.
+    """S072, S079, S100-S102, S121, S209: on versions, checkpoints and values; data is prepared
+    once, printed once and logged once; rank zero may save alone; a checkpoint that is missing fails
+    on all of them.
     """
     first, second = run_ranks(AGREEMENT, ranks=2)
     assert first["best"] == second["best"]
@@ -308,6 +315,7 @@ def test_ranks_agree(run_ranks, tmp_path):
         assert one["test"] == first["test"]
         assert "no checkpoint" in one["error"]
     assert [one["world"] for one in (first, second)] == [[2, 0], [2, 1]]
+    assert [one["experiment"] for one in (first, second)] == ["SummaryWriter", "Silent"]
     assert (tmp_path / "prepared-0").exists()
     assert not (tmp_path / "prepared-1").exists()
     assert len(list(tmp_path.glob("here/lightning_logs/version_0/events*"))) >= 1
