@@ -68,6 +68,8 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     kind = device_type(hardware, world)
     available = torch.cuda.device_count() if kind == "cuda" else (os.cpu_count() or 1)
     devices = hardware.devices
+    if devices == "auto":
+        devices = -1 if kind == "cuda" else None
     if kind == "cuda" and hardware.auto_select_gpus:
         devices = _idle(devices, world, available)
     indices = device_indices(devices, available)
@@ -160,7 +162,7 @@ def _say_if_different(
 ) -> None:
     """One line where the launcher has other ranks, or (so many) other GPUs, than the Trainer."""
     asked = per_node * hardware.num_nodes
-    says_devices = hardware.devices not in (None, -1)
+    says_devices = hardware.devices not in (None, -1, "auto")
     differs = (says_devices and asked != world.world_size) or (
         hardware.num_nodes not in (1, world.num_nodes)
     )

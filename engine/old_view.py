@@ -39,7 +39,8 @@ class TrainerOldView(TrainerView):
     @property
     def gpus(self) -> int | list[int] | None:
         """How many GPUs a node, or which; None on a CPU."""
-        return (self._settings.hardware.devices or self.num_gpus) if self.on_gpu else None
+        given = self._settings.hardware.devices
+        return (self.num_gpus if given in (None, "auto") else given) if self.on_gpu else None
 
     @property
     def num_gpus(self) -> int:

@@ -149,8 +149,8 @@ DRAWING = {
     "engine.profilers engine.state engine.strategies",
     # the algorithm
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
-    "engine.every engine.hooks engine.logged engine.optimizers engine.reports engine.seed engine.signals "
-    "engine.state engine.stray",
+    "engine.every engine.hooks engine.logged engine.optimizers engine.reports engine.seed "
+    "engine.signals engine.state engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",

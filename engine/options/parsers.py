@@ -179,11 +179,14 @@ def words(value: Any) -> str | None:
     raise ValueError("a text")
 
 
-def devices(value: Any) -> int | list[int] | None:
+def devices(value: Any) -> int | list[int] | str | None:
     """How many devices, or which; None leaves that open.
 
-    A number counts, in a text as well; a list, or a text with commas, names; -1 is all of them.
+    A number counts, in a text as well; a list, or a text with commas, names; -1 is all of them, and
+    "auto" all GPUs, but one process on a CPU.
     """
+    if value == "auto":
+        return "auto"
     if isinstance(value, str):
         value = _of_text(value.strip())
     if isinstance(value, (list, tuple)):
@@ -201,10 +204,10 @@ def devices(value: Any) -> int | list[int] | None:
 
 def gpus(value: Any) -> int | list[int] | None:
     """As `devices`, but what is left open is all of them."""
-    return -1 if value == "auto" else devices(value)
+    return -1 if value == "auto" else devices(value)  # type: ignore[return-value]  # no text
 
 
-def some_devices(value: Any) -> int | list[int] | None:
+def some_devices(value: Any) -> int | list[int] | str | None:
     """As `devices`, but there must be one."""
     found = devices(value)
     if found in (0, []):
@@ -213,7 +216,7 @@ def some_devices(value: Any) -> int | list[int] | None:
 
 
 def _of_text(text: str) -> int | list[int] | None:
-    if text in ("", "auto"):
+    if not text:
         return None
     try:
         if "," in text:

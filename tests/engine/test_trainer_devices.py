@@ -199,6 +199,20 @@ def test_gpus_are_numbered_in_the_order_of_the_bus(gpus, monkeypatch):
     assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_devices_auto_is_every_gpu_but_one_process_of_a_cpu(accelerator, gpus, capsys, monkeypatch):
+    """C5: as in 2.x; a launcher's number counts without a word."""
+    hardware = hardware_of(accelerator=accelerator, devices="auto")
+    assert place(hardware, World()).world.world_size == 8
+    assert "GPU 0, 1, 2, 3, 4, 5, 6, 7" in capsys.readouterr().err
+    assert place(hardware, LAUNCHED).root_device == torch.device("cuda", 1)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for word in ("auto", "cpu"):
+        hardware = hardware_of(accelerator=word, devices="auto")
+        assert place(hardware, World()).world.world_size == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [(1, "0"), ("3", "0, 1, 2"), ("3,", "3"), (-1, "0, 1, 2, 3, 4, 5, 6, 7")],
