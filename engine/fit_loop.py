@@ -54,11 +54,19 @@ class FitLoopView:
         epoch: int = self._trainer.current_epoch
         return epoch
 
+    @current_epoch.setter
+    def current_epoch(self, value: int) -> None:
+        self._trainer.current_epoch = value
+
     @property
     def global_step(self) -> int:
         """Number of optimizer steps taken."""
         step: int = self._trainer.global_step
         return step
+
+    @global_step.setter
+    def global_step(self, value: int) -> None:
+        self._trainer.global_step = value
 
 
 class EpochLoopView:

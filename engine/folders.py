@@ -16,6 +16,7 @@ class TrainerFolders:
     _settings: Settings
     _loggers: list[Any] | None
     _ordinal: int | None
+    _change: Any  # of the trainer's view
 
     @property
     def default_root_dir(self) -> str:
@@ -52,6 +53,11 @@ class TrainerFolders:
     def logger(self) -> Any:
         """The first logger, None without any."""
         return self.loggers[0] if self.loggers else None
+
+    @logger.setter
+    def logger(self, logger: Any) -> None:
+        self._change("logger", logger)
+        self._loggers = None
 
     @property
     def log_dir(self) -> str:

@@ -6,11 +6,19 @@ import os
 from dataclasses import fields
 from typing import Any
 
+from engine import resume
 from engine.accelerators import Accelerator
+from engine.connectors import (
+    AcceleratorConnector,
+    CheckpointConnector,
+    DataConnector,
+    LoggerConnector,
+)
 from engine.distributed import rank_zero_only
+from engine.errors import MisconfigurationException
 from engine.logged import to_floats
 from engine.optimizers import SchedulerConfig
-from engine.options import SHOWN
+from engine.options import CHANGEABLE, SHOWN
 from engine.precision import Precision, make_precision
 from engine.run import Run
 from engine.settings import Settings
@@ -135,12 +143,46 @@ class TrainerOldView(TrainerView):
         found = os.environ.get("SLURM_JOB_ID", "")
         return int(found) if found.isdigit() else None
 
+    # ------------------------------------------------------------------ what it was made of
+
+    @property
+    def accelerator_connector(self) -> AcceleratorConnector:
+        """How the processes work together."""
+        return AcceleratorConnector(self)
+
+    @property
+    def checkpoint_connector(self) -> CheckpointConnector:
+        """What a checkpoint of this moment holds."""
+        return CheckpointConnector(self)
+
+    @property
+    def data_connector(self) -> DataConnector:
+        """Data module and loaders."""
+        return DataConnector(self)
+
+    @property
+    def logger_connector(self) -> LoggerConnector:
+        """Metrics, and the loggers that get them."""
+        return LoggerConnector(self)
+
+    _accelerator_connector, _checkpoint_connector = accelerator_connector, checkpoint_connector
+    _data_connector, _logger_connector = data_connector, logger_connector
+
+    def _dump(self, weights_only: bool) -> dict[str, Any]:
+        if self._run is None:
+            raise MisconfigurationException("there is nothing to save before a run")
+        return resume.dump(self._run, self.callbacks, self, weights_only)
+
     # ------------------------------------------------------------------ the run
 
     @property
     def resume_from_checkpoint(self) -> Any:
         """The checkpoint that the Trainer's argument names."""
         return self._settings.output.ckpt_path
+
+    @resume_from_checkpoint.setter
+    def resume_from_checkpoint(self, path: Any) -> None:
+        self._change("ckpt_path", path)
 
     @property
     def tested_ckpt_path(self) -> str | None:
@@ -249,6 +291,10 @@ class TrainerOldView(TrainerView):
         return self._optimization.schedulers
 
 
+def _setter(name: str) -> Any:
+    return lambda trainer, value: trainer._change(name, value)
+
+
 def _argument(name: str, meaning: str) -> property:
     def read(trainer: Any) -> Any:
         settings: Settings = trainer._settings
@@ -262,3 +308,7 @@ _ATTRIBUTES = ("callbacks", "strategy", "default_root_dir", "logger", "weights_s
 for _row in SHOWN:
     if not hasattr(TrainerOldView, _row.name) and _row.name not in _ATTRIBUTES:
         setattr(TrainerOldView, _row.name, _argument(_row.name, _row.meaning))
+for _name in CHANGEABLE:
+    if isinstance(getattr(TrainerOldView, _name, None), property):
+        _shown = getattr(TrainerOldView, _name)
+        setattr(TrainerOldView, _name, _shown.setter(_setter(_name)))

@@ -12,6 +12,7 @@ from engine.errors import MisconfigurationException
 from engine.fit_loop import FitLoopView
 from engine.logged import Logged
 from engine.optimizers import Optimization, SchedulerConfig
+from engine.options import changed
 from engine.profilers.base import PassThroughProfiler
 from engine.settings import OptimizerSteps, Settings
 from engine.state import State, accumulation_of, window_at
@@ -49,10 +50,20 @@ class TrainerView:
         """Index of the epoch that runs."""
         return self._state.progress.epoch
 
+    @current_epoch.setter
+    def current_epoch(self, value: int) -> None:
+        self._must_not_run("current_epoch")
+        self._state.progress.epoch = value
+
     @property
     def global_step(self) -> int:
         """Number of optimizer steps taken."""
         return self._state.progress.step
+
+    @global_step.setter
+    def global_step(self, value: int) -> None:
+        self._must_not_run("global_step")
+        self._state.progress.step = value
 
     @property
     def is_last_batch(self) -> bool:
@@ -128,12 +139,19 @@ class TrainerView:
     def max_steps(self, value: int) -> None:
         self._limit("max_steps", value)
 
-    def _limit(self, name: str, value: int | None) -> None:
+    def _change(self, name: str, value: Any) -> None:
+        self._must_not_run(name)
+        self._settings = changed(self._settings, name, value)
+
+    def _must_not_run(self, name: str) -> None:
         if self._state.status == "running":
             raise MisconfigurationException(
                 f"trainer.{name} cannot change while a run goes on: set it before fit, or end the "
                 "training by trainer.should_stop = True"
             )
+
+    def _limit(self, name: str, value: int | None) -> None:
+        self._must_not_run(name)
         limit: dict[str, Any] = {name: -1 if value is None else value}
         self._settings = replace(self._settings, fit=replace(self._settings.fit, **limit))
 

@@ -143,10 +143,12 @@ DRAWING = {
     "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
     "engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
-    "engine.old_view": "engine.accelerators engine.callbacks engine.logged engine.optimizers "
-    "engine.options engine.precision engine.run engine.signals engine.view",
+    "engine.old_view": "engine.accelerators engine.callbacks engine.connectors engine.logged "
+    "engine.optimizers engine.options engine.precision engine.resume engine.run engine.signals "
+    "engine.view",
+    "engine.connectors": "",
     "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
-    "engine.profilers engine.state engine.strategies",
+    "engine.options engine.profilers engine.state engine.strategies",
     # the algorithm
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
     "engine.every engine.hooks engine.logged engine.optimizers engine.reports engine.seed "

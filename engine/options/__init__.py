@@ -5,17 +5,20 @@ Spellings of 1.x are translated before the table is read; an argument that is ne
 with the nearest name.
 """
 
+from engine.options.changing import CHANGEABLE, changed
 from engine.options.parsing import parse
 from engine.options.spellings import as_list, named
 from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
 from engine.options.words import description, notices, shell_arguments, signature
 
 __all__ = [
+    "CHANGEABLE",
     "NEVER",
     "OLD",
     "OPTIONS",
     "SHOWN",
     "as_list",
+    "changed",
     "description",
     "named",
     "notices",
