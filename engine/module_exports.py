@@ -56,7 +56,7 @@ class ModuleExports(ModuleHooks):
             if method == "script":
                 script: Any = torch.jit.script(self, **kwargs)
             else:
-                sample = self._sample(example_inputs, "to_torchscript(method='trace')")
+                sample = self._example_to_follow(example_inputs, "to_torchscript(method='trace')")
                 inputs = tuple(sample) if isinstance(sample, list) else sample
                 script = torch.jit.trace(self, inputs, **kwargs)  # type: ignore[no-untyped-call]  # torch
         if file_path is not None:
@@ -69,22 +69,25 @@ class ModuleExports(ModuleHooks):
         It follows `forward` through `input_sample`, or `example_input_array`.
         """
         with self.as_exported():
-            sample = self._sample(input_sample, "to_onnx")
+            sample = self._example_to_follow(input_sample, "to_onnx")
             inputs = sample if isinstance(sample, tuple) else (sample,)
             return torch.onnx.export(self, inputs, file_path, **kwargs)
 
-    def _sample(self, given: Any, what: str) -> Any:
+    def _example_to_follow(self, given: Any, what: str) -> Any:
         sample = self.example_input_array if given is None else given
         if sample is None:
             raise MisconfigurationException(
                 f"{what} needs something to follow: give it example inputs, or set "
                 "`self.example_input_array`"
             )
+        from engine.data import with_type
+
         hooks: Any = self
-        device = hooks.device
+        device, dtype = hooks.device, hooks.dtype
         sample = hooks.on_before_batch_transfer(sample, 0)
         sample = hooks.transfer_batch_to_device(sample, device, 0)
-        return hooks.on_after_batch_transfer(sample, 0)
+        sample = hooks.on_after_batch_transfer(sample, 0)
+        return sample if dtype == torch.float32 else with_type(sample, dtype)
 
     @contextmanager
     def as_exported(self) -> Iterator[None]:

@@ -164,7 +164,7 @@ DRAWING = {
     "engine.signals engine.strategies",
     # user code's side
     "engine.module_hooks": "",
-    "engine.module_exports": "engine.module_hooks",
+    "engine.module_exports": "engine.data engine.module_hooks",
     "engine.old_module": "engine.callbacks engine.gradients engine.module_exports",
     "engine.gather": "engine.apply",
     "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "

@@ -12,6 +12,7 @@ from torch import nn
 
 from engine.callbacks.base import Callback
 from engine.distributed import rank_zero_info
+from engine.errors import MisconfigurationException
 
 UNKNOWN = "?"
 DEPTHS = {"top": 1, "full": -1}
@@ -137,13 +138,19 @@ def _sizes(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, tupl
     hooks = [module.register_forward_hook(note(name)) for name, module in modules.items()]
     try:
         with _without_a_trace(model), torch.no_grad():
-            example = _moved(example, next(iter(model.parameters()), torch.empty(0)).device)
+            example = _as_of(next(iter(model.parameters()), torch.empty(0)), example)
             if isinstance(example, Mapping):
                 model(**example)
             elif isinstance(example, tuple):
                 model(*example)
             else:
                 model(example)
+    except Exception as error:
+        raise MisconfigurationException(
+            "the summary's sizes come from `example_input_array`, which the model does not take: "
+            f"{type(error).__name__}: {error}. Make it an input of `forward` (a tuple for several, "
+            "a dict for named ones), or leave the summary out: enable_model_summary=False"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -164,13 +171,15 @@ def _without_a_trace(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def _as_of(parameter: torch.Tensor, value: Any) -> Any:
+    """The example where the model is, and in its precision, if that is another than usual."""
     if isinstance(value, torch.Tensor):
-        return value.to(device)
+        is_other = value.is_floating_point() and parameter.dtype != torch.float32
+        return value.to(parameter.device, parameter.dtype if is_other else value.dtype)
     if isinstance(value, Mapping):
-        return {key: _moved(item, device) for key, item in value.items()}
+        return {key: _as_of(parameter, item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_moved(item, device) for item in value)
+        return type(value)(_as_of(parameter, item) for item in value)
     return value
 
 

@@ -95,6 +95,9 @@ class TensorBoardLogger(FolderLogger):
         if input_array is None:
             input_array = getattr(model, "example_input_array", None)
         if input_array is not None:
+            follow = getattr(model, "_example_to_follow", None)
+            if follow is not None:  # it goes where the module is, in the module's precision
+                input_array = follow(input_array, "log_graph")
             # A module, not in its run: tracing would look at each of its properties.
             as_exported = getattr(model, "as_exported", nullcontext)
             with warnings.catch_warnings(), as_exported():

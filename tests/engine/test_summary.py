@@ -3,9 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from toy import Toy, loader, quiet
 
+from engine import MisconfigurationException
 from engine.callbacks import ModelSummary
 from engine.callbacks.summary import short_count, summarize
+from engine.loggers import TensorBoardLogger
+
+pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
 
 class Net(nn.Module):
@@ -33,6 +38,34 @@ def test_the_table_as_it_is_printed():
         "-" * 55,
         "48 trainable, 8 frozen, 56 parameters in all, 0.000 MB",
     ]
+
+
+@pytest.mark.parametrize("precision", [32, 64, "bf16-true"])
+def test_a_fit_prints_the_sizes(tmp_path, capsys, precision):
+    """S034: in any precision, of an example that is another size than the data; the logger draws
+    the graph with it, too."""
+
+    class Sized(Toy):
+        def __init__(self):
+            super().__init__()
+            self.example_input_array = torch.zeros(7, 4)
+
+        def loss(self, batch):
+            return self(batch[0]).mean()
+
+    logger = TensorBoardLogger(tmp_path, log_graph=True)
+    options = {"enable_model_summary": True, "logger": logger, "precision": precision}
+    quiet(tmp_path, **options).fit(Sized(), loader(8), loader(8))
+    said = capsys.readouterr().err
+    assert "In sizes  Out sizes" in said and "[7, 4]    [7, 2]" in said
+
+
+def test_an_example_that_does_not_fit_is_named(tmp_path):
+    """S034: the error says what runs through the model there, and how to do without."""
+    model = Toy()
+    model.example_input_array = torch.zeros(1, 5)
+    with pytest.raises(MisconfigurationException, match=r"`example_input_array`.*shapes"):
+        quiet(tmp_path, enable_model_summary=True).fit(model, loader())
 
 
 def test_depth():
