@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ class Entry:
     def epoch_value(self) -> torch.Tensor | None:
         """The value of the epoch on this rank alone."""
         if self.metric is not None:
-            return torch.as_tensor(self.metric.compute())
+            return number_of(self, self.metric.compute())
         if self.reduction is None:
             return torch.as_tensor(self.reduce(torch.stack(self.values))) if self.values else None
         if self.total is None:
@@ -212,7 +212,7 @@ def _agreed(
             if lacks and not shares[0]:
                 raise MisconfigurationException(_not_found(entry.name))
             entry.metric = metric_named(shares[0]) if entry.metric is None else entry.metric
-            values[key] = torch.as_tensor(entry.metric.compute())
+            values[key] = number_of(entry, entry.metric.compute())
         elif shares[0][0] is not None or entry.reduce is not None:
             values[key] = joined(entry, shares)
         is_asked = is_asked or (lacks and shares[0][0] is None)
@@ -221,6 +221,20 @@ def _agreed(
         for given in distributed.gather_all(cpu):
             values = {**given, **values}
     return [(entry, values[key]) for key, entry in entries.items()]
+
+
+def number_of(entry: Entry, computed: Any) -> torch.Tensor:
+    """What a metric computed, which a logger can take if it is one number."""
+    is_one = not isinstance(computed, torch.Tensor) or computed.numel() == 1
+    if is_one and not isinstance(computed, (Mapping, list, tuple)):
+        return torch.as_tensor(computed).reshape(())
+    kind = type(entry.metric).__name__
+    shape = f"numbers of shape {tuple(computed.shape)}" if hasattr(computed, "shape") else "several"
+    raise MisconfigurationException(
+        f"self.log({entry.name!r}): one number is wanted, and {kind} computes {shape}. Keep the "
+        "metric and log what it computes by its parts where the epoch ends: "
+        "self.log_dict({...}), then metric.reset()"
+    )
 
 
 def _not_found(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from engine import distributed
-from engine.entries import Collection, Entry, reduction_name, sync_name
+from engine.entries import LOADER_MARK, Collection, Entry, number_of, reduction_name, sync_name
 from engine.errors import MisconfigurationException
 
 _STEP, _EPOCH = (True, False), (False, True)
@@ -96,7 +96,7 @@ class Logged:
         self.has_new_step_value = False
         self._train: Collection | None = None
         self._waits = False  # whether training has a step value that no logger has seen
-        self._noted = False
+        self._noted = self._noted_mixture = False
 
     @contextmanager
     def within(self, hook: str) -> Iterator[None]:
@@ -148,8 +148,26 @@ class Logged:
             metric_name=self._name_of(value) if _is_metric(value) else "",
             counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
         )
+        if entry.metric is not None:
+            self._look_for_mixtures(entry, collection)
         collection.entries[(hook, name + self.dataloader_suffix)] = entry
         return entry
+
+    def _look_for_mixtures(self, new: Entry, collection: Collection) -> None:
+        """A metric object adds up one kind of data: another loader, or stage, needs its own."""
+        there = list(collection.entries.values())
+        others = [e for e in there if e.name != new.name and LOADER_MARK in e.name + new.name]
+        if self._train is not None and not (self._train is collection or self._train.is_finished):
+            others += self._train.entries.values()
+        other = next((e for e in others if e.metric is new.metric), None)
+        if other is not None and not self._noted_mixture:
+            self._noted_mixture = True
+            distributed.rank_zero_warn(
+                f"self.log({new.name!r}) has the {type(new.metric).__name__} object of "
+                f"{other.name!r}{' in training' if other not in there else ''}: both are added up "
+                "in it, and neither value is right. Keep one metric object for each loader and "
+                "stage (said once)"
+            )
 
     def _metric_named(self, name: str) -> Any:
         return self.module.get_submodule(name)
@@ -173,6 +191,7 @@ class Logged:
             value = value._forward_cache
             if value is None or not entry.on_step:
                 return
+            value = number_of(entry, value)
         elif not isinstance(value, torch.Tensor):
             value = _as_tensor(entry.name, value)
         elif value.dim():
@@ -313,6 +332,11 @@ def _is_metric(value: Any) -> bool:
 
 
 def _as_tensor(name: str, value: Any) -> torch.Tensor:
+    if hasattr(value, "items"):  # a dict, or a collection of metrics
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not a {type(value).__name__}; "
+            "self.log_dict takes all that is in it"
+        )
     try:
         return torch.tensor(float(value), dtype=torch.float64)  # as exact as it came
     except (TypeError, ValueError) as error:
