@@ -127,7 +127,7 @@ def test_a_split_follows_from_the_seed():
 
 
 RANKS = """
-import json, sys, warnings
+import json, os, sys, time, warnings
 from engine import Trainer, LightningDataModule, seed_everything
 from tests.engine.test_datamodules import *
 calls = []
@@ -136,9 +136,16 @@ class Prepares(Data):
     def prepare_data(self):
         calls.append("prepare")
         self.words = 3
+        give_up = time.monotonic() + 1  # so long the other could have been in its setup
+        while not os.path.exists("was in setup") and time.monotonic() < give_up:
+            time.sleep(0.01)
+        open("prepared", "w").close()
 
     def setup(self, stage=None):
         super().setup(stage)
+        if not os.path.exists("prepared"):
+            open("was in setup", "w").close()
+            raise AssertionError("setup before the data is prepared")
         self.drawn = random_split(samples(), [16, 8])[1].indices
         calls.append(stage)
 
@@ -156,7 +163,8 @@ json.dump([calls, told, list(data.drawn)], open(sys.argv[1], "w"))
 
 def test_two_ranks_prepare_once_and_split_alike(run_ranks):
     """S194, S195, S202: prepare_data runs in one process, where an attribute that is set is warned
-    of; setup in both, and a split that follows from the seed is the same."""
+    of, and the other waits for it; setup in both, and a split that follows from the seed is the
+    same."""
     one, other = run_ranks(RANKS)
     assert one[0] == ["prepare", "fit"] and other[0] == ["fit"]
     assert len(one[1]) == 1 and "other ranks do not have" in one[1][0] and other[1] == []
