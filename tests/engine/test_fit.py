@@ -317,8 +317,9 @@ def test_a_loader_without_a_length(tmp_path):
 
 
 def test_overfitting_sees_the_same_few_batches(tmp_path):
-    """S141: no shuffling, and validation looks at them too."""
-    seen = []
+    """S141: no shuffling, and validation looks at them too: at all of them, also in a run that goes
+    on in the middle of an epoch."""
+    seen, path = [], tmp_path / "cut.ckpt"
 
     class Watch(Toy):
         def validation_step(self, batch, batch_idx):
@@ -328,7 +329,18 @@ def test_overfitting_sees_the_same_few_batches(tmp_path):
     trainer = quiet(tmp_path, overfit_batches=2, max_epochs=2)
     trainer.fit(model, loader(shuffle=True), loader(8))
     assert model.seen == [*range(8), *range(8)]
-    assert seen[:2] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert seen == [[0, 1, 2, 3], [4, 5, 6, 7]] * 2
+
+    class Saves(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 0:
+                trainer.save_checkpoint(path)
+
+    quiet(tmp_path, overfit_batches=2, callbacks=Saves()).fit(Watch(), loader(shuffle=True))
+    seen.clear()
+    trainer = quiet(tmp_path, overfit_batches=2)
+    trainer.fit(model := Watch(), loader(shuffle=True), loader(8), ckpt_path=path)
+    assert (model.seen, seen) == ([4, 5, 6, 7], [[0, 1, 2, 3], [4, 5, 6, 7]])
 
 
 # ---------------------------------------------------------------------- modes and batches
