@@ -71,6 +71,8 @@ class ModelPruning(Callback):
         """Find what to prune, and note where it began."""
         needs_whole_model(self, trainer)
         self._places = self.parameters_to_prune or list(self._found(pl_module))
+        if self.pruning_fn in _STRUCTURED:  # a bias has no rows
+            self._places = [one for one in self._places if getattr(*one).dim() > 1]
         if not self._places:
             raise MisconfigurationException(
                 f"ModelPruning: {type(pl_module).__name__} has no layer with a parameter "
@@ -120,7 +122,7 @@ class ModelPruning(Callback):
                 kind.apply(layer, name=name, amount=amount)  # type: ignore[no-untyped-call]  # torch
             elif kind in _UNSTRUCTURED:
                 _UNSTRUCTURED[kind].apply(layer, name=name, amount=amount)  # type: ignore[no-untyped-call]  # torch
-            elif getattr(layer, name).dim() > 1:  # a bias has no structure
+            else:
                 extra = {"n": self.pruning_norm} if kind == "ln_structured" else {}
                 _STRUCTURED[kind](layer, name=name, amount=amount, dim=self.pruning_dim, **extra)
 
