@@ -106,6 +106,7 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     if output.logger is False:
         return []
     from engine.loggers import DummyLogger, Logger, TensorBoardLogger
+    from engine.loggers.base import share_names
 
     if output.fast_dev_run:
         return [DummyLogger()]
@@ -119,4 +120,5 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
         if isinstance(logger, Logger):
             logger.place(root, version)
             logger._together = together
+    share_names(together)
     return loggers

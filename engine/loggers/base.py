@@ -14,6 +14,7 @@ import torch
 from engine.distributed import on_rank_zero
 
 DEFAULT_NAME = "lightning_logs"
+TEST_TUBES_NAME = "default"  # what test-tube's logger has by default
 
 
 class Logger:
@@ -354,14 +355,28 @@ def _choose_versions(members: Iterable[FolderLogger]) -> list[int | str]:
     chosen: dict[str, int | str] = {}
     for member in sorted(ordered, key=lambda member: not member._version_was_given):
         if member._version is not None:
-            chosen.setdefault(member.root_dir, member._version)
+            chosen.setdefault(_folder_of(member), member._version)
     for member in ordered:
-        if member.root_dir not in chosen:
-            chosen[member.root_dir] = _claim_version(Path(member.root_dir))
+        if _folder_of(member) not in chosen:
+            chosen[_folder_of(member)] = _claim_version(Path(member.root_dir))
     return [
-        member.version if member._version_was_given else chosen[member.root_dir]
+        member.version if member._version_was_given else chosen[_folder_of(member)]
         for member in ordered
     ]
+
+
+def _folder_of(member: FolderLogger) -> str:
+    return os.path.abspath(member.root_dir)
+
+
+def share_names(loggers: Iterable[Any]) -> None:
+    """Let loggers of one `save_dir` whose names are those by default write to one folder."""
+    members = [logger for logger in loggers if isinstance(logger, FolderLogger)]
+    shared = {os.path.abspath(m.save_dir) for m in members if m.name == DEFAULT_NAME}
+    for member in members:
+        if member.name == TEST_TUBES_NAME and os.path.abspath(member.save_dir) in shared:
+            member._name = DEFAULT_NAME
+            member._version = member._version if member._version_was_given else None
 
 
 def _claim_version(folder: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.distributed import on_rank_zero, rank_zero_warn
+from engine.loggers.base import TEST_TUBES_NAME
 from engine.loggers.tensorboard import TensorBoardLogger
 
 FOLDER = "code"
@@ -35,7 +36,7 @@ class CodeSnapshotLogger(TensorBoardLogger):
     def __init__(
         self,
         save_dir: str | os.PathLike[str] | None = None,
-        name: str | None = "default",
+        name: str | None = TEST_TUBES_NAME,
         description: str | None = None,
         debug: bool = False,
         version: int | str | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import Trainer
+from engine import Trainer, loggers
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 from engine.options.table import OLD, SHOWN
+from engine.profilers import SimpleProfiler
 from tests.engine.toy import Toy, loader, quiet
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +124,34 @@ def test_all_of_a_run_is_in_one_folder(tmp_path):
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["version_0"]
     assert (run / "metrics.csv").exists() and list(run.glob("events.out.tfevents*"))
     assert list(run.glob("checkpoints/*.ckpt")) and trainer.log_dir == str(run)
+
+
+@pytest.mark.filterwarnings("ignore:the state of the code is not kept")
+def test_the_tutorials_loggers_share_one_folder(tmp_path, monkeypatch):
+    """S225, S243: those of the tutorial, each made with the same root, in whichever spelling, and
+    the profiler's report; a name or a root of its own still is one."""
+    monkeypatch.chdir(tmp_path)
+    same = [TensorBoardLogger("logs/"), loggers.TestTubeLogger("./logs", create_git_tag=True)]
+    csv = CSVLogger(tmp_path / "logs")
+    own = CSVLogger("logs", name="own")
+    trainer = quiet(
+        tmp_path / "unused",
+        logger=[*same, csv, own],
+        enable_checkpointing=True,
+        profiler=SimpleProfiler(filename="times"),
+        log_every_n_steps=1,
+    )
+    trainer.fit(Toy(), loader(), loader())
+    run = tmp_path / "logs" / "lightning_logs" / "version_0"
+    assert {os.path.abspath(logger.log_dir) for logger in (*same, csv)} == {str(run)}
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {
+        run,
+        run / "code",
+        run / "checkpoints",
+        tmp_path / "logs" / "own" / "version_0",
+    }
+    assert len(list(run.glob("*tfevents*"))) == 2 and len(list(run.rglob("*.ckpt"))) == 1
+    assert (run / "metrics.csv").exists() and (run / "fit-times.txt").exists()
 
 
 def test_a_trial_run_leaves_out_what_belongs_to_real_ones(tmp_path):
