@@ -207,7 +207,7 @@ BY_NAME = {option.name: option for option in OPTIONS}
 # Spellings of 1.x: what they are now.
 OLD = (
     Option("gpus", None, "accelerator='gpu' and devices", read.gpus, "1.0"),
-    Option("num_processes", None, "accelerator='cpu' and devices", read.optional_count, "1.0"),
+    Option("num_processes", 1, "accelerator='cpu' and devices", read.optional_count, "1.0"),
     Option("distributed_backend", None, "strategy", read.as_is, "1.0"),
     Option("checkpoint_callback", None, "enable_checkpointing", read.keeps, "1.0"),
     Option(

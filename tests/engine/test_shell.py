@@ -92,6 +92,17 @@ def test_every_argument_is_there() -> None:
     assert ("max_steps", (int,), -1) in Trainer.get_init_arguments_and_types()
 
 
+def test_what_programs_of_1_x_read_of_the_arguments() -> None:
+    """S135, S160, S170: the namespace has the defaults of 1.x, so that a program can compute with
+    them, and from_argparse_args takes them for what they are."""
+    args = Trainer.add_argparse_args(ArgumentParser()).parse_args([])
+    assert args.num_nodes * args.num_processes == 1
+    assert (args.weights_summary, args.replace_sampler_ddp, args.gpus) == ("top", True, None)
+    assert Trainer.default_attributes()["num_processes"] == 1
+    assert Trainer.from_argparse_args(args, **QUIET).world_size == 1
+    assert Trainer(num_processes=1, **QUIET).world_size == 1
+
+
 def test_nothing_said_is_the_default() -> None:
     """S126: all the defaults together are no argument at all."""
     assert Trainer.from_argparse_args(parsed(), **QUIET)._settings == parse(QUIET)
