@@ -10,7 +10,6 @@ import pytest
 import torch
 from toy import Toy, loader, quiet
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
 
