@@ -71,7 +71,8 @@ def test_rows_are_pruned_and_arguments_checked(tmp_path):
     assert int((model.net[0].weight == 0).all(1).sum()) == 4
     whole = Toy()  # of all layers, whose biases have no rows
     options = {"use_global_unstructured": False, "amount": 0.5, "pruning_dim": 0}
-    quiet(tmp_path, callbacks=ModelPruning("random_structured", **options)).fit(whole, loader())
+    pruning = ModelPruning("random_structured", **options)
+    quiet(tmp_path, callbacks=pruning).fit(whole, loader(), loader())
     assert int((whole.net[0].weight == 0).all(1).sum()) == 4
     assert int((whole.net[0].bias == 0).sum()) == 0
     for arguments, words in [
