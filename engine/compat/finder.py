@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 from engine.compat import spawned
+from engine.compat.installed import Said, said_of
 from engine.compat.tables import children, is_module, names_of, resolve, say_missing, value_of
 
 # What may be asked for, and the packages that exist then.
@@ -64,6 +65,10 @@ class Finder:
         is_name = any(letter.isupper() for letter in name) or not children(parent)
         kind = ImportError if is_name else ModuleNotFoundError
         raise kind(say_missing(parent, name), name=parent)
+
+    def find_distributions(self, context: Any = None) -> Iterator[Said]:
+        """For `importlib.metadata.version("pytorch_lightning")`, and whoever requires one."""
+        return said_of(getattr(context, "name", None), self.packages)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """An alias."""

@@ -109,7 +109,8 @@ def _kind(strategy: Any) -> str:
 def _several(plugins: Any) -> list[Any]:
     if plugins is None:
         return []
-    return list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
+    given = plugins if isinstance(plugins, (list, tuple)) else [plugins]
+    return [plugin for plugin in given if plugin is not None]
 
 
 def _of_word(word: Any) -> tuple[str, dict[str, Any], str | None]:

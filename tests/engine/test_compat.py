@@ -195,16 +195,18 @@ def test_a_lightning_that_is_imported_already_is_an_error(tmp_path: Path) -> Non
 
 
 def test_whoever_asks_what_is_installed_is_not_misled(tmp_path: Path) -> None:
-    """torchmetrics and others look for Lightning's spec and metadata; nothing heavy is imported."""
+    """Programs and libraries look for Lightning's spec and version; nothing heavy is imported."""
     found = found_by(
         """
 import importlib.util, sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 spec = importlib.util.find_spec("pytorch_lightning")
+known = [version("pytorch_lightning"), version("pytorch-lightning"), version("lightning")]
 try:
-    known = version("pytorch_lightning")
+    known.append(version("pl_bolts"))
 except PackageNotFoundError:
-    known = None
+    known.append(None)
+known.append("pytorch_lightning" in {one.metadata["Name"] for one in distributions()})
 light = "torch" not in sys.modules
 import torchmetrics
 from lightning_utilities.core.imports import RequirementCache, module_available
@@ -221,7 +223,8 @@ print(json.dumps([
     )
 
     assert found == [
-        "engine.compat", None, True, True, "pytorch_lightning.callbacks", True, True, False,
+        "engine.compat", ["1.5.10", "1.5.10", "2.0.0", None, False], True, True,
+        "pytorch_lightning.callbacks", True, True, False,
     ]  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def test_an_unknown_word_or_plugin_lists_the_known():
         {"plugins": DDPPlugin(find_unused_parameters=False, static_graph=True)},
         {"accelerator": "ddp", "num_processes": 2}
         | {"strategy": None, "plugins": [LightningEnvironment()]},
-        {"plugins": ["ddp_find_unused_parameters_false"]},
+        {"plugins": ["ddp_find_unused_parameters_false", None]},
     ],
 )
 def test_objects_in_place_of_words(arguments, monkeypatch):
