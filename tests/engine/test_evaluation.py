@@ -220,8 +220,9 @@ def test_where_loaders_come_from(tmp_path):
     trainer = quiet(tmp_path)
     count = lambda *args, **kwargs: len(trainer.predict(*args, **kwargs))  # noqa: E731
     assert count(Own()) == 1
-    assert count(Own(), datamodule=Data()) == 2
-    assert count(Own(), Data()) == 2
+    with pytest.warns(UserWarning, match="of the data module is used, not that of the module"):
+        assert count(Own(), datamodule=Data()) == 2
+        assert count(Own(), Data()) == 2
     with pytest.warns(UserWarning, match="is used, not"):
         assert count(Own(), loader(12)) == 3
     with pytest.raises(MisconfigurationException, match="predict_dataloader"):

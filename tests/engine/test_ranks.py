@@ -291,7 +291,8 @@ except Exception as failure:
     error = str(failure)
 done(best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
      test=t.test(verbose=False, dataloaders=DataLoader(data)), step=resumed.global_step,
-     experiment=type(t.logger.experiment).__name__, error=error, files=sorted(os.listdir(".")), world=[t.world_size, t.global_rank])
+     experiment=type(t.logger.experiment).__name__, error=error, files=sorted(os.listdir(".")),
+     world=[t.world_size, t.global_rank])
 """
 )
 
