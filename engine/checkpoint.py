@@ -9,6 +9,7 @@ variable), since reading it can run any code; or when this very process has writ
 
 from __future__ import annotations
 
+import difflib
 import glob
 import inspect
 import os
@@ -311,9 +312,11 @@ def _init_arguments(
     arguments = {**params, **overrides}
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return arguments
-    unknown = [key for key in overrides if key not in parameters]
-    if unknown:
-        raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}")
+    for key in overrides:
+        if key not in parameters:  # programs hand on all that their command line knows
+            near = difflib.get_close_matches(key, list(parameters), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            rank_zero_warn(f"{cls.__name__} has no argument {key!r}: it is left out{hint}")
     return {key: value for key, value in arguments.items() if key in parameters}
 
 

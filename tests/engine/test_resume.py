@@ -158,6 +158,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.ckpt"]
 
 
+def test_what_the_module_does_not_take_is_left_out(tmp_path):
+    """S271: a program may hand on its whole command line; a name that is misspelt is told."""
+    files.write({"state_dict": Toy().state_dict(), "hyper_parameters": {}}, tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning) as said:
+        module = Toy.load_from_checkpoint(tmp_path / "a.ckpt", lr=0.5, gpus=2, dropuot=0.1)
+    assert module.hparams == {"width": 8, "lr": 0.5, "dropout": 0.0}
+    first, second = (str(one.message) for one in said)
+    assert first == "Toy has no argument 'gpus': it is left out"
+    assert second.endswith("'dropuot': it is left out; did you mean 'dropout'?")
+
+
 class Needy(LightningModule):
     def __init__(self, args, tokenizer=None, in_dim=3):
         super().__init__()
