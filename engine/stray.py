@@ -13,6 +13,12 @@ import torch
 
 from engine.distributed import rank_zero_warn
 
+_FOREIGN = {"torch", "builtins", "engine"}
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
+# Not the user's: of every module, and of ours.
+_PRIVATE = {*vars(torch.nn.Module()), "_hparams", "_hparams_initial", "_logged", "_manual"}
+_PRIVATE |= {"_trainer", "example_input_array"}  # the example is moved where it is used
+
 
 def warn_of_stray_tensors(module: torch.nn.Module, device: torch.device) -> None:
     """Name the tensors that will fail in the first step, with the lines that made them."""
@@ -29,13 +35,28 @@ def warn_of_stray_tensors(module: torch.nn.Module, device: torch.device) -> None
 
 def stray_tensors(module: torch.nn.Module, device: torch.device) -> Iterator[tuple[str, str]]:
     """(attribute path, place in the source) of tensors on the CPU that are no buffers."""
+    own = {_package(cls) for cls in type(module).__mro__} - _FOREIGN
     for path, layer in module.named_modules():
-        for name, value in vars(layer).items():
-            if name.startswith("_"):
+        is_own = _package(type(layer)) in own  # of others what is private is their business
+        for name, value in {**_of_classes(layer), **vars(layer)}.items():
+            if name in _PRIVATE or (name.startswith("_") and not is_own):
                 continue
             for inner in _strays_in(value, device):
                 full = f"{path}.{name}{inner}" if path else f"{name}{inner}"
                 yield full, place_of(layer, name)
+
+
+def _of_classes(layer: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors that are attributes of the layer's class, or of its bases."""
+    found: dict[str, torch.Tensor] = {}
+    for cls in reversed(type(layer).__mro__):
+        if _package(cls) not in _FOREIGN:
+            found.update((n, v) for n, v in vars(cls).items() if isinstance(v, torch.Tensor))
+    return found
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 def _strays_in(value: Any, device: torch.device) -> Iterator[str]:
@@ -51,7 +72,7 @@ def _strays_in(value: Any, device: torch.device) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value[:100]):
             yield from (f"[{index}]{inner}" for inner in _strays_in(item, device))
-    elif type(value) is dict:
+    elif isinstance(value, dict):
         for key, item in list(value.items())[:100]:
             yield from (f"[{key!r}]{inner}" for inner in _strays_in(item, device))
 
@@ -59,7 +80,7 @@ def _strays_in(value: Any, device: torch.device) -> Iterator[str]:
 def place_of(owner: object, name: str) -> str:
     """`file:line` of the assignment `self.name = ...` in the class of `owner` or its bases."""
     for cls in type(owner).__mro__:
-        if cls.__module__.split(".")[0] in ("torch", "builtins", "engine"):
+        if _package(cls) in _FOREIGN:
             continue
         try:
             lines, first = inspect.getsourcelines(cls)
@@ -67,9 +88,21 @@ def place_of(owner: object, name: str) -> str:
             tree = ast.parse(textwrap.dedent("".join(lines)))
         except (OSError, TypeError, SyntaxError):  # typed in, or made in some other way
             continue
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Attribute) or node.attr != name:
-                continue
-            if isinstance(node.ctx, ast.Store):
-                return f"{os.path.relpath(file)}:{first + node.lineno - 1}"
+        line = _line_of(name, tree)
+        if line is not None:
+            return f"{os.path.relpath(file)}:{first + line - 1}"
     return f"an attribute of {type(owner).__name__}"
+
+
+def _line_of(name: str, tree: ast.Module) -> int | None:
+    """The line of a class that sets `self.name`, or `name` as an attribute of the class."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr == name
+            and isinstance(node.ctx, ast.Store)
+        ):
+            return node.lineno
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    names = (node for line in body for node in ast.walk(line) if isinstance(line, _ASSIGNMENTS))
+    return next((n.lineno for n in names if isinstance(n, ast.Name) and n.id == name), None)

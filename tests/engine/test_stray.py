@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
+import torchmetrics
 
 from engine.stray import stray_tensors, warn_of_stray_tensors
 from tests.engine.toy import Toy, loader, quiet
@@ -18,12 +21,19 @@ class Layer(torch.nn.Module):
 
 
 class Forgets(Toy):
+    prior: torch.Tensor = torch.ones(2)  # PRIOR
+
     def __init__(self):
         super().__init__()
         self.layer = Layer()
         self.first, self.mask = 1, torch.ones(4)  # MASK
         self.heads = [torch.nn.Linear(2, 1, bias=False)]  # HEADS
         self.by_name = {"a": [torch.ones(2)]}  # NAMED
+        self.ordered = OrderedDict(a=torch.ones(2))  # ORDERED
+        self._private = torch.ones(2)  # PRIVATE
+        self.metric = torchmetrics.MeanMetric()  # which has private tensors of its own
+        self.example_input_array = torch.ones(1, 4)
+        self.save_hyperparameters({"weights": torch.ones(2)})
 
 
 def line(mark):
@@ -42,6 +52,9 @@ def test_tensors_left_on_the_cpu_are_named():
         "mask": str(line("MASK")),
         "heads[0].weight": str(line("HEADS")),
         "by_name['a'][0]": str(line("NAMED")),
+        "ordered['a']": str(line("ORDERED")),
+        "_private": str(line("PRIVATE")),
+        "prior": str(line("PRIOR")),
     }
     with pytest.warns(UserWarning, match=r"self\.mask, .*test_stray\.py:\d+") as said:
         warn_of_stray_tensors(model, torch.device("meta"))
