@@ -149,5 +149,11 @@ def log_hyperparameters(run: Run) -> None:
     for logger in run.loggers:
         if params and wanted:
             logger.log_hyperparams(params)
-        logger.log_graph(run.module)
+        if run.strategy.holds_all:
+            logger.log_graph(run.module)
+        elif getattr(logger, "_log_graph", False):
+            rank_zero_warn(
+                "log_graph=True: a model that is divided among the ranks has no graph to draw; "
+                "strategy='ddp' has"
+            )
         logger.save()

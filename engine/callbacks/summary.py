@@ -74,8 +74,8 @@ class ModelSummary(Callback):
         self.max_depth = DEPTHS[max_depth] if isinstance(max_depth, str) else max_depth
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Print the table, once."""
-        if trainer.is_global_zero:
+        """Print the table, once; ranks that share a model run the example through it together."""
+        if trainer.is_global_zero or not trainer.strategy.holds_all:
             rank_zero_info(str(summarize(pl_module, self.max_depth)))
 
 

@@ -126,6 +126,38 @@ def test_two_ranks_share_one_model(run_ranks, tmp_path):
     assert not any(hasattr(value, "full_tensor") for value in saved["state_dict"].values())
 
 
+SIZES = (
+    COMMON
+    + """
+from engine.loggers import TensorBoardLogger
+
+
+class Sized(Net):
+    def __init__(self):
+        super().__init__()
+        self.example_input_array = torch.zeros(7, 4)
+
+    def forward(self, x):
+        return self.net(x)
+
+
+logger = TensorBoardLogger("logs", log_graph=True)
+t = trainer(max_epochs=1, strategy="fsdp", enable_model_summary=True, logger=logger)
+t.fit(Sized(), DataLoader(data, batch_size=8))
+done(steps=t.global_step)
+"""
+)
+
+
+def test_the_example_runs_through_a_model_that_is_divided(run_ranks):
+    """S034: all ranks do it together, and one prints the sizes; that there is no graph is said."""
+    first, second = run_ranks(SIZES, ranks=2)
+    (_, said), (_, other) = run_ranks.output
+    assert first["steps"] == second["steps"] == 3
+    assert "[7, 4]    [7, 2]" in said and "In sizes" not in other
+    assert "log_graph=True: a model that is divided" in said
+
+
 def test_what_is_gathered_at_a_time():
     """The elements of module lists; else the children; not what shares a parameter."""
     linear = torch.nn.Linear
