@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -46,7 +47,11 @@ def at_least_one(value: Any) -> int:
 
 
 def count(value: Any) -> int:
-    """A number of 0 or more."""
+    """A number of 0 or more; infinity is one that is never reached."""
+    if value == float("inf"):
+        return sys.maxsize
+    if isinstance(value, float) and value.is_integer():  # 1e5
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise ValueError("a number of 0 or more")
@@ -246,7 +251,12 @@ def runs(value: Any) -> int:
 
 def path(value: Any) -> str | None:
     """A path, made absolute."""
-    return None if value is None else os.path.abspath(os.path.expanduser(os.fspath(value)))
+    if value is None:
+        return None
+    given = str(os.fspath(value))
+    if "://" in given:
+        raise ValueError("a folder that is mounted here: addresses such as s3:// are not supported")
+    return os.path.abspath(os.path.expanduser(given))
 
 
 def native(value: Any) -> str:

@@ -104,7 +104,8 @@ def _translate_output(arguments: dict[str, Any]) -> None:
             arguments["refresh_rate"] = rate
     if "weights_summary" in arguments:
         depth = {"top": 1, "full": -1, None: 0}[arguments.pop("weights_summary")]
-        arguments["enable_model_summary"] = depth != 0
+        if not depth:
+            arguments["enable_model_summary"] = False
         arguments["summary_depth"] = depth or 1
 
 

@@ -218,6 +218,11 @@ GPU = {"accelerator": "gpu"}
         ({"checkpoint_callback": False}, {"enable_checkpointing": False}),
         ({"progress_bar_refresh_rate": 0}, {"enable_progress_bar": False}),
         ({"weights_summary": None}, {"enable_model_summary": False}),
+        (
+            {"weights_summary": "top", "enable_model_summary": False},
+            {"enable_model_summary": False},
+        ),
+        ({"max_steps": 1e5, "max_epochs": 1e3}, {"max_steps": 100000, "max_epochs": 1000}),
         ({"replace_sampler_ddp": False}, {"use_distributed_sampler": False}),
         ({"max_steps": None}, {"max_steps": -1}),
         ({"gradient_clip_val": 0}, {"gradient_clip_val": 0.0}),
@@ -228,7 +233,7 @@ GPU = {"accelerator": "gpu"}
     ids=str,
 )
 def test_old_spellings_mean_the_new_ones(old, new):
-    """S129, S135, S136, S177, C5: the settings are the same."""
+    """S129, S135, S136, S160, S177, C5: the settings are the same."""
     assert parse(old) == parse(new)
 
 
@@ -279,6 +284,8 @@ def test_what_old_spellings_carry():
         {"num_nodes": 0},
         {"gradient_clip_val": True},
         {"max_steps": -5},
+        {"max_steps": 1.5},
+        {"default_root_dir": "s3://bucket/runs"},
         {"deterministic": "always"},
         {"benchmark": "yes"},
         {"checkpoint_callback": "best"},
@@ -346,7 +353,7 @@ def test_one_callback_needs_no_list_and_others_are_refused():
 
 
 def test_a_trainer_shows_its_arguments(tmp_path):
-    """C5: each under its own name, and what else trainers of 1.x showed; what made something is not set."""
+    """C5: each under its own name, and what else 1.x showed; what made something is not set."""
     trainer = Trainer(max_time={"hours": 1}, overfit_batches=3, terminate_on_nan=True)
     missing = [row.name for row in SHOWN if not hasattr(trainer, row.name)]
     assert not missing
