@@ -50,6 +50,22 @@ class CheckpointConnector(_Connector):
     """What a checkpoint of this moment holds: `trainer.checkpoint_connector`."""
 
     @property
+    def resume_from_checkpoint_fit_path(self) -> Any:
+        """The checkpoint that the next fit begins from, if it is given no other; can be set."""
+        return self._trainer.resume_from_checkpoint
+
+    @resume_from_checkpoint_fit_path.setter
+    def resume_from_checkpoint_fit_path(self, path: Any) -> None:
+        self._trainer.resume_from_checkpoint = path
+
+    resume_checkpoint_path = resume_from_checkpoint_fit_path
+
+    def restore(self, checkpoint_path: str | os.PathLike[str] | None = None) -> None:
+        """Give the module of this run the weights of a checkpoint; call it on all ranks."""
+        if checkpoint_path is not None:
+            self._trainer._load_weights(os.fspath(checkpoint_path))
+
+    @property
     def has_trained(self) -> bool:
         """Whether a step was taken."""
         return bool(self._trainer.global_step)
@@ -76,6 +92,10 @@ class DataConnector(_Connector):
 
 class LoggerConnector(_Connector):
     """`trainer.logger_connector`: metrics are the trainer's own."""
+
+    def configure_logger(self, logger: Any) -> None:
+        """Log to one or several loggers; None or False: to none."""
+        self._trainer.logger = logger
 
     def log_metrics(
         self, metrics: Mapping[str, Any], grad_norm_dict: Any = None, step: int | None = None

@@ -173,6 +173,11 @@ class TrainerOldView(TrainerView):
             raise MisconfigurationException("there is nothing to save before a run")
         return resume.dump(self._run, self.callbacks, self, weights_only)
 
+    def _load_weights(self, path: str) -> None:
+        if self._run is None:
+            raise MisconfigurationException("there is no module to load weights into before a run")
+        resume.load_weights(self._run, resume.read_for(self._run, path))
+
     # ------------------------------------------------------------------ the run
 
     @property

@@ -77,6 +77,8 @@ class Finder:
     def exec_module(self, module: ModuleType) -> None:
         """Say what a `*` means; all else waits until it is asked for."""
         module.__dict__["__all__"] = names_of(module.__name__)
+        if module.__name__ == "pytorch_lightning":
+            importlib.import_module("engine.compat.kept.loaders").show_loaders()
         version = resolve(module.__name__, "__version__")
         if version is not None:
             module.__dict__["__version__"] = value_of(version, module.__name__)

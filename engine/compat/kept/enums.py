@@ -131,10 +131,10 @@ class DeviceType(LightningEnum):
 
 
 class Interval(LightningEnum):
-    """When a timer looks at the time."""
+    """When a timer looks at the time; 1.x wrote the names small."""
 
-    STEP = "step"
-    EPOCH = "epoch"
+    STEP = step = "step"
+    EPOCH = epoch = "epoch"
 
 
 class WriteInterval(LightningEnum):

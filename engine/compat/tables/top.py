@@ -11,7 +11,7 @@ _OFFERED = {
 TOP: dict[str, dict[str, str]] = {
     "": {
         **_OFFERED,
-        f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger log=logger",
+        f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger data_loader log=logger",
         f"{_KEPT}.absent": "EvalResult TrainResult",
     },
     "core.step_result": {f"{_KEPT}.absent": "EvalResult Result TrainResult"},
