@@ -257,6 +257,8 @@ def own_command() -> list[str]:
         why = "this is an interactive session or a notebook"
     elif sys.argv[:1] == ["-c"]:
         why = "this program is the text after `python -c`"
+    elif file == "<stdin>":
+        why = "this program came from standard input"
     elif not file:
         why = "this program has no file of its own"
     elif os.path.basename(file) in ("pytest", "py.test") or file.endswith("pytest/__main__.py"):

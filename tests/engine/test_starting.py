@@ -241,3 +241,23 @@ def test_where_there_is_no_script_it_says_so(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["-c"])
     with pytest.raises(MisconfigurationException, match="python -c"):
         starting.own_command()
+
+
+def test_a_script_from_standard_input_cannot_be_started_again():
+    """S135: the other ranks would find nothing to read; before any is started, it is said."""
+    script = (
+        "from engine import LightningModule, Trainer\n"
+        "class Net(LightningModule):\n"
+        "    def training_step(self, batch, batch_idx): ...\n"
+        "Trainer(num_processes=2, logger=False).fit(Net(), [1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable],
+        input=script,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1 and "came from standard input. Put the code" in done.stderr
