@@ -206,6 +206,8 @@ def _say_old_keys() -> None:
 
 
 def _shown(output: Any) -> str:
+    if isinstance(output, Mapping) and "loss" in output:
+        return f"a dict whose 'loss' is a {type(output['loss']).__name__}"
     if isinstance(output, Mapping):
         return f"a dict with the keys {list(output)}"
     return f"a {type(output).__name__}"

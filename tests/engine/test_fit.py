@@ -135,14 +135,23 @@ def test_training_step_returns_a_dict_or_none(tmp_path, capsys):
     assert torch.allclose(weights(model), by_hand(Toy(), batches * 2))
 
 
-def test_a_wrong_return_is_explained(tmp_path):
-    """S019: a dict without a loss cannot be trained on."""
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ({"los": torch.ones(())}, r"keys \['los'\]"),
+        ({"loss": 1.0}, "whose 'loss' is a float"),
+        ({}, "keys"),
+        (1.0, "a float"),
+    ],
+)
+def test_a_wrong_return_is_explained(tmp_path, returned, words):
+    """S019: a dict without a loss cannot be trained on, nor can a number without a graph."""
 
     class Wrong(Toy):
         def training_step(self, batch, batch_idx):
-            return {"los": self.loss(batch)}
+            return returned
 
-    with pytest.raises(MisconfigurationException, match="'loss'"):
+    with pytest.raises(MisconfigurationException, match=rf"the key 'loss'.*returned .*{words}"):
         quiet(tmp_path).fit(Wrong(), loader())
 
 
