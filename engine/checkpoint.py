@@ -16,12 +16,14 @@ import os
 import pickle
 import platform
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from engine.compiled import named_for
 from engine.distributed import rank_zero_warn
 from engine.errors import CheckpointError
 from engine.hparams import (
@@ -250,7 +252,7 @@ def module_from_checkpoint(
     if not module.hparams and params:
         module.__dict__["_hparams"] = AttributeDict({**params, **overrides})
     module.on_load_checkpoint(checkpoint)
-    state = weights_in(checkpoint, repr(os.fspath(path)))
+    state = named_for(module, weights_in(checkpoint, repr(os.fspath(path))))
     try:
         module.load_state_dict(state, strict=strict)
     except RuntimeError as error:
@@ -259,7 +261,7 @@ def module_from_checkpoint(
 
 
 def _misfit(
-    module: Any, state: dict[str, Any], overrides: dict[str, Any], path: str, error: Exception
+    module: Any, state: Mapping[str, Any], overrides: dict[str, Any], path: str, error: Exception
 ) -> str:
     """Why the weights of a file are none for the module: shapes first, since they stop it."""
     mine = module.state_dict()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+PREFIX = "_orig_mod."
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -31,3 +32,16 @@ def with_compiled_steps(model: Any) -> Iterator[Any]:
     finally:
         for name in names:
             del vars(module)[name]
+
+
+def named_for(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights by the names that they have in the module.
+
+    torch puts a prefix before those of a part that is compiled (`self.net = torch.compile(net)`):
+    weights that were saved with it are the same weights without, and the other way round.
+    """
+    has_part = any("_orig_mod" in layer._modules for layer in module.modules())
+    if not has_part and not any(PREFIX in name for name in state):
+        return state
+    own = {name.replace(PREFIX, ""): name for name in module.state_dict()}
+    return {own.get(name.replace(PREFIX, ""), name): value for name, value in state.items()}

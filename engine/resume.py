@@ -7,6 +7,7 @@ from typing import Any
 
 from engine import checkpoint as files
 from engine import distributed
+from engine.compiled import named_for
 from engine.errors import CheckpointError
 from engine.hooks import fitted, takes
 from engine.run import Run
@@ -69,7 +70,8 @@ def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None
         if state:
             run.datamodule.load_state_dict(state)
     run.module.on_load_checkpoint(content)
-    run.strategy.load_module_state(run.module, content["state_dict"], strict)
+    state = named_for(run.module, content["state_dict"])
+    run.strategy.load_module_state(run.module, state, strict)
 
 
 def load_callbacks(

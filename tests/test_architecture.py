@@ -156,7 +156,8 @@ DRAWING = {
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
-    "engine.resume": "engine.checkpoint engine.hooks engine.run engine.seed engine.state",
+    "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.run engine.seed "
+    "engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
@@ -202,7 +203,7 @@ DRAWING = {
     "engine.apply": "engine.data",
     "engine.gradients": "",
     "engine.inner": "engine.logged",
-    "engine.checkpoint": "engine.hparams engine.rundir",
+    "engine.checkpoint": "engine.compiled engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
     "engine.data": "engine.seed",
     "engine.logged": "engine.entries",
