@@ -12,7 +12,7 @@ import torch
 
 from engine.callbacks import checkpoint_name as names
 from engine.callbacks.attach import attach
-from engine.callbacks.base import Callback
+from engine.callbacks.kept_files import KeptFiles, as_score
 from engine.callbacks.monitored import (
     Freshness,
     missing_metric,
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     gone: list[str]  # remembered files that are no longer there
 
 
-class ModelCheckpoint(Callback):
+class ModelCheckpoint(KeptFiles):
     """Keeps the `save_top_k` best checkpoints by `monitor`; without a monitor, the newest.
 
     A state is only ever judged by a metric of that very state. Where `monitor` has no value for
@@ -97,6 +97,7 @@ class ModelCheckpoint(Callback):
         self._dirpath_was_given = dirpath is not None
         self._top = TopK(save_top_k, mode)
         shown = {*names.fields_of(self.filename), *names.fields_of(self.CHECKPOINT_NAME_LAST)}
+        self._said: dict[str, Any] = {}
         self._freshness = Freshness({*shown, monitor or "step"} - {"epoch", "step"})
         self._newest = ""  # stands in for the best where there is no monitor
         self._fitting = False
@@ -109,34 +110,6 @@ class ModelCheckpoint(Callback):
             attach(self, "on_train_batch_end", self._after_batch)
 
     # ------------------------------------------------------------------ what there is
-
-    @property
-    def best_model_path(self) -> str:
-        """The best checkpoint; without a monitor the newest; empty where nothing was saved."""
-        return self._top.best or "" if self.monitor is not None else self._newest
-
-    @property
-    def best_model_score(self) -> torch.Tensor | None:
-        """The score of the best checkpoint."""
-        return _score(self._top.scores[self._top.best]) if self._top.best else None
-
-    @property
-    def best_k_models(self) -> dict[str, torch.Tensor]:
-        """The scores of the best k checkpoints by path."""
-        return {path: _score(score) for path, score in self._top.scores.items()}
-
-    @property
-    def kth_best_model_path(self) -> str:
-        """The checkpoint that the next better one takes the place of."""
-        return self._top.worst or ""
-
-    @property
-    def kth_value(self) -> torch.Tensor:
-        """Its score, which the next one must beat; infinitely bad while there is room."""
-        worst = self._top.worst
-        if worst is None or not 0 < self.save_top_k <= len(self._top.scores):
-            return _score(math.inf if self.mode == "min" else -math.inf)
-        return _score(self._top.scores[worst])
 
     @property
     def every_n_epochs(self) -> int:
@@ -350,7 +323,7 @@ class ModelCheckpoint(Callback):
     def _carry_out(self, trainer: Any, plan: Plan) -> None:
         self._top.forget(plan.gone)
         if plan.score is not None:
-            self.current_score = _score(plan.score)
+            self.current_score = as_score(plan.score)
         if plan.path is None and plan.last is None:
             return
         # The state goes first: what is saved must know of the file that it is saved in.
@@ -359,7 +332,7 @@ class ModelCheckpoint(Callback):
         # The last one first: killed in between, it is still the newest that there is.
         for path in (plan.last, plan.path):
             if path is not None:
-                trainer.save_checkpoint(path, self.save_weights_only)
+                self._save_checkpoint(trainer, path)
         if trainer.is_global_zero:
             for path in set(outdated) - set(self._shared_lasts(trainer)):
                 names.remove_within(self.dirpath or "", path)
@@ -372,6 +345,7 @@ class ModelCheckpoint(Callback):
     def _take_in(self, plan: Plan) -> list[str]:
         """Remember the files of a plan; returns those that they take the place of."""
         outdated = []
+        self._said.clear()
         if plan.path is not None:
             if self.monitor is None and self.save_top_k == 1:
                 outdated.append(self._newest)
@@ -382,7 +356,3 @@ class ModelCheckpoint(Callback):
             outdated.append(self.last_model_path)
             self.last_model_path = plan.last
         return [path for path in outdated if path not in ("", plan.path, plan.last)]
-
-
-def _score(value: float) -> torch.Tensor:
-    return torch.tensor(value, dtype=torch.float64)
