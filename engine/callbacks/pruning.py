@@ -64,8 +64,24 @@ class ModelPruning(Callback):
         self.verbose = verbose
         self.prune_on_train_epoch_end = prune_on_train_epoch_end
         self._places: list[Place] = []
+        self._names: list[str] = []  # of the places, in the module
         self._first: list[torch.Tensor] = []  # values to go back to
+        self._resumed: dict[str, dict[str, torch.Tensor]] = {}
         self._check()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from: files of checkpoints have plain weights."""
+        masks = {
+            name: getattr(layer, f"{own}_mask").bool()
+            for name, (layer, own) in zip(self._names, self._places, strict=True)
+            if hasattr(layer, f"{own}_mask")
+        }
+        first = dict(zip(self._names, self._first, strict=True)) if self._first else {}
+        return {"masks": masks, "first": first}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from an earlier run, once its weights are there."""
+        self._resumed = state_dict
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Find what to prune, and note where it began."""
@@ -78,8 +94,12 @@ class ModelPruning(Callback):
                 f"ModelPruning: {type(pl_module).__name__} has no layer with a parameter "
                 f"{' or '.join(self.parameter_names)}: nothing to prune"
             )
+        own = {id(layer): name for name, layer in pl_module.named_modules()}
+        self._names = [f"{own.get(id(layer), '')}.{name}" for layer, name in self._places]
+        self._first = []
         if self.use_lottery_ticket_hypothesis:
             self._first = [self._beginning(layer, name) for layer, name in self._places]
+        self._go_on()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
         """Prune."""
@@ -127,6 +147,17 @@ class ModelPruning(Callback):
                 _STRUCTURED[kind](layer, name=name, amount=amount, dim=self.pruning_dim, **extra)
 
     # ------------------------------------------------------------------ inside
+
+    def _go_on(self) -> None:
+        """Put the masks of an earlier run back, and what was there in its beginning."""
+        resumed, self._resumed = self._resumed, {}
+        masks, first = resumed.get("masks", {}), resumed.get("first", {})
+        for at, (name, (layer, own)) in enumerate(zip(self._names, self._places, strict=True)):
+            device = getattr(layer, own).device
+            if name in masks:
+                prune.custom_from_mask(layer, own, masks[name].to(device))  # type: ignore[no-untyped-call]  # torch
+            if name in first and self._first:
+                self._first[at] = first[name].to(device)
 
     def _run(self, epoch: int) -> None:
         amount = self.amount(epoch) if callable(self.amount) else self.amount

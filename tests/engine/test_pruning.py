@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from engine.callbacks import Callback, ModelPruning
+from engine.callbacks import Callback, ModelCheckpoint, ModelPruning
 from engine.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet, weights
 
@@ -53,6 +53,24 @@ def test_a_winning_ticket_begins_again(tmp_path, capsys):
     assert torch.equal(weights(model)[left], first[left])
     said = capsys.readouterr().err
     assert "of Linear.weight" in said and "14/58 values are zero" in said
+
+
+@pytest.mark.parametrize("lottery", [True, False], ids=["tickets", "weights"])
+def test_a_resumed_run_prunes_on(tmp_path, lottery):
+    """S208, S220: what was pruned stays so, and what is left goes back to the first beginning."""
+    options = {"amount": 0.3, "use_lottery_ticket_hypothesis": lottery}
+    keeps = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    whole, resumed = Toy(), Toy()
+    pruning = ModelPruning("l1_unstructured", **options)
+    trainer = quiet(tmp_path, enable_checkpointing=True, max_epochs=4, callbacks=[pruning, keeps])
+    trainer.fit(whole, loader(), loader())
+    with torch.no_grad():
+        for parameter in resumed.parameters():  # another process may begin elsewhere
+            parameter.mul_(2)
+    callbacks = [ModelPruning("l1_unstructured", **options), ModelCheckpoint(tmp_path / "again")]
+    again = quiet(tmp_path, enable_checkpointing=True, max_epochs=4, callbacks=callbacks)
+    again.fit(resumed, loader(), loader(), ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert torch.equal(weights(whole), weights(resumed))
 
 
 def test_rows_are_pruned_and_arguments_checked(tmp_path):
