@@ -35,11 +35,13 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
     line().progress(progress.step, progress.epoch, path)
 
 
-def load_for(trainer: Any, run: Run, model: Any, ckpt_path: Any) -> str | None:
+def load_for(
+    trainer: Any, run: Run, model: Any, ckpt_path: Any, weights_only: bool = True
+) -> str | None:
     """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
     path = checkpoint_to_evaluate(trainer, model is not None, ckpt_path)
     if path is not None:
-        resume.load_weights(run, resume.read_for(run, path))
+        resume.load_weights(run, resume.read_for(run, path, weights_only))
     run.strategy.place(run.module)
     run.strategy.share_weights(run.module)
     rank_zero_info(f"engine: {run.state.fn} with {path or 'the present weights'}")

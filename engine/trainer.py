@@ -107,7 +107,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         datamodule: Any = None,
         ckpt_path: str | os.PathLike[str] | None = None,
         train_dataloader: Any = None,
-        weights_only: bool = True,
+        weights_only: bool | None = None,
     ) -> None:
         """Train `model`; `ckpt_path` resumes a run from a checkpoint.
 
@@ -128,7 +128,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
                 path = checkpoint_to_resume(self, given)
-            run, plan = self._planned(run, val_dataloaders, path, weights_only)
+            run, plan = self._planned(run, val_dataloaders, path, weights_only is not False)
             if plan is not None:
                 fit(run, plan)
             self._end_fit(run)
@@ -142,10 +142,12 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         verbose: bool = True,
         datamodule: Any = None,
         val_dataloaders: Any = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Run the validation loop once; returns the metrics, one dict a loader."""
         given = dataloaders if dataloaders is not None else val_dataloaders
-        return self._evaluate("validate", model, given, ckpt_path, verbose, datamodule)
+        path = (ckpt_path, weights_only)
+        return self._evaluate("validate", model, given, path, verbose, datamodule)
 
     def test(
         self,
@@ -155,6 +157,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         verbose: bool = True,
         datamodule: Any = None,
         test_dataloaders: Any = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Run the test loop once; returns the metrics, one dict a loader.
 
@@ -162,7 +165,8 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         fit; `ckpt_path` says otherwise ("best", "last" or a path).
         """
         given = dataloaders if dataloaders is not None else test_dataloaders
-        return self._evaluate("test", model, given, ckpt_path, verbose, datamodule)
+        path = (ckpt_path, weights_only)
+        return self._evaluate("test", model, given, path, verbose, datamodule)
 
     def predict(
         self,
@@ -171,6 +175,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         datamodule: Any = None,
         return_predictions: bool | None = None,
         ckpt_path: str | os.PathLike[str] | None = None,
+        weights_only: bool | None = None,
     ) -> list[Any] | None:
         """What `predict_step` says to every batch, in the order of the data, on every rank.
 
@@ -181,7 +186,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         given, module = {"predict": dataloaders}, self._module_for(model)
         with self._running("predict", module, datamodule, given) as run:
             loaders = self._loaders("predict", dataloaders, run)
-            self._load_for(run, model, ckpt_path)
+            self._load_for(run, model, ckpt_path, weights_only)
             plan = evaluation_plan(run, "predict", loaders, LightningModule)
             self._state.num_predict_batches = list(plan.counts)
             self._state.predicting = True
@@ -200,7 +205,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate(
-        self, verb: str, model: Any, loaders: Any, ckpt_path: Any, verbose: bool, datamodule: Any
+        self, verb: str, model: Any, loaders: Any, path: Any, verbose: bool, datamodule: Any
     ) -> list[dict[str, float]]:
         step = "validation_step" if verb == "validate" else "test_step"
         loaders, datamodule = sorted_out(loaders, datamodule)
@@ -212,7 +217,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         kind = "val" if verb == "validate" else verb
         with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
-            self._load_for(run, model, ckpt_path)
+            self._load_for(run, model, *path)
             plan = evaluation_plan(run, verb, used, LightningModule)
             counts, state = list(plan.counts), self._state
             if verb == "validate":
@@ -241,12 +246,13 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         setattr(self, f"{kind}_dataloaders", loaders)
         return loaders
 
-    def _load_for(self, run: Run, model: Any, ckpt_path: Any) -> None:
+    def _load_for(self, run: Run, model: Any, ckpt_path: Any, weights_only: bool | None) -> None:
         if run.is_inner:  # the run around it goes on with the weights that it has
             model = run.module
             if ckpt_path is not None:
                 self._at_end.callback(weights_of(run.module))
-        self.ckpt_path = load_for(self, run, model, ckpt_path) or self.ckpt_path
+        loaded = load_for(self, run, model, ckpt_path, weights_only is not False)
+        self.ckpt_path = loaded or self.ckpt_path
 
     # ------------------------------------------------------------------ a run's outline
 

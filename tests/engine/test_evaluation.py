@@ -6,7 +6,12 @@ import pytest
 import torch
 from toy import Toy, loader, quiet, weights
 
-from engine import LightningDataModule, LightningModule, MisconfigurationException
+from engine import (
+    CheckpointError,
+    LightningDataModule,
+    LightningModule,
+    MisconfigurationException,
+)
 from engine.callbacks import ModelCheckpoint
 
 
@@ -253,3 +258,18 @@ def test_a_share_of_no_batch_is_said(tmp_path, verb):
 
     trainer = quiet(tmp_path, **{f"limit_{kind}_batches": 0.0})
     getattr(trainer, verb)(Toy(), *loaders)
+
+
+def test_a_file_with_more_than_plain_data_is_read_if_one_says_so(tmp_path):
+    """C5: `weights_only=False` in validate, test and predict, as in fit."""
+    trainer, path = quiet(tmp_path), tmp_path / "odd.ckpt"
+    trainer.fit(Toy(), loader(), loader())
+    trainer.save_checkpoint(path)
+    torch.save({**torch.load(path), "mine": Toy}, path)
+    for verb in (trainer.validate, trainer.test, trainer.predict):
+        with pytest.raises(CheckpointError, match="weights_only=False"):
+            verb(dataloaders=loader(), ckpt_path=path)
+        assert verb(dataloaders=loader(), ckpt_path=path, weights_only=False)
+    again = quiet(tmp_path, max_epochs=2)
+    again.fit(Toy(), loader(), loader(), ckpt_path=path, weights_only=False)
+    assert again.global_step == 12
