@@ -34,7 +34,7 @@ class TrainerFolders:
         """The folder of this run in which a ModelCheckpoint without a `dirpath` has its own."""
         root = self._settings.output.weights_save_path
         if root is None:
-            return os.path.abspath(self.log_dir)
+            return os.path.abspath(self._service_folder() or self.log_dir)
         logger = self.logger
         if getattr(logger, "log_dir", None) is None:
             return root
@@ -67,6 +67,21 @@ class TrainerFolders:
         """
         folders = [logger.log_dir for logger in self.loggers if logger.log_dir is not None]
         return str((folders[0] if folders else self._fit_folder()) or self.default_root_dir)
+
+    def _service_folder(self) -> str | None:
+        """Where only services log, a folder with the name that the first gives to this run.
+
+        The run is opened for it. Other ranks than zero don't know the name.
+        """
+        logger = self.logger
+        has_folder = any(one.log_dir is not None for one in self.loggers) or self._fit_folder()
+        if has_folder or not getattr(logger, "is_service", False):
+            return None
+        _ = logger.experiment  # opens it
+        if logger.version is None:
+            return None
+        root = logger.save_dir or self.default_root_dir
+        return os.path.join(root, str(logger.name or ""), str(logger.version))
 
     def _fit_folder(self) -> str | None:
         told_elsewhere = self._settings.output.default_root_dir is not None

@@ -25,6 +25,7 @@ class ForeignLogger(Logger):
     library = ""
     package = ""  # what pip calls it
     separator = "-"
+    is_service = True  # a run's name is drawn elsewhere, and it has no folder of its own here
 
     def __init__(self, prefix: str = "") -> None:
         require(type(self).__name__, self.library, self.package)

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from toy import Toy, loader, quiet
 
 import engine.loggers
 from engine import MisconfigurationException
+from engine.callbacks import ModelCheckpoint
 from engine.loggers import (
     CometLogger,
     CSVLogger,
@@ -318,6 +320,24 @@ def test_checkpoints_lie_with_the_logger_that_has_a_folder(wandb, tmp_path):
     folder = tmp_path / "lightning_logs" / "version_0"
     assert trainer.log_dir == str(folder)
     assert list(folder.glob("checkpoints/*.ckpt"))
+
+
+def test_checkpoints_lie_apart_by_the_names_of_a_service(wandb, comet, tmp_path):
+    """S243: where only services log, each run's checkpoints have a folder of the name that the
+    first service knows it by, so that runs do not mix; a `dirpath` counts before."""
+    places = []
+    for number in (1, 2):
+        wandb.id = f"run-{number}"
+        loggers = [WandbLogger(project="p"), CometLogger(save_dir=tmp_path / "comet")]
+        trainer = quiet(tmp_path, logger=loggers, enable_checkpointing=True)
+        trainer.fit(Toy(), loader(), loader())
+        places.append(Path(trainer.checkpoint_callback.best_model_path).parent)
+    assert places == [tmp_path / "p" / f"run-{n}" / "checkpoints" for n in (1, 2)]
+    assert len(wandb.of("init")) == 2  # a run is opened once
+
+    keeps = {"callbacks": ModelCheckpoint(dirpath=tmp_path / "here"), "enable_checkpointing": True}
+    quiet(tmp_path, logger=WandbLogger(), **keeps).fit(Toy(), loader(), loader())
+    assert Path(keeps["callbacks"].best_model_path).parent == tmp_path / "here"
 
 
 def test_several_loggers_are_one_as_in_1_x(wandb, tmp_path):
