@@ -76,6 +76,10 @@ class KeepsHyperparameters:
         self.__dict__["_hparams"] = AttributeDict({**self.hparams, **kept})
         self.__dict__["_hparams_initial"] = AttributeDict(self._hparams)
 
+    def _set_hparams(self, hp: Any) -> None:
+        # Programs of 1.x call it to bring hyper-parameters up to date that were saved already.
+        self.hparams.update(_as_dict(hp))
+
     @property
     def hparams(self) -> AttributeDict:
         """The hyper-parameters: `hparams.lr`, `hparams["lr"]`, `"lr" in hparams`."""

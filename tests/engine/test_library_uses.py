@@ -7,6 +7,7 @@ from pathlib import Path
 from compat_runs import found_by
 from toy import Toy, loader, quiet, weights
 
+from engine.callbacks import ModelCheckpoint
 from engine.loggers import CSVLogger, MemoryLogger
 
 
@@ -78,3 +79,48 @@ def test_loggers_and_checkpoints_by_the_connectors(tmp_path: Path) -> None:
     trainer.fit(model, loader(), loader(4))
     assert (trainer.logger is logger, trainer.global_step, len(model.seen)) == (True, 12, 24)
     assert weights(model).equal(best) and not model.before.equal(best)
+
+
+def test_a_checkpoint_callback_that_goes_on_from_files_that_are_there(tmp_path: Path) -> None:
+    """An own ModelCheckpoint reads scores off the names in its folder and keeps the best of all;
+    it overrides how a file is written.
+    """
+
+    class Knows(ModelCheckpoint):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.written = []
+            self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
+            for path in sorted(Path(self.dirpath).glob("*.ckpt")):
+                self.best_k_models[str(path)] = float(path.stem)
+            if self.best_k_models:
+                ordered = sorted(self.best_k_models, key=self.best_k_models.get)
+                self.best_k_models.pop(ordered.pop())
+                self.kth_best_model_path, self.best_model_path = ordered[-1], ordered[0]
+
+        def _save_checkpoint(self, trainer, filepath):
+            super()._save_checkpoint(trainer, filepath)
+            self.written.append(filepath)
+
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for score in ("0.001", "0.002", "99.0"):
+        (folder / f"{score}.ckpt").touch()
+    keeps = Knows(dirpath=folder, monitor="val_loss", filename="new", save_top_k=3)
+    assert keeps.best_model_path == str(folder / "0.001.ckpt")
+    quiet(tmp_path, callbacks=keeps, enable_checkpointing=True).fit(Toy(), loader(), loader())
+    new = str(folder / "new.ckpt")
+    assert keeps.written == [new]
+    assert {*keeps.best_k_models} == {
+        str(folder / f"{one}.ckpt") for one in ("0.001", "0.002", "new")
+    }
+    assert (keeps.kth_best_model_path, keeps.best_model_path) == (new, str(folder / "0.001.ckpt"))
+    keeps.best_model_path = "mine"
+    assert keeps.best_model_path == "mine"
+
+
+def test_saved_hyper_parameters_are_brought_up_to_date() -> None:
+    """As models do it that complete their configuration while they are made."""
+    model = Toy()
+    model._set_hparams({"width": 3, "more": "x"})
+    assert (model.hparams.width, model.hparams.more, model.hparams.lr) == (3, "x", 0.1)
