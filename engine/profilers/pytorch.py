@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
+from engine.distributed import rank_zero_warn
+from engine.errors import MisconfigurationException
 from engine.profilers.base import Profiler
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -19,10 +22,11 @@ class PyTorchProfiler(Profiler):
     Unless `schedule` says otherwise: the first step is left out, one is to warm up, three are
     recorded. What is recorded stays in memory, so a run is never recorded as a whole by default.
     With a `dirpath` or `filename` a trace for a browser (chrome://tracing) lies beside the report.
-    Further keyword arguments go to `torch.profiler.profile`.
+    All actions have their names in it, those of `record_functions`, too. Further keyword arguments
+    go to `torch.profiler.profile`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)
         self,
         dirpath: str | os.PathLike[str] | None = None,
         filename: str | None = None,
@@ -31,9 +35,23 @@ class PyTorchProfiler(Profiler):
         row_limit: int = MOST_ROWS,
         sort_by_key: str | None = None,
         output_filename: str | os.PathLike[str] | None = None,
+        path_to_export_trace: str | os.PathLike[str] | None = None,
+        record_functions: Collection[str] | None = None,
+        record_module_names: bool | None = None,
+        emit_nvtx: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(dirpath, filename, output_filename)
+        super().__init__(dirpath or path_to_export_trace, filename, output_filename)
+        if emit_nvtx:
+            raise MisconfigurationException(
+                "PyTorchProfiler(emit_nvtx=True): the profile of NVIDIA's tools is theirs; run the "
+                "script under nsys without a profiler of ours"
+            )
+        if record_module_names:
+            rank_zero_warn(
+                "PyTorchProfiler(record_module_names=True) has no effect: actions of the run are "
+                "named, modules are not; with_stack=True shows the lines that called an operator"
+            )
         self._by_shapes = group_by_input_shapes
         self._exports = export_to_chrome
         self._row_limit = row_limit

@@ -14,7 +14,7 @@ from toy import Toy, loader, quiet
 from engine import LightningDataModule, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, Logger
-from engine.profilers import SimpleProfiler
+from engine.profilers import PyTorchProfiler, SimpleProfiler
 
 
 class Data(LightningDataModule):
@@ -172,3 +172,21 @@ def test_names_of_a_trainer(tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().out == "a line\n"
     with pytest.raises(MisconfigurationException, match="once fit has begun"):
         _ = trainer.estimated_stepping_batches
+
+
+def test_a_profiler_of_torch_takes_what_1_5_gave_it(tmp_path: Path) -> None:
+    """Names to record, a folder for traces; what it can't do is said."""
+    profiler = PyTorchProfiler(
+        path_to_export_trace=tmp_path / "traces",
+        record_functions={"training_step"},
+        record_module_names=False,
+        row_limit=100,
+        schedule=torch.profiler.schedule(wait=0, warmup=1, active=2, repeat=1),
+    )
+    quiet(tmp_path, profiler=profiler).fit(Toy(), loader(), loader())
+    assert list((tmp_path / "traces").glob("*.pt.trace.json"))
+    assert "training_step" in next((tmp_path / "traces").glob("*.txt")).read_text()
+    with pytest.raises(MisconfigurationException, match="nsys"):
+        PyTorchProfiler(emit_nvtx=True)
+    with pytest.warns(UserWarning, match="has no effect"):
+        PyTorchProfiler(record_module_names=True)
