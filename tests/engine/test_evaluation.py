@@ -273,3 +273,34 @@ def test_a_file_with_more_than_plain_data_is_read_if_one_says_so(tmp_path):
     again = quiet(tmp_path, max_epochs=2)
     again.fit(Toy(), loader(), loader(), ckpt_path=path, weights_only=False)
     assert again.global_step == 12
+
+
+@pytest.mark.parametrize("word", ["validation", "test", "predict"])
+def test_what_the_hooks_of_an_evaluation_find(tmp_path, word):
+    """S062, S063, S066, S068: from the first to the last eval mode and no gradients, around a batch
+    its output, index and loader; afterwards all is as before."""
+    modes, starts, ends = {}, [], []
+    names = ["start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end"]
+
+    def noted(name):
+        def method(self, *given):
+            modes[name] = (self.training, self.net.training, torch.is_grad_enabled())
+            if name == "batch_start":
+                starts.append((len(given[0][0]), *given[1:]))
+            if name == "batch_end":
+                ends.append((given[0], len(given[1][0]), *given[2:]))
+
+        return method
+
+    def step(self, batch, batch_idx, dataloader_idx):
+        modes["step"] = (self.training, self.net.training, torch.is_grad_enabled())
+        return f"{dataloader_idx}-{batch_idx}"
+
+    hooks = {f"on_{word}_{name}": noted(name) for name in names}
+    model = type("Finds", (Toy,), {**hooks, f"{word}_step": step})()
+    verb = "validate" if word == "validation" else word
+    getattr(quiet(tmp_path), verb)(model, [loader(3), loader(6)])
+    assert modes == dict.fromkeys([*names, "step"], (False, False, False))
+    assert starts == [(3, 0, 0), (4, 0, 1), (2, 1, 1)]
+    assert ends == [("0-0", 3, 0, 0), ("1-0", 4, 0, 1), ("1-1", 2, 1, 1)]
+    assert model.training and model.net.training and torch.is_grad_enabled()
