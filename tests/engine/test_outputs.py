@@ -156,8 +156,10 @@ def test_a_prediction_goes_to_the_hook_and_to_the_result(tmp_path):
     assert [one["loader"] for one in seen] == [0, 1, 1]
 
 
-def test_outputs_of_training_have_no_graph(tmp_path):
-    """S031: what is collected is detached, the loss and all that is beside it."""
+@pytest.mark.parametrize("window", [1, 4])
+def test_outputs_of_training_have_no_graph(tmp_path, window):
+    """S029, S031: what is collected is detached, the loss and all that is beside it, of every
+    batch, whether it ends in a step or not."""
     found = []
 
     class Keeps(Toy):
@@ -169,7 +171,7 @@ def test_outputs_of_training_have_no_graph(tmp_path):
             for one in outputs:
                 found.extend([one["loss"], one["deep"]["a"][0], one["deep"]["a"][1][0]])
 
-    quiet(tmp_path).fit(Keeps(), loader())
+    quiet(tmp_path, accumulate_grad_batches=window).fit(Keeps(), loader())
     assert len(found) == 18
     assert not any(tensor.requires_grad or tensor.grad_fn for tensor in found)
 
