@@ -93,7 +93,7 @@ def named_checkpoint(trainer: Any, name: str) -> str:
             f'ckpt_path="{name}": there is no such checkpoint. '
             + (
                 "Nothing was saved; look at the callback's monitor and save_top_k"
-                if callback is not None
+                if callback is not None and not trainer.fast_dev_run
                 else "Checkpointing is off; give a path, or pass the model to use its weights"
             )
         )

@@ -200,4 +200,6 @@ def test_a_trial_run_takes_what_modules_ask_of_their_logger(tmp_path, logger):
     trainer.fit(Draws(), loader(), loader())
     assert trainer.global_step == 1 and trainer.checkpoint_callback.best_model_path == ""
     trainer.test(dataloaders=loader())
+    with pytest.raises(MisconfigurationException, match="Checkpointing is off"):
+        trainer.test(dataloaders=loader(), ckpt_path="best")
     assert list(tmp_path.iterdir()) == []
