@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import Trainer, loggers
+from engine import MisconfigurationException, Trainer, loggers
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 from engine.options.table import OLD, SHOWN
