@@ -194,6 +194,7 @@ def count_batches(tmp_path, **options):
         ({"limit_train_batches": 1}, (1, 12, 12, 12)),
         ({"limit_val_batches": 5, "limit_test_batches": 0.5}, (12, 5, 6, 12)),
         ({"limit_val_batches": 0, "limit_predict_batches": 2}, (12, 0, 12, 2)),
+        ({"limit_val_batches": 0.0, "limit_test_batches": 0.0}, (12, 0, 0, 12)),
         ({"limit_test_batches": 3, "limit_predict_batches": 0.25}, (12, 12, 3, 3)),
         ({"fast_dev_run": True, "max_epochs": 3}, (1, 1, 1, 1)),
         ({"fast_dev_run": 7, "max_epochs": 3}, (7, 7, 7, 7)),

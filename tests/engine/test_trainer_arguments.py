@@ -218,6 +218,7 @@ GPU = {"accelerator": "gpu"}
         ({"checkpoint_callback": False}, {"enable_checkpointing": False}),
         ({"progress_bar_refresh_rate": 0}, {"enable_progress_bar": False}),
         ({"weights_summary": None}, {"enable_model_summary": False}),
+        ({"profiler": True}, {"profiler": "simple"}),
         (
             {"weights_summary": "top", "enable_model_summary": False},
             {"enable_model_summary": False},
@@ -233,7 +234,7 @@ GPU = {"accelerator": "gpu"}
     ids=str,
 )
 def test_old_spellings_mean_the_new_ones(old, new):
-    """S129, S135, S136, S160, S177, C5: the settings are the same."""
+    """S129, S135, S136, S160, S165, S177, C5: the settings are the same."""
     assert parse(old) == parse(new)
 
 
