@@ -121,7 +121,7 @@ def test_what_old_words_show(tmp_path, capsys):
     assert (bar.refresh_rate, bar.process_position) == (20, 2)
     assert Trainer(progress_bar_refresh_rate=0).progress_bar_callback is None
     for depth, rows in (("top", 1), ("full", 5), (None, 0)):
-        trainer = quiet(tmp_path, weights_summary=depth)
+        trainer = quiet(tmp_path, weights_summary=depth, enable_model_summary=True)
         capsys.readouterr()
         trainer.fit(Toy(), loader(4))
         shown = capsys.readouterr().err

@@ -46,7 +46,7 @@ facts = {
     "best": checkpoint.best_model_path,
     "last": checkpoint.last_model_path,
     "k": sorted(checkpoint.best_k_models),
-    "experiment": type(loggers[0].experiment).__name__,
+    "experiment": loggers[0].experiment.__class__.__name__,
 }
 (folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(facts))
 '''
