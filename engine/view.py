@@ -317,6 +317,10 @@ class TrainerView:
         """The module."""
         return self.lightning_module
 
+    @model.setter
+    def model(self, model: Any) -> None:
+        self.lightning_module = model
+
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimizers."""

@@ -124,3 +124,11 @@ def test_saved_hyper_parameters_are_brought_up_to_date() -> None:
     model = Toy()
     model._set_hparams({"width": 3, "more": "x"})
     assert (model.hparams.width, model.hparams.more, model.hparams.lr) == (3, "x", 0.1)
+
+
+def test_a_model_can_be_put_into_a_trainer(tmp_path: Path) -> None:
+    """A loaded model is set in a new trainer, which predicts with it."""
+    trainer, model = quiet(tmp_path), Toy()
+    trainer.model = model
+    assert trainer.lightning_module is model
+    assert len(trainer.predict(dataloaders=loader())) == 6
