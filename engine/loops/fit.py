@@ -15,6 +15,7 @@ from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
 from engine.loops.steps import step_of
+from engine.loops.together import Together
 from engine.reports import line
 from engine.run import Run, batches_of, send_to_loggers
 from engine.seed import random_state, set_random_state
@@ -142,6 +143,8 @@ class TrainingEpoch:
         self._log_every = run.settings.fit.log_every_n_steps if run.loggers else 0
         is_shown = line().is_open and not run.state.tuning
         self._line = line() if is_shown else None
+        many = run.strategy.world.world_size > 1 and not run.state.tuning
+        self._together = Together(run.strategy.world) if many else None
         self._restored = run.state.restored_metrics
         self._loaded_at = run.state.progress.epoch
         interval = run.settings.fit.val_check_interval
@@ -267,6 +270,7 @@ class TrainingEpoch:
     def _after_batch(self, stepped: bool, is_last: bool) -> None:
         run = self._run_parts
         progress, logged = run.state.progress, run.logged
+        self._end_with_others(is_last)
         if (
             self._log_every
             and stepped
@@ -278,8 +282,16 @@ class TrainingEpoch:
             self._line.progress(progress.step, progress.epoch)
         if self._plan.validation is not None and self._validates_now(stepped, is_last):
             self.validate()
+            self._end_with_others(is_last)
         if notice.came is not None and stepped and not is_last and not self._stops_here():
             self._plan.look()
+
+    def _end_with_others(self, is_last: bool) -> None:
+        if self._together is not None:
+            state = self._run_parts.state
+            has_no_more = is_last and not self._is_ours  # an order of ours is even
+            stops = not is_last and state.should_stop and may_stop(self._run_parts)
+            self._together.look(state.progress, has_no_more, stops)
 
     def _validates_now(self, stepped: bool, is_last: bool) -> bool:
         """Whether it is time to validate: the end of an epoch, or of an interval in it."""
@@ -342,6 +354,9 @@ class TrainingEpoch:
         values = end_epoch(run, self._collection, "on_train_epoch_end", outputs)
         send_to_loggers(run, values)
         self._collection.reset_metrics()
+        if self._together is not None:  # a hook may have set it on one rank
+            stops = run.state.should_stop
+            run.state.should_stop = run.strategy.reduce_boolean_decision(stops, all=False)
         progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
 
 
