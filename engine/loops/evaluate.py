@@ -14,6 +14,7 @@ from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
 from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
+from engine.loops.schedules import Schedules
 from engine.old_module import write_out
 from engine.run import Run, batches_of, send_to_loggers, until_told
 
@@ -69,24 +70,35 @@ def evaluate(run: Run, plan: Plan) -> Results:
     return by_loader(collection.results, len(plan.loaders))
 
 
-def end_epoch(run: Run, collection: Collection, hook: str, outputs: Any) -> dict[str, torch.Tensor]:
+def end_epoch(
+    run: Run,
+    collection: Collection,
+    hook: str,
+    outputs: Any,
+    schedules: Schedules | None = None,
+) -> dict[str, torch.Tensor]:
     """Reduce an epoch's metrics and call the hooks of its end; returns what loggers get.
 
-    `outputs` are for those who take them, as hooks of 1.3 did.
+    `outputs` are for those who take them, as hooks of 1.3 did; `schedules` look at the metrics.
     The metrics are there before the hooks. What hooks log themselves is reduced once more, before
     the callbacks that monitor it; where no hook could have logged there is no second collective.
     """
     logged, hooks = run.logged, run.hooks
     values = logged.finish_epoch(collection)
+    if schedules is not None:
+        schedules.after_epoch()
     may_log = hooks.may_log(hook) or hooks.may_log("on_epoch_end")
 
     def finish() -> None:
         if may_log:
             values.update(logged.finish_epoch(collection))
 
-    call = hooks.find(hook, 1, then=finish)
-    if call is not None:
-        call(outputs)
+    def then() -> None:
+        finish()
+        if schedules is not None:
+            schedules.after_hooks()
+
+    (hooks.find(hook, 1, then=then) or (lambda _: then()))(outputs)
     hooks.call("on_epoch_end")
     if hooks.may_log("on_epoch_end"):
         finish()

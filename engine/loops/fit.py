@@ -338,9 +338,8 @@ class TrainingEpoch:
         return run.state.should_stop and may_stop(run)
 
     def end(self) -> None:
-        """The end of an epoch: plateau schedulers, its hooks, its metrics."""
+        """The end of an epoch: its metrics, the schedulers that look at them, its hooks."""
         run, progress = self._run_parts, self._run_parts.state.progress
-        self._schedules.after_epoch()
         outputs, self._outputs = self._step.arranged(self._outputs), []
         if self._epoch_end is not None:
             run.logged.hook = "training_epoch_end"
@@ -351,7 +350,8 @@ class TrainingEpoch:
                     "training_epoch_end returned something; use self.log to keep a value"
                 )
         progress.epoch_ended = True
-        values = end_epoch(run, self._collection, "on_train_epoch_end", outputs)
+        ended = (self._collection, "on_train_epoch_end", outputs, self._schedules)
+        values = end_epoch(run, *ended)
         send_to_loggers(run, values)
         self._collection.reset_metrics()
         if self._together is not None:  # a hook may have set it on one rank

@@ -23,6 +23,7 @@ class Schedules:
         self._own = None if own is None else by_name(own, "scheduler", "optimizer_idx", "metric")
         self._seen = self._steps()
         self._is_whole = True  # whether the epoch has come to its end
+        self._late: list[SchedulerConfig] = []  # those whose metric only its last hooks log
 
     def after_batch(self, stepped: bool, is_last: bool) -> None:
         """Schedulers of steps, and at the end of an epoch those of epochs."""
@@ -38,9 +39,18 @@ class Schedules:
             self._epochs(self._by_epoch)
 
     def after_epoch(self) -> None:
-        """Schedulers that look at a metric, which is there after validation."""
+        """Schedulers that look at a metric: of the validation, or of the epoch's steps. What hooks
+        save after this has them as they are in the next epoch.
+        """
         if self._plateau:
-            self._epochs(self._plateau)
+            metrics = self._run.logged.callback_metrics()
+            missing = [c for c in self._plateau if c.monitor not in metrics]
+            self._late += [config for config in missing if config not in self._late]
+            self._epochs([config for config in self._plateau if config not in self._late])
+
+    def after_hooks(self) -> None:
+        """Those whose metric was not there before the hooks of the epoch's end."""
+        self._epochs(self._late)
 
     def _steps(self) -> list[int]:
         """The steps that each optimizer has taken."""

@@ -7,6 +7,7 @@ import torch
 from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
+from engine.callbacks import ModelCheckpoint
 from engine.optimizers import configure
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -181,6 +182,40 @@ def test_a_plateau_sees_the_validation_of_its_epoch(tmp_path):
     quiet(tmp_path, max_epochs=3).fit(model, loader(), loader())
     assert model.plateau.best == 0.0
     assert model.plateau.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("where", ["training_step", "training_epoch_end", "on_train_epoch_end"])
+def test_a_plateau_sees_what_its_epochs_training_logged(tmp_path, where):
+    """A mean over the epoch's steps, or what a hook of its end logs: of this very epoch, and what
+    is saved at the end of the epoch has it.
+    """
+
+    class Plateau(Toy):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+            return {"optimizer": optimizer, "lr_scheduler": self.plateau, "monitor": "bad"}
+
+        def training_step(self, batch, batch_idx):
+            if where == "training_step":
+                self.log("bad", 10.0 + self.current_epoch, on_step=False, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+        def note(self, *_):
+            self.log("bad", 10.0 + self.current_epoch)
+
+    if where != "training_step":
+        setattr(Plateau, where, lambda self, *_: self.note())
+    model, keeps = Plateau(), ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1)
+    trainer = quiet(tmp_path, max_epochs=2, callbacks=keeps, enable_checkpointing=True)
+    trainer.fit(model, loader(), loader())
+    assert (model.plateau.best, model.plateau.num_bad_epochs) == (10.0, 0)
+    assert model.plateau.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+    rates = [
+        torch.load(tmp_path / f"epoch={epoch}.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"]
+        for epoch in (0, 1)
+    ]
+    assert rates == pytest.approx([0.1, 0.01])
 
 
 def test_a_plateau_without_its_metric(tmp_path):
