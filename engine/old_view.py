@@ -100,6 +100,18 @@ class TrainerOldView(TrainerView):
         """Whether there are other processes."""
         return self.world_size > 1
 
+    use_dp = use_ddp2 = use_horovod = False
+
+    @property
+    def use_ddp(self) -> bool:
+        """Whether there are other processes, as 1.0 to 1.2 asked."""
+        return self.data_parallel
+
+    @property
+    def use_single_gpu(self) -> bool:
+        """Whether there is one process, on a GPU."""
+        return self.on_gpu and not self.data_parallel
+
     @property
     def distributed_backend(self) -> str | None:
         """How the processes work together, None for one alone."""

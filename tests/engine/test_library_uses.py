@@ -132,3 +132,10 @@ def test_a_model_can_be_put_into_a_trainer(tmp_path: Path) -> None:
     trainer.model = model
     assert trainer.lightning_module is model
     assert len(trainer.predict(dataloaders=loader())) == 6
+
+
+def test_a_trainer_says_how_its_processes_work_together(tmp_path: Path) -> None:
+    """As modules of 1.0 to 1.2 ask before they gather."""
+    trainer = quiet(tmp_path)
+    said = (trainer.use_dp, trainer.use_ddp, trainer.use_ddp2, trainer.use_single_gpu)
+    assert said == (False, False, False, False)
