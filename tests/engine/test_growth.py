@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from engine import callbacks, loggers, profilers
 from engine.callbacks import Callback, lr_monitor
+from engine.profilers import simple
 from tests.engine.kept import grown, lengths_of_engine
 from tests.engine.toy import Toy, quiet
 from tests.engine.toy import loader as toy_loader
@@ -170,13 +171,20 @@ KINDS = {
     "PredictionWriter": lambda f: callbacks.PredictionWriter(f / "out.jsonl"),
     "PrintTableMetricsCallback": lambda f: callbacks.PrintTableMetricsCallback(),
     "ProgressBar": lambda f: callbacks.ProgressBar(stream=Terminal(), refresh_s=0.0),
+    "ProgressBarBase": None,  # a base
     "QuantizationAwareTraining": None,  # refused
+    "RichProgressBar": None,  # a ProgressBar
     "StochasticWeightAveraging": lambda f: callbacks.StochasticWeightAveraging(0.001),
     "Timer": lambda f: callbacks.Timer(timedelta(hours=9)),
     "WeightAveraging": lambda f: callbacks.WeightAveraging(),
     "XLAStatsMonitor": None,  # refused
 }
-ALONE = ("BackboneFinetuning", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging")
+ALONE = (
+    "BackboneFinetuning",
+    "ModelPruning",
+    "StochasticWeightAveraging",
+    "WeightAveraging",
+)
 MANY = [name for name, make in KINDS.items() if make is not None and name not in ALONE]
 
 
@@ -216,7 +224,13 @@ def run(folder, batches, kind, names, profiler, data, many_loaders):
 RUNS = {
     "most callbacks": (Model, MANY, "simple", Endless, False),
     "manual": (Manual, ("WeightAveraging", "ModelPruning"), "advanced", Stream, False),
-    "two optimizers": (Two, ("StochasticWeightAveraging",), "pytorch", Endless, True),
+    "two optimizers": (
+        Two,
+        ("StochasticWeightAveraging", "RichProgressBar"),
+        "pytorch",
+        Endless,
+        True,
+    ),
     "finetuning": (Model, ("BackboneFinetuning",), None, Stream, False),
 }
 
@@ -226,7 +240,8 @@ RUNS = {
 def test_nothing_grows_with_steps(tmp_path, monkeypatch, capsys, kind):
     """S031, S032: with everything that the engine has to take part in a run, no container, tensor,
     text or chain of objects is longer after ten times as many steps; what would be is named."""
-    monkeypatch.setattr(lr_monitor, "KEPT", 20)
+    monkeypatch.setattr(lr_monitor, "KEPT", 20)  # what is kept within bounds is at its bound soon
+    monkeypatch.setattr(simple, "MOST_DURATIONS", 20)
     few, many = (run(tmp_path / str(n), n, *RUNS[kind]) for n in (N, 10 * N))
     assert few.keys() == many.keys()
     found = {where: grown(few[where], many[where], SOME) for where in few}
