@@ -226,7 +226,7 @@ RUNS = {
     "manual": (Manual, ("WeightAveraging", "ModelPruning"), "advanced", Stream, False),
     "two optimizers": (
         Two,
-        ("StochasticWeightAveraging", "RichProgressBar"),
+        ("StochasticWeightAveraging",),
         "pytorch",
         Endless,
         True,
