@@ -38,6 +38,8 @@ from engine.hparams import (
 
 VERSION_KEY = "engine_version"
 VERSION = "0.1.0"
+# Lightning reads no file without it; from 2.0 on it changes nothing of what it loads of ours.
+LIGHTNING_KEY, LIGHTNING = "pytorch-lightning_version", "2.0.0"
 FORCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's: for programs that can't be edited
 
 _own: dict[str, tuple[int, int, int]] = {}  # files of this process, and what they were like

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from engine import checkpoint as files
-from engine import distributed, resume
-from engine.distributed import rank_zero_info
+from engine import distributed, resume, rollcall
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.reports import line
 from engine.run import Run
@@ -33,6 +34,32 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
     distributed.raise_together(error)
     files.note_own(path)
     line().progress(progress.step, progress.epoch, path)
+
+
+def save_if_all_come(
+    trainer: Any, run: Run | None, index: Index | None, path: Any, weights_only: bool
+) -> None:
+    """`save`, also where a program asks for it on rank zero alone: nobody waits for ever."""
+    if run is None or not distributed.is_connected() or _all_come(run):
+        save(trainer, run, index, path, weights_only)
+        return
+    problem = (
+        f"trainer.save_checkpoint({os.fspath(path)!r}) was not called on all ranks: none else came "
+        f"within {rollcall.PATIENCE_S:.0f} s. Call it on every rank, rank zero writes the file"
+    )
+    if not run.strategy.holds_all:
+        raise MisconfigurationException(f"{problem}; what is divided can't be saved by one")
+    if not run.is_global_zero:
+        warnings.warn(f"{problem}; nothing was written", stacklevel=3)
+        return
+    rank_zero_warn(f"{problem}; saved without the random state of the others and their metrics")
+    with distributed.alone():
+        save(trainer, run, index, path, weights_only)
+
+
+def _all_come(run: Run) -> bool:
+    progress = run.state.progress
+    return rollcall.all_come(run.strategy.world, f"{progress.step}/{progress.total_batches}")
 
 
 def load_for(

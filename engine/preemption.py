@@ -13,6 +13,7 @@ from engine.distributed import rank_zero_info
 from engine.errors import Preempted
 from engine.logged import to_floats
 from engine.results import report
+from engine.rollcall import everybody
 from engine.run import Run
 from engine.rundir import Index, fit_folder, launched_dir
 from engine.signals import notice
@@ -75,7 +76,8 @@ class Watch:
         if not self._is_wanted or not self._agreement.stops_at(progress.total_batches):
             return
         path = self._run.strategy.broadcast(self._free_path())
-        self._trainer.save_checkpoint(path)  # no rank returns before it is written and recorded
+        with everybody():  # they have agreed to
+            self._trainer.save_checkpoint(path)  # none returns before it is written and recorded
         if self._index is not None and self._run.is_global_zero:
             remove_outdated(self._index)
         report(self._trainer, to_floats(self._trainer.callback_metrics))

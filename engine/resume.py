@@ -24,6 +24,7 @@ def dump(run: Run, callbacks: Sequence[Any], trainer: Any, weights_only: bool) -
         "epoch": progress.epoch,
         "global_step": progress.step,
         files.VERSION_KEY: files.VERSION,
+        files.LIGHTNING_KEY: files.LIGHTNING,
         "state_dict": run.strategy.module_state(run.module),
         "loops": {"fit": progress.state_dict()},
     }

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine import lifecycle, rundir
-from engine.checkpointing import load_for, save
+from engine.checkpointing import load_for, save_if_all_come
 from engine.compiled import with_compiled_steps
 from engine.datamodule import sorted_out
 from engine.defaults import make_callbacks, with_module_callbacks
@@ -199,8 +199,11 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
     def save_checkpoint(
         self, filepath: str | os.PathLike[str], weights_only: bool = False, **_: Any
     ) -> None:
-        """Write a checkpoint of this moment; call it on every rank, rank zero writes."""
-        save(self, self._run, self._index, filepath, weights_only)
+        """Write a checkpoint of this moment; call it on every rank, rank zero writes.
+
+        Where rank zero calls it alone, the file lacks what only the other ranks know.
+        """
+        save_if_all_come(self, self._run, self._index, filepath, weights_only)
 
     # ------------------------------------------------------------------ evaluation
 

@@ -140,8 +140,8 @@ DRAWING = {
     "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
     "engine.run engine.state",
     "engine.results": "engine.reports",
-    "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.run "
-    "engine.rundir engine.weights",
+    "engine.checkpointing": "engine.checkpoint engine.reports engine.resume engine.rollcall "
+    "engine.run engine.rundir engine.weights",
     "engine.weights": "engine.checkpoint engine.rundir",
     "engine.old_view": "engine.accelerators engine.callbacks engine.connectors engine.logged "
     "engine.optimizers engine.options engine.precision engine.resume engine.run engine.signals "
@@ -159,7 +159,7 @@ DRAWING = {
     "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.run engine.seed "
     "engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
-    "engine.run engine.rundir engine.signals",
+    "engine.rollcall engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
     "engine.loggers engine.loops engine.optimizers engine.preemption engine.rundir engine.seed "
     "engine.signals engine.strategies",
@@ -187,7 +187,7 @@ DRAWING = {
     "engine.strategies engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
-    "engine.gradients engine.lazy",
+    "engine.gradients engine.lazy engine.rollcall",
     "engine.callbacks.base": "",
     "engine.loggers": "engine.lazy engine.loggers.base",
     "engine.loggers.base": "",
@@ -220,6 +220,7 @@ DRAWING = {
     "engine.reports": "engine.hparams",
     "engine.rundir": "",
     "engine.agreement": "",
+    "engine.rollcall": "",
     "engine.signals": "",
     "engine.compiled": "",
     "engine.fit_loop": "",

@@ -10,6 +10,7 @@ import torch
 
 from engine.callbacks.base import Callback
 from engine.callbacks.top_k import TopK
+from engine.rollcall import everybody
 
 
 class Scores(dict[str, Any]):
@@ -96,7 +97,8 @@ class KeptFiles(Callback):
 
     def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
         # Programs override it, to write something beside the file.
-        trainer.save_checkpoint(filepath, self.save_weights_only)
+        with everybody():  # each rank has come to the same step
+            trainer.save_checkpoint(filepath, self.save_weights_only)
 
 
 def as_score(value: Any) -> torch.Tensor:

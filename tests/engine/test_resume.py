@@ -97,6 +97,7 @@ def test_a_checkpoint_has_lightnings_keys_and_no_code(tmp_path):
     assert {"state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers"} <= set(
         content
     )
+    assert content["pytorch-lightning_version"] == "2.0.0"  # without it Lightning reads no file
     assert {"callbacks", "loops", "hyper_parameters", "hparams_name", "engine_version"} <= set(
         content
     )
