@@ -157,10 +157,11 @@ class TrainingStep:
     def _complete_window(self, window: int) -> None:
         """Make the gradients those of the whole window: the last of an epoch may be short."""
         assert self.optimizer is not None
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if window != self.window:  # it is a mean over fewer batches
-            for parameter in parameters:
-                if parameter.grad is not None:
+        if window == self.window:
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:  # it is a mean over fewer batches
                     parameter.grad.mul_(self.window / window)
 
     def take_step(self, **kwargs: Any) -> None:

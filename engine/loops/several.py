@@ -16,6 +16,7 @@ from engine.loops.overridden import training_step
 from engine.run import Run
 
 Gradients = list[tuple[torch.nn.Parameter, torch.Tensor]]
+Others = list[tuple[TrainingStep, list[torch.nn.Parameter]]]
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Turns:
             for idx in range(len(optimizers))
         ]
         self.window = 1
+        self._others: list[Others] = []
         self._ends = list(accumulate(run.optimization.frequencies))
         self._progress, self._scaler = run.state.progress, run.precision.scaler
         self._toggle = by_name(run.module.toggle_optimizer, "optimizer", "optimizer_idx")
@@ -51,6 +53,7 @@ class Turns:
     def begin_epoch(self, window: int) -> None:
         """Begin with windows of so many batches."""
         self.window = window
+        self._others = [self._only_others(turn) for turn in self._turns]
         for turn in self._turns:
             turn.begin_epoch(window)
 
@@ -103,16 +106,24 @@ class Turns:
         there are none but its own. Those that wait for the end of a window stay, since
         DistributedDataParallel may keep them in memory of its own.
         """
-        mine = {id(parameter) for parameter in parameters_of(turn)}
         aside: Gradients = []
-        for other in self._turns:
-            if other is turn or other.pending:
+        for other, parameters in self._others[turn.idx]:
+            if other.pending:
                 continue
-            for parameter in parameters_of(other):
-                if parameter.grad is not None and id(parameter) not in mine:
+            for parameter in parameters:
+                if parameter.grad is not None:
                     aside.append((parameter, parameter.grad))
                     parameter.grad = None
         return aside
+
+    def _only_others(self, turn: TrainingStep) -> Others:
+        """The other optimizers, each with its parameters that are not this one's, too."""
+        mine = {id(parameter) for parameter in parameters_of(turn)}
+        return [
+            (other, [one for one in parameters_of(other) if id(one) not in mine])
+            for other in self._turns
+            if other is not turn
+        ]
 
     def _due(self) -> list[TrainingStep]:
         if not self._ends:
