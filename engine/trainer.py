@@ -31,7 +31,16 @@ from engine.loops.predict import predict
 from engine.module import LightningModule
 from engine.old_view import TrainerOldView
 from engine.optimizers import Optimization
-from engine.options import description, named, notices, parse, shell_arguments, signature
+from engine.options import (
+    description,
+    from_environment,
+    named,
+    notices,
+    parse,
+    said,
+    shell_arguments,
+    signature,
+)
 from engine.precision import make_precision, said_precision, seed_precision
 from engine.preemption import is_wanted, was_left_alone
 from engine.profiling import Measurement, make_profiler
@@ -57,10 +66,12 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
     def __init__(self, *positional: Any, **arguments: Any) -> None:
         put_off_dynamo()
         arguments = named(positional, arguments)
+        outside = from_environment(arguments)
+        arguments.update(outside)
         settings = parse(arguments)
         self._open(settings, place(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
-        self._notices = notices(arguments, settings)
+        self._notices = [*said(outside), *notices(arguments, settings)]
         switches.set_for(settings.hardware)
         for callback in self.callbacks:
             callback.on_init_start(self)

@@ -183,7 +183,7 @@ DRAWING = {
     # old programs
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
     "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.lite_parts "
-    "engine.loggers engine.metrics engine.module engine.optimizers engine.seed "
+    "engine.loggers engine.metrics engine.module engine.optimizers engine.readings engine.seed "
     "engine.strategies engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
@@ -210,7 +210,8 @@ DRAWING = {
     "engine.entries": "",
     "engine.hparams": "",
     "engine.optimizers": "",
-    "engine.options": "engine.accelerators engine.durations engine.precision engine.shell",
+    "engine.options": "engine.accelerators engine.durations engine.precision engine.readings "
+    "engine.shell",
     "engine.durations": "",
     "engine.every": "",
     "engine.gpus": "",

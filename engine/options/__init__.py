@@ -6,6 +6,7 @@ with the nearest name.
 """
 
 from engine.options.changing import CHANGEABLE, changed
+from engine.options.environment import from_environment, said
 from engine.options.parsing import parse
 from engine.options.spellings import as_list, named
 from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
@@ -20,9 +21,11 @@ __all__ = [
     "as_list",
     "changed",
     "description",
+    "from_environment",
     "named",
     "notices",
     "parse",
+    "said",
     "shell_arguments",
     "signature",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from typing import Any
+
+from engine.readings import read
 
 
 def add_argparse_args(cls: Any, parent_parser: ArgumentParser, **options: Any) -> ArgumentParser:
@@ -21,6 +24,17 @@ def parse_argparser(cls: Any, arg_parser: ArgumentParser | Namespace) -> Namespa
     """The parsed arguments, with texts read as the class means them."""
     args: Namespace = cls.parse_argparser(arg_parser)
     return args
+
+
+def parse_env_variables(cls: Any, template: str = "PL_%(cls_name)s_%(cls_argument)s") -> Namespace:
+    """The arguments of a class that the environment has, each by its type."""
+    found = {}
+    for argument in cls.shell_arguments():
+        names = {"cls_name": cls.__name__.upper(), "cls_argument": argument.name.upper()}
+        text = os.environ.get(template % names)
+        if text:
+            found[argument.name] = read(text, argument.parse, argument.default)
+    return Namespace(**found)
 
 
 def get_init_arguments_and_types(cls: Any) -> list[tuple[str, tuple[Any, ...], Any]]:

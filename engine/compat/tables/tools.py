@@ -72,11 +72,11 @@ TOOLS: dict[str, dict[str, str]] = {
     },
     "utilities.argparse": {
         f"{_KEPT}.arguments": "add_argparse_args from_argparse_args "
-        "get_init_arguments_and_types parse_argparser"
+        "get_init_arguments_and_types parse_argparser parse_env_variables"
     },
     "utilities.argparse_utils": {
         f"{_KEPT}.arguments": "add_argparse_args from_argparse_args "
-        "get_init_arguments_and_types parse_argparser"
+        "get_init_arguments_and_types parse_argparser parse_env_variables"
     },
     "utilities.cli": _CLI,
     "utilities.cloud_io": {f"{_KEPT}.files": "atomic_save get_filesystem load"},
