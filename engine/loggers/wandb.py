@@ -19,6 +19,9 @@ class WandbLogger(ForeignLogger):
 
     Without `save_dir` it writes where the run's other files go. Further keyword arguments go to
     `wandb.init`. The run ends with the process, so that fit and test are in one.
+
+    `log_model=True` uploads the checkpoints that are kept when the fit ends, "all" each one when it
+    is saved; as the artifact `model-ID`, whose newest and best versions have these names.
     """
 
     library = "wandb"
@@ -39,11 +42,18 @@ class WandbLogger(ForeignLogger):
         **options: Any,
     ) -> None:
         super().__init__(prefix)
-        if log_model:
+        if log_model not in (True, False, "all"):
             raise MisconfigurationException(
-                "WandbLogger(log_model=...): checkpoints are not uploaded; leave it out, and after "
-                "fit call logger.experiment.log_artifact(path) with the path that you want"
+                f"WandbLogger(log_model={log_model!r}): give True, False or 'all'"
             )
+        if log_model and offline:
+            raise MisconfigurationException(
+                f"WandbLogger(offline=True, log_model={log_model!r}): nothing can be uploaded "
+                "offline; give one of the two"
+            )
+        self._log_model = log_model
+        self._checkpoints: Any = None  # the callback that saves them
+        self._sent: dict[str, float] = {}  # checkpoints that were uploaded, and of which time
         self._save_dir = os.fspath(save_dir or options.pop("dir", None) or "") or None
         self._save_dir_was_given = self._save_dir is not None
         self._project = project
@@ -101,6 +111,37 @@ class WandbLogger(ForeignLogger):
     def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
         """Send the hyper-parameters."""
         self.experiment.config.update(plain(as_mapping(params)), allow_val_change=True)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Upload it, or remember to."""
+        self._checkpoints = checkpoint_callback
+        if self._log_model == "all":
+            self._send_checkpoints()
+
+    def finalize(self, status: str) -> None:
+        """Upload the checkpoints that are kept, where that is wanted."""
+        super().finalize(status)
+        if self._log_model and self._checkpoints is not None and status == "success":
+            self._send_checkpoints()
+
+    def _send_checkpoints(self) -> None:
+        if not on_rank_zero():
+            return
+        import wandb
+
+        kept = self._checkpoints
+        scores = {path: float(score) for path, score in kept.best_k_models.items()}
+        paths = {*scores, kept.best_model_path, kept.last_model_path} - {""}
+        times = {path: os.path.getmtime(path) for path in paths if os.path.isfile(path)}
+        for path in sorted(times, key=times.__getitem__):
+            if self._sent.get(path) == times[path]:
+                continue
+            about = {"score": scores.get(path), "original_filename": os.path.basename(path)}
+            artifact = wandb.Artifact(f"model-{self.experiment.id}", "model", metadata=about)
+            artifact.add_file(path, name="model.ckpt")
+            is_best = path == kept.best_model_path
+            self.experiment.log_artifact(artifact, aliases=["latest", "best"][: 1 + is_best])
+        self._sent = times
 
     def watch(self, model: Any, log: str | None = "gradients", log_freq: int = 100) -> None:
         """Let wandb draw histograms of the model's gradients, parameters or both ("all")."""

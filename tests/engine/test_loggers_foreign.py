@@ -281,8 +281,9 @@ def test_wandb(wandb, tmp_path):
     ]
     assert wandb.of("watch") == [(("model",), {"log": "all", "log_freq": 100})]
     assert (logger.name, logger.version) == ("p", "run-1")
-    with pytest.raises(MisconfigurationException, match="log_artifact"):
-        WandbLogger(log_model=True)
+    for log_model, told in ((True, "offline"), ("some", "'all'")):
+        with pytest.raises(MisconfigurationException, match=told):
+            WandbLogger(log_model=log_model, offline=True)
 
 
 def test_a_fit_logs_to_all_of_them(comet, mlflow, neptune, wandb, tmp_path):
