@@ -72,8 +72,8 @@ class Tunnel:
             return self._channel.send(data)
 
     def close(self) -> None:
-        """Say goodbye. This may have to wait for a cable."""
-        with self._order:
+        """Say goodbye, which may have to wait for a cable; that nobody hears it is no news."""
+        with self._order, contextlib.suppress(paramiko.SSHException, OSError, EOFError):
             self._channel.close()
 
     @property
