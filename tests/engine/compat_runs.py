@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import forkserver
+
 ROOT = Path(__file__).parents[2]
 OLD = Path(__file__).with_name("old")
 DEADLINE_S = 120
@@ -23,15 +25,21 @@ def real_one(folder: Path) -> Path:
 
 
 def run(
-    words: list[str], folder: Path, path: Path | None = None
+    words: list[str], folder: Path, path: Path | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run python with these words; `path` comes first where it looks for modules."""
+    """Run python with these words; `path` comes first where it looks for modules.
+
+    `fresh`: torch has not been imported yet when the program begins.
+    """
     found = [str(path)] if path else []
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*found, str(ROOT)])}
+    env["OMP_NUM_THREADS"] = "1"
+    if not fresh:
+        return forkserver.shared().run(words, cwd=folder, env=env, timeout=DEADLINE_S)
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**env, "OMP_NUM_THREADS": "1"},
+        env=env,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

@@ -1,24 +1,22 @@
 """Callbacks and loggers on two ranks: they agree, and rank zero alone writes."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.engine.ranks import ranks_in
 
 PROGRAM = '''
 import json, sys
 from pathlib import Path
 
 import torch
-from scripted import Scripted, trainer_for
+from tests.engine.scripted import Scripted, trainer_for
 
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 
-folder = Path(sys.argv[1])
+folder = Path.cwd()
 
 
 class Uneven(Scripted):
@@ -48,7 +46,7 @@ facts = {
     "k": sorted(checkpoint.best_k_models),
     "experiment": loggers[0].experiment.__class__.__name__,
 }
-(folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(facts))
+Path(sys.argv[1]).write_text(json.dumps(facts))
 '''
 
 
@@ -56,20 +54,10 @@ facts = {
 def ranks(tmp_path_factory) -> tuple[Path, list[dict]]:
     """What each of two ranks saw, and the folder of the run."""
     folder = tmp_path_factory.mktemp("ranks")
-    (folder / "program.py").write_text(PROGRAM)
     # An earlier run is there already.
     (folder / "lightning_logs" / "version_0").mkdir(parents=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", "program.py", str(folder)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+    with ranks_in(folder) as run:
+        return folder, run(PROGRAM)
 
 
 def test_one_rank_that_wants_to_stop_stops_all(ranks):

@@ -220,6 +220,7 @@ print(json.dumps([
 """,
         tmp_path,
         path=real_one(tmp_path),
+        fresh=True,
     )
 
     assert found == [

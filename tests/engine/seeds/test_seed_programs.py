@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forkserver
 
 HERE = Path(__file__).parent
 DEADLINE_S = 120
@@ -31,14 +31,7 @@ print(model.layer.weight.item())
 
 
 def run(folder, *words):
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    return forkserver.shared().run(words, cwd=folder, timeout=DEADLINE_S)
 
 
 def old(folder, *words):
