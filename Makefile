@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Two at a time; tests/conftest.py says which tests stay together.
+WORKERS ?= --numprocesses 2 --no-loadscope-reorder
 
 .PHONY: demo test test-quick check format bench clean
 
@@ -10,11 +12,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@sh tests/install-debian-packages.sh || echo "make test: some Debian packages are missing; tests that need them are skipped by name"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --durations=10 $(ARGS)
 
 # What needs no cluster, not even the embedded one: at most two minutes.
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster" $(WORKERS) --durations=10 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

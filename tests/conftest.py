@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
+REAL = "tests/real/"
 WHOLE_RUNS = (
     "test_gpu_runs.py",
     "test_docs.py",
@@ -36,15 +38,33 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 
 
 def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:
-    return "tests/real/" in report.nodeid or "hosts" in getattr(report, "keywords", {})
+    return REAL in report.nodeid or "hosts" in getattr(report, "keywords", {})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts whole runs, on this machine or on hosts: `make test-quick` leaves it out."""
+    """Mark what starts whole runs, on this machine or on hosts: `make test-quick` leaves it out.
+
+    Real hosts come first: they take longest, and mostly wait.
+    """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"plaunch", "testbed", "slurm", "project"} or item.path.name in WHOLE_RUNS:
             item.add_marker("cluster")
+    items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers (pytest-xdist) the tests of a file are one worker's, in their order, and
+    so are all on real hosts: each kind of testbed is brought up once.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return REAL if nodeid.startswith(REAL) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
