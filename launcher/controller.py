@@ -112,7 +112,7 @@ def meet(
     others = [place.node.name for place in plan.places[1:]]
     failures: list[NodeError] = []
     for address in preflight.master_addresses(plan.facts[first], len(plan.places)):
-        order = {"type": "store", "address": address}
+        order = {"type": "store", "address": address, "hosted": plan.world_size > 1}
         answer = fleet.ask({first: order}, ["store"])[first].get("store")
         if answer is None or answer["port"] is None:
             problem = "it is lost" if answer is None else f"{address}: {answer['problem']}"

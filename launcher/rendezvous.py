@@ -60,6 +60,9 @@ def rank_env(
     """The variables of one rank that always hold. ``hide_gpus``: the job is for the CPU."""
     rank = place.first_rank + local_rank
     world_size = str(meeting.world_size)
+    # torch must know whether a store is there to connect to. For one rank there is none: it hosts
+    # one itself if it wants to, and so do groups of the processes that it starts.
+    has_store = meeting.world_size > 1
     env = {
         "GROUP_RANK": str(place.node_rank),
         "GROUP_WORLD_SIZE": str(meeting.num_nodes),
@@ -76,7 +79,7 @@ def rank_env(
         "TORCHELASTIC_RESTART_COUNT": str(meeting.attempt - 1),
         "TORCHELASTIC_RUN_ID": meeting.job_id,
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_USE_AGENT_STORE": str(has_store),
         "WORLD_SIZE": world_size,
     }
     if place.gpus or hide_gpus:

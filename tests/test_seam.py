@@ -93,8 +93,12 @@ def test_a_rank_gets_all_of_them(from_plaunch: dict[str, str]) -> None:
 def test_the_values_are_torchruns(
     from_torchrun: dict[str, str], from_plaunch: dict[str, str]
 ) -> None:
-    """For the same job of one rank, what doesn't change from run to run is equal."""
-    same = set(TORCHRUN_NAMES) - CHANGING
+    """For the same job of one rank, what doesn't change from run to run is equal.
+
+    But the store: one rank hosts its own, so that groups that its children make meet, too.
+    """
+    same = set(TORCHRUN_NAMES) - CHANGING - {"TORCHELASTIC_USE_AGENT_STORE"}
+    assert from_plaunch["TORCHELASTIC_USE_AGENT_STORE"] == "False"
 
     assert {n: from_plaunch[n] for n in same} == {n: from_torchrun[n] for n in same}
 

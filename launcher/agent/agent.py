@@ -360,7 +360,7 @@ class Agent:
         if kind == "start":
             self._start(message)
         elif kind == "store":
-            self.out.send(self.store.open(message["address"]))
+            self.out.send(self.store.open(message["address"], message["hosted"]))
             self.store.host(None if self.cold else self.server)
         elif kind == "signal" and self.group is not None:
             if self.group.begun:

@@ -3,7 +3,7 @@
 Its source runs in the rank itself, in a name space that no module table knows, so that nothing of
 ours is in ``sys.modules`` when the program starts. It must therefore import only what it needs
 when it needs it, and change nothing that a program can see beside what is said here: an excepthook
-that reports, and rendezvous with ``tcp://`` to a port of the program's own.
+that reports, and rendezvous at a port of the program's own.
 """
 
 from __future__ import annotations
@@ -145,40 +145,43 @@ def install_excepthook(directory: str) -> None:
     sys.excepthook = hook
 
 
-def host_own_tcp_ports(rendezvous: Any) -> None:
-    """Let ``tcp://host:port`` work for a port of the program's own.
+def host_own_stores(rendezvous: Any, of_launcher: str | None) -> None:
+    """Let ``tcp://`` and ``env://`` work for an address of the program's own.
 
-    We set TORCHELASTIC_USE_AGENT_STORE, with which torch takes every ``tcp://`` address for the
-    launcher's store and lets no rank host one. torchrun's default (static) rendezvous does not.
+    We set TORCHELASTIC_USE_AGENT_STORE, with which torch takes every address for that of the
+    launcher's store and lets no rank host one. Old programs set MASTER_PORT themselves.
+    ``of_launcher``: the port of that store.
     """
     handlers = getattr(rendezvous, "_rendezvous_handlers", {})
-    original = handlers.get("tcp")
-    if original is None:
-        return
+    name = "TORCHELASTIC_USE_AGENT_STORE"
 
-    def tcp(url: str, *args: Any, **kwargs: Any) -> Any:
-        from urllib.parse import urlparse
+    def hosting(original: Any, is_tcp: bool) -> Any:
+        def handler(url: str, *args: Any, **kwargs: Any) -> Any:
+            from urllib.parse import urlparse
 
-        port = urlparse(url).port
-        name = "TORCHELASTIC_USE_AGENT_STORE"
-        if str(port) == os.environ.get("MASTER_PORT") or name not in os.environ:
-            yield from original(url, *args, **kwargs)
-            return
-        value = os.environ.pop(name)
-        try:
-            answer = next(iter(original(url, *args, **kwargs)))
-        finally:
-            os.environ[name] = value
-        yield answer
+            port = str(urlparse(url).port) if is_tcp else os.environ.get("MASTER_PORT")
+            if port == of_launcher or name not in os.environ:
+                yield from original(url, *args, **kwargs)
+                return
+            value = os.environ.pop(name)
+            try:
+                answer = next(iter(original(url, *args, **kwargs)))
+            finally:
+                os.environ[name] = value
+            yield answer
 
-    handlers["tcp"] = tcp
+        return handler
+
+    for scheme in ("tcp", "env"):
+        if scheme in handlers:
+            handlers[scheme] = hosting(handlers[scheme], scheme == "tcp")
 
 
 def watch_rendezvous_import() -> None:
     """Do the same once torch is imported, when it is not yet (a cold start)."""
-    name = "torch.distributed.rendezvous"
+    name, port = "torch.distributed.rendezvous", os.environ.get("MASTER_PORT")
     if name in sys.modules:
-        host_own_tcp_ports(sys.modules[name])
+        host_own_stores(sys.modules[name], port)
         return
 
     class Watch:
@@ -194,7 +197,7 @@ def watch_rendezvous_import() -> None:
 
                 def exec_module(module: Any) -> None:
                     run(module)
-                    host_own_tcp_ports(module)
+                    host_own_stores(module, port)
 
                 spec.loader.exec_module = exec_module  # type: ignore[method-assign]
             return spec

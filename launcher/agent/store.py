@@ -1,7 +1,7 @@
 """The rendezvous store of an attempt: a listening socket first, then the process that hosts it.
 
 The port is known at once, long before torch is imported; ranks that are quicker wait in the queue
-of the socket.
+of the socket. A job of one rank has a port and no store: the rank hosts its own if it wants one.
 """
 
 from __future__ import annotations
@@ -25,22 +25,26 @@ class Store:
     def __init__(self, python: str, env: Mapping[str, str], source: str) -> None:
         self._python, self._env, self._source = python, env, source
         self._socket: socket.socket | None = None  # ours until a process has taken it over
+        self._hosted = True
         self.pid: int | None = None
 
-    def open(self, address: str) -> dict[str, Any]:
-        """Listen on a free port of ``address``; returns the message that says which."""
+    def open(self, address: str, hosted: bool) -> dict[str, Any]:
+        """Take a free port of ``address``; returns the message that says which.
+
+        What is not to be ``hosted`` is only kept from others, until the rank listens there.
+        """
         try:
-            sock = listen_on(address)
+            sock = listen_on(address) if hosted else reserve(address)
         except OSError as error:
             return {"type": "store", "port": None, "problem": str(error)}
         self.end()
-        self._socket = sock
+        self._socket, self._hosted = sock, hosted
         interface, port = probe.interface_of(address), sock.getsockname()[1]
         return {"type": "store", "port": port, "interface": interface, "problem": None}
 
     def host(self, server: ForkServer | None) -> None:
         """Have it hosted, by a fork of the server or by an interpreter of its own."""
-        if self._socket is None:
+        if self._socket is None or not self._hosted:
             return
         fd, null = self._socket.fileno(), os.open(os.devnull, os.O_RDWR)
         try:
@@ -72,3 +76,18 @@ class Store:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def reserve(address: str) -> socket.socket:
+    """A socket on a free port of one address that nobody gets by chance. Raises OSError.
+
+    Who knows the port can listen there: both say SO_REUSEADDR, and this one does not listen.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -79,8 +79,13 @@ else:
             open("port.part", "w").write(str(sock.getsockname()[1]))
         os.rename("port.part", "port")
     while not os.path.exists("port"): pass
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{open('port').read()}",
-                            rank=rank, world_size=world, **more)
+    port = open("port").read()
+    if how == "own port":
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank,
+                                world_size=world, **more)
+    else:
+        os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=port)
+        dist.init_process_group("gloo", **more)
 total = torch.tensor([rank + 1])
 dist.all_reduce(total)
 print("total", total.item())
@@ -90,13 +95,56 @@ dist.destroy_process_group()
 
 @pytest.mark.parametrize(
     ("start", "how"),
-    [("warm", "env"), ("warm", "tcp"), ("warm", "own port"), ("cold", "tcp"), ("cold", "own port")],
+    [
+        ("warm", "env"),
+        ("warm", "tcp"),
+        ("warm", "own port"),
+        ("cold", "tcp"),
+        ("cold", "own port"),
+        ("warm", "own MASTER_PORT"),
+    ],
 )
 def test_every_way_to_meet(plaunch: Launcher, start: str, how: str) -> None:
-    """env://, tcp:// with MASTER_PORT, tcp:// with a port of the program's own."""
+    """env://, tcp:// with MASTER_PORT, and both with a port of the program's own."""
     plaunch.write("main.py", RENDEZVOUS)
     done = plaunch("--start", start, "--procs", "2", "main.py", how).ok()
     assert done.out.count("total 3") == 2
+
+
+STARTS_ITS_OWN = """
+import os, socket, torch, torch.distributed as dist, torch.multiprocessing as mp
+from datetime import timedelta
+more = {"timeout": timedelta(seconds=60)}
+
+def work(rank, port):
+    if port is not None:
+        os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2, **more)
+    total = torch.tensor([rank + 1])
+    dist.all_reduce(total)
+    print(f"total {total.item()}\\n", end="", flush=True)
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    assert os.environ["TORCHELASTIC_RUN_ID"]
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    for turn in range(2):  # the rank itself, once more
+        dist.init_process_group("gloo", **more)
+        dist.barrier()
+        dist.destroy_process_group()
+    mp.start_processes(work, args=(port,), nprocs=2, start_method="spawn")
+    mp.start_processes(work, args=(None,), nprocs=2, start_method="fork")
+"""
+
+
+def test_one_rank_may_start_ranks_of_its_own(plaunch: Launcher) -> None:
+    """With a MASTER_PORT of their own or with the job's, spawned or forked: they meet, where
+    torchrun's ranks wait for a store that nobody hosts; the rank's own group can be made anew."""
+    plaunch.write("main.py", STARTS_ITS_OWN)
+    done = plaunch("--procs", "1", "main.py").ok()
+    assert done.out.count("total 3") == 4
 
 
 def test_breakpoint_and_input(plaunch: Launcher) -> None:
