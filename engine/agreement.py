@@ -24,6 +24,7 @@ import time
 from typing import Any
 
 from engine.distributed import World
+from engine.torch_parts import default_store
 
 PATIENCE_S = 1.0  # of rank zero at the proposed boundary
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # between two proposals
@@ -139,6 +140,5 @@ class Agreement:
 def _store_of_ours(store: Any, name: str) -> Any:
     """The store, by default that of the process group, with all keys below a name of ours."""
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it
-    from torch.distributed.distributed_c10d import _get_default_store
 
-    return PrefixStore(f"engine/preemption/{name}", store or _get_default_store())
+    return PrefixStore(f"engine/preemption/{name}", store or default_store())

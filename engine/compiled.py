@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-PREFIX = "_orig_mod."
+from engine.torch_parts import COMPILED_PREFIX as PREFIX
+from engine.torch_parts import compiler_of, without_compiler
+
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -19,11 +21,11 @@ def with_compiled_steps(model: Any) -> Iterator[Any]:
     Its wrapper compiles only calls of the module, which its steps do not go through, and it has a
     state of its own: hooks, `self.log` and checkpoints belong to the module within.
     """
-    module = getattr(model, "_orig_mod", None)
-    if module is None:
+    module = without_compiler(model)
+    if module is model:
         yield model
         return
-    compiled = getattr(model, "dynamo_ctx", torch.compile)  # with the options that were given
+    compiled = compiler_of(model, torch.compile)  # with the options that were given
     names = [n for n in STEPS if callable(getattr(module, n, None)) and n not in vars(module)]
     for name in names:
         vars(module)[name] = compiled(getattr(module, name))
@@ -40,7 +42,7 @@ def named_for(module: torch.nn.Module, state: Mapping[str, Any]) -> Mapping[str,
     torch puts a prefix before those of a part that is compiled (`self.net = torch.compile(net)`):
     weights that were saved with it are the same weights without, and the other way round.
     """
-    has_part = any("_orig_mod" in layer._modules for layer in module.modules())
+    has_part = any(without_compiler(layer) is not layer for layer in module.modules())
     if not has_part and not any(PREFIX in name for name in state):
         return state
     own = {name.replace(PREFIX, ""): name for name in module.state_dict()}

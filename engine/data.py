@@ -26,6 +26,7 @@ from torch.utils.data import (
 from engine.distributed import World, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.seed import mix
+from engine.torch_parts import set_order
 
 # ---------------------------------------------------------------------- the order of samples
 
@@ -188,11 +189,10 @@ def _warn_of_copies(loader: Any, world: World, replace_sampler: bool) -> None:
 
 
 def _with_order(loader: Any, name: str, order: Any) -> Any:
-    # A loader refuses a new sampler after it was made. A shallow copy with the attribute set from
-    # below keeps all else, whatever subclass it is and however that is constructed.
+    # A shallow copy with one attribute set keeps all else, whatever subclass it is and however that
+    # is constructed.
     loader = copy.copy(loader)
-    loader.__dict__[name] = order
-    loader.__dict__["_iterator"] = None
+    set_order(loader, name, order)
     return loader
 
 

@@ -124,9 +124,12 @@ def prepare_data(world: World, data: DataSettings, *owners: Any) -> None:
 
 def _attributes(owner: Any) -> dict[str, Any]:
     """What is set on an object; a module keeps its parameters and layers in dicts of their own."""
-    kept = vars(owner)
-    within = [kept[name] for name in ("_parameters", "_buffers", "_modules") if name in kept]
-    return {name: value for names in (kept, *within) for name, value in names.items()}
+    kept = dict(vars(owner))
+    if isinstance(owner, torch.nn.Module):
+        kept.update(owner.named_parameters(recurse=False))
+        kept.update(owner.named_buffers(recurse=False))
+        kept.update(owner.named_children())
+    return kept
 
 
 def settle_loggers(run: Run) -> None:

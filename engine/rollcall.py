@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.distributed import World
+from engine.torch_parts import default_store
 
 PATIENCE_S = 30.0  # longer than ranks are apart that come to the same line of a program
 LOOK_EVERY_S = 0.005
@@ -57,6 +58,5 @@ def all_come(world: World, place: str, store: Any = None) -> bool:
 
 def _store_of(store: Any, name: str) -> Any:
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it
-    from torch.distributed.distributed_c10d import _get_default_store
 
-    return PrefixStore(f"engine/rollcall/{name}", store or _get_default_store())
+    return PrefixStore(f"engine/rollcall/{name}", store or default_store())

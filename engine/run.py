@@ -21,6 +21,7 @@ from engine.settings import Settings
 from engine.signals import notice
 from engine.state import State
 from engine.strategies.single import SingleDevice
+from engine.torch_parts import forget_iterator, shutdown_of
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,13 @@ def batches_of(loader: Any) -> Iterator[Iterator[Any]]:
             yield batches
         return
     iterator = workers.begin(loader)
-    shut = getattr(iterator, "_shutdown_workers", None)
+    shut = shutdown_of(iterator)
     try:
         yield iterator
     except BaseException:
         if shut is not None:
             shut()
-            loader._iterator = None
+            forget_iterator(loader)
         raise
     if shut is not None and not loader.persistent_workers:
         shut()

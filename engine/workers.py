@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from engine.signals import SIGNALS, is_listening
+from engine.torch_parts import shutdown_of, worker_processes
 
 _iterators: weakref.WeakSet[Any] | None = None  # with workers of ours
 
@@ -34,7 +35,7 @@ def begin(loader: Any) -> Iterator[Any]:
             iterator = iter(loader)
     finally:
         loader.worker_init_fn = own
-    for worker in getattr(iterator, "_workers", []):
+    for worker in worker_processes(iterator):
         _end_by_kill(worker)
     _remember(iterator)
     return iterator
@@ -103,4 +104,6 @@ def _remember(iterator: Any) -> None:
 
 def _end_all() -> None:
     for iterator in list(_iterators or ()):
-        iterator._shutdown_workers()
+        end = shutdown_of(iterator)
+        if end is not None:
+            end()

@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[1]
 
 # Data and small words that any room of the same package may use.
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
-ENGINE_WORDS = "engine.errors engine.settings engine.distributed engine.slurm_world"
+ENGINE_WORDS = (
+    "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts"
+)
 
 DRAWING = {
     # doors
@@ -235,6 +237,7 @@ DRAWING = {
     "engine.distributed": "engine.slurm_world",
     "engine.slurm_world": "",
     "engine.errors": "",
+    "engine.torch_parts": "",
 }
 FOLDERS = (
     "launcher.agent",

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from engine import distributed
+from engine.torch_parts import BatchNorm
 
 
 def update_statistics(trainer: Any, module: Any) -> None:
@@ -19,7 +19,7 @@ def update_statistics(trainer: Any, module: Any) -> None:
 
     The statistics are plain averages over those batches. Nothing is logged meanwhile.
     """
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    layers = [m for m in module.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

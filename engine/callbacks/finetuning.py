@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.optimizer import Optimizer
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
+from engine.torch_parts import BatchNorm
 
 Layers = torch.nn.Module | Iterable[Any]
 
@@ -51,7 +51,9 @@ class BaseFinetuning(Callback):
         return [
             layer
             for layer in modules.modules()
-            if not list(layer.children()) or layer._parameters or layer._buffers
+            if not list(layer.children())
+            or any(True for _ in layer.parameters(recurse=False))
+            or any(True for _ in layer.buffers(recurse=False))
         ]
 
     @staticmethod
@@ -60,7 +62,7 @@ class BaseFinetuning(Callback):
     ) -> Iterator[torch.nn.Parameter]:
         """The parameters that learn, or those that do not; `train_bn=False` without batch norm."""
         for layer in BaseFinetuning.flatten_modules(modules):
-            if isinstance(layer, _BatchNorm) and not train_bn:
+            if isinstance(layer, BatchNorm) and not train_bn:
                 continue
             for parameter in layer.parameters(recurse=False):
                 if parameter.requires_grad == requires_grad:
@@ -70,7 +72,7 @@ class BaseFinetuning(Callback):
     def make_trainable(modules: Layers) -> None:
         """Let layers learn."""
         for layer in BaseFinetuning.flatten_modules(modules):
-            if isinstance(layer, _BatchNorm):
+            if isinstance(layer, BatchNorm):
                 layer.track_running_stats = True
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad = True
@@ -79,7 +81,7 @@ class BaseFinetuning(Callback):
     def freeze(modules: Layers, train_bn: bool = True) -> None:
         """Let layers not learn; batch norm goes on to, unless `train_bn` is False."""
         for layer in BaseFinetuning.flatten_modules(modules):
-            if isinstance(layer, _BatchNorm):
+            if isinstance(layer, BatchNorm):
                 if train_bn:
                     BaseFinetuning.make_trainable(layer)
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -125,10 +126,11 @@ class ModelPruning(Callback):
     def make_pruning_permanent(self, module: torch.nn.Module) -> None:
         """Take the masks off, and leave the zeros."""
         for layer in module.modules():
-            masks = [h for h in layer._forward_pre_hooks.values()]
-            for hook in masks:
-                if isinstance(hook, prune.BasePruningMethod):
-                    prune.remove(layer, hook._tensor_name)  # type: ignore[no-untyped-call]  # torch
+            names = [name for name, _ in layer.named_parameters(recurse=False)]
+            for name in names:
+                if name.endswith("_orig"):
+                    with suppress(ValueError):  # one that is called so, and is not pruned
+                        prune.remove(layer, name[:-5])  # type: ignore[no-untyped-call]  # torch
 
     def apply_pruning(self, amount: int | float) -> None:
         """Prune so much of what is not pruned yet."""
@@ -190,7 +192,7 @@ class ModelPruning(Callback):
             (layer, name)
             for layer in module.modules()
             for name in self.parameter_names
-            if layer is not module and isinstance(layer._parameters.get(name), torch.nn.Parameter)
+            if layer is not module and name in dict(layer.named_parameters(recurse=False))
         ]
 
     def _beginning(self, layer: torch.nn.Module, name: str) -> torch.Tensor:

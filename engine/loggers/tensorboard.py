@@ -13,6 +13,7 @@ import torch
 from engine.distributed import on_rank_zero
 from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
+from engine.torch_parts import file_writer
 
 
 class TensorBoardLogger(FolderLogger):
@@ -122,7 +123,7 @@ def _write_scalars(writer: Any, scalars: Mapping[str, float], step: int | None) 
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     row = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-    writer._get_file_writer().add_summary(Summary(value=row), step)
+    file_writer(writer).add_summary(Summary(value=row), step)
 
 
 def _write_hparams_summary(
@@ -133,6 +134,6 @@ def _write_hparams_summary(
     if not params and not metrics:
         return
     for summary in hparams(dict(params), dict(metrics)):  # type: ignore[no-untyped-call]
-        writer._get_file_writer().add_summary(summary)
+        file_writer(writer).add_summary(summary)
     for name, value in metrics.items():
         writer.add_scalar(name, value, 0)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import Any
 
 from engine.distributed import World
 from engine.state import Progress
+from engine.torch_parts import default_store
 
 # Ranks make these together, so the numbers are the same everywhere.
 _numbers = itertools.count()
@@ -34,7 +34,7 @@ class Together:
         key = f"{self._prefix}/{progress.epoch}"
         if not (has_no_more or stops) or self._told == key:
             return
-        store, ranks = _store(), range(self._world.world_size)
+        store, ranks = default_store(), range(self._world.world_size)
         store.set(f"{key}/{self._world.rank}", "")
         give_up = time.monotonic() + PATIENCE_S
         while not store.check([f"{key}/{rank}" for rank in ranks]):
@@ -55,9 +55,3 @@ def _text(rank: int, progress: Progress, why: str, left: list[int]) -> str:
         "(limit_train_batches=n cuts the longer ones), and set should_stop on all of them "
         "(trainer.strategy.reduce_boolean_decision(stop, all=False) agrees on it)"
     )
-
-
-def _store() -> Any:
-    from torch.distributed.distributed_c10d import _get_default_store
-
-    return _get_default_store()

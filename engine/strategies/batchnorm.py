@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from engine.torch_parts import BatchNorm
 
 Replaced = list[tuple[torch.nn.Module, str, torch.nn.Module]]
 
@@ -21,7 +22,7 @@ def synchronise_batchnorm(module: torch.nn.Module, device: torch.device) -> Repl
     replaced: Replaced = []
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if not isinstance(child, _BatchNorm) or isinstance(child, torch.nn.SyncBatchNorm):
+            if not isinstance(child, BatchNorm) or isinstance(child, torch.nn.SyncBatchNorm):
                 continue
             replaced.append((parent, name, child))
             if device.type == "cuda":
@@ -39,12 +40,13 @@ def restore_batchnorm(replaced: Replaced) -> None:
         present = getattr(parent, name)
         if present is not original:
             # Parameters are shared between the two; buffers may have been assigned anew.
-            original._buffers.update(present._buffers)
+            for buffer, value in present.named_buffers(recurse=False):
+                setattr(original, buffer, value)
             original.train(present.training)
             setattr(parent, name, original)
 
 
-def _joint_forward(self: _BatchNorm, input: torch.Tensor) -> torch.Tensor:
+def _joint_forward(self: BatchNorm, input: torch.Tensor) -> torch.Tensor:
     """Normalise over all ranks while training, with running statistics otherwise."""
     if not self.training:
         return type(self).forward(self, input)
@@ -60,7 +62,7 @@ def _joint_forward(self: _BatchNorm, input: torch.Tensor) -> torch.Tensor:
 
 
 def _update_running(
-    layer: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, count: int
+    layer: BatchNorm, mean: torch.Tensor, variance: torch.Tensor, count: int
 ) -> None:
     assert layer.running_mean is not None and layer.running_var is not None
     assert layer.num_batches_tracked is not None

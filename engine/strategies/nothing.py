@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.distributed import World
+from engine.torch_parts import default_store
 
 # Ranks make these together, so the numbers are the same everywhere.
 _numbers = itertools.count()
@@ -54,11 +55,11 @@ class Abstentions:
     def tell(self, step: int) -> None:
         """Say that this rank has nothing for this step."""
         self._told.append(f"{self._prefix}/{step}")
-        self._store().add(self._told[-1], 1)
+        default_store().add(self._told[-1], 1)
 
     def were_all(self) -> bool:
         """Whether all ranks had nothing, once all have taken part in the step."""
-        store = self._store()
+        store = default_store()
         while len(self._told) > 2:  # who told the one after this has read it
             store.delete_key(self._told.pop(0))
         return bool(store.add(self._told[-1], 0) >= self._world.world_size)
@@ -76,8 +77,3 @@ class Abstentions:
                     "output, or None on all of them"
                 )
             time.sleep(_LOOK_EVERY_S)
-
-    def _store(self) -> Any:
-        from torch.distributed.distributed_c10d import _get_default_store
-
-        return _get_default_store()

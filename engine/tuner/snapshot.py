@@ -81,7 +81,7 @@ class Snapshot:
         if isinstance(value, DataLoader):
             return [value.sampler, value.batch_sampler, value.generator], None
         if isinstance(value, torch.nn.Module):
-            self._buffers |= {id(buffer) for buffer in value._buffers.values()}
+            self._buffers |= {id(buffer) for buffer in value.buffers(recurse=False)}
         if isinstance(value, _OURS) or _package(value) in self._packages:
             return _of_object(value)
         return (), None

@@ -13,6 +13,7 @@ from engine.datamodule import LightningDataModule
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.strategies.single import SingleDevice
+from engine.torch_parts import without_compiler
 from engine.tuner import names, sizes
 from engine.tuner.lr_finder import MODES, LRFinder, learning_rates
 from engine.tuner.lr_search import Rising
@@ -62,7 +63,7 @@ class Tuner:
             )
         train = train_dataloaders if train_dataloaders is not None else train_dataloader
         train, datamodule = _sorted_out(train, dataloaders, datamodule)
-        inner = getattr(model, "_orig_mod", model)  # of what torch.compile gives
+        inner = without_compiler(model)
         owners = (inner, datamodule)
         update_attr = self._updates if update_attr is None else update_attr
         wanted = attr_name or self._trainer._settings.tune.auto_lr_find or True
@@ -115,7 +116,7 @@ class Tuner:
             )
         if mode not in sizes.MODES:
             raise MisconfigurationException(f"scale_batch_size: mode is one of {sizes.MODES}")
-        inner = getattr(model, "_orig_mod", model)  # of what torch.compile gives
+        inner = without_compiler(model)
         owners = (inner, datamodule)
         names.existing(batch_arg_name, "auto_scale_batch_size", *owners)
         with self._undone(inner, datamodule) as snapshot:  # from here on all ranks are there
@@ -173,7 +174,7 @@ class _SizeTrial:
 
     def fits(self, size: int) -> bool:
         """Whether all ranks have memory for batches of this size."""
-        inner = getattr(self._module, "_orig_mod", self._module)
+        inner = without_compiler(self._module)
         lay_bare(inner, self._datamodule)
         names.write(self._name, size, inner, self._datamodule)
         self._size = size
