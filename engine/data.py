@@ -70,9 +70,12 @@ class Stripe:
         self.world_size = world_size
         self.epoch = 0
         self.start = 0
+        self.drawn = 0  # batches of the present epoch, which a sampler may only estimate
 
     def __len__(self) -> int:
-        total = len(self.source)
+        return self._count(len(self.source))
+
+    def _count(self, total: int) -> int:
         if self.drop_last:
             return int(total // self.world_size // self.batch_size)
         return math.ceil(math.ceil(total / self.world_size) / self.batch_size)
@@ -80,7 +83,7 @@ class Stripe:
     def __iter__(self) -> Iterator[list[Any]]:
         order = drawn(self.source, self.seed, self.epoch)
         mine = list(order[self.rank :: self.world_size])
-        count = len(self)
+        count = self.drawn = int(min(length(self), self._count(len(order))))
         if not count:
             return
         if math.ceil(len(mine) / self.batch_size) < count:
@@ -102,9 +105,12 @@ class Turns:
         self.even = even  # all ranks have as many items as the poorest
         self.epoch = 0
         self.start = 0
+        self.drawn = 0  # items of the present epoch, which a sampler may only estimate
 
     def __len__(self) -> int:
-        total = len(self.source)
+        return self._count(len(self.source))
+
+    def _count(self, total: int) -> int:
         if self.even:
             return int(total // self.world_size)
         return max(0, -(-(total - self.rank) // self.world_size))
@@ -115,7 +121,10 @@ class Turns:
         in_sequence = isinstance(source, BatchSampler) and isinstance(inner, SequentialSampler)
         if not in_sequence:
             source = drawn(source, self.seed, self.epoch)
-        stop = len(self) * self.world_size if self.even else None
+        stop = None
+        if self.even:
+            self.drawn = int(min(length(self), self._count(len(source))))
+            stop = self.drawn * self.world_size
         return islice(source, self.rank + self.start * self.world_size, stop, self.world_size)
 
 

@@ -107,6 +107,11 @@ class Logged:
         finally:
             self.hook = outer
 
+    @property
+    def training(self) -> Collection | None:
+        """The collection of the training epoch, also while an evaluation has its own."""
+        return self._train
+
     # ------------------------------------------------------------------ taking in
 
     def entry(self, name: str) -> Entry | None:

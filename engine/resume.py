@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine import checkpoint as files
@@ -10,6 +10,7 @@ from engine import distributed
 from engine.compiled import named_for
 from engine.errors import CheckpointError
 from engine.hooks import fitted, takes
+from engine.optimizers import SchedulerConfig
 from engine.run import Run
 from engine.seed import random_state, set_random_state
 
@@ -47,12 +48,18 @@ def _put_training(
     def save(callback: Any) -> Any:
         return callback.on_save_checkpoint(trainer, run.module, content)
 
-    collection, loops = run.logged.collection, content["loops"]
-    sums = collection.state_dict() if collection else []
-    gathered = distributed.gather_to_zero((sums, random_state(), run.state.epoch_random))
+    state, collection, loops = run.state, run.logged.training, content["loops"]
+    sums = state.restored_metrics  # of an epoch that was left, whose values were reduced
+    if sums is None:
+        sums = collection.state_dict() if collection else []
+    random = state.validation_random or random_state()
+    gathered = distributed.gather_to_zero((sums, random, state.epoch_random))
     by_rank = zip(*(gathered or []), strict=True)
     loops.update(zip(("logged", "random", "epoch_random"), map(list, by_rank), strict=False))
-    loops["metrics"] = {name: v.cpu() for name, v in run.logged.callback_metrics().items()}
+    metrics = run.logged.callback_metrics()
+    loops["metrics"] = {name: v.cpu() for name, v in metrics.items()}
+    schedulers = enumerate(run.optimization.schedulers)
+    loops["asked"] = [i for i, c in schedulers if _has_seen(state.asked.get(i), c, metrics)]
     content["callbacks"] = files.callback_states(list(callbacks), save)
     content["optimizer_states"] = [
         run.strategy.optimizer_state(optimizer) for optimizer in run.optimization.optimizers
@@ -60,6 +67,11 @@ def _put_training(
     content["lr_schedulers"] = [c.scheduler.state_dict() for c in run.optimization.schedulers]
     if run.precision.scaler is not None:
         content["native_amp_scaling_state"] = run.precision.scaler.state_dict()
+
+
+def _has_seen(value: Any, config: SchedulerConfig, metrics: Mapping[str, Any]) -> bool:
+    """Whether the last value that a scheduler looked at is the present one."""
+    return value is not None and value is metrics.get(str(config.monitor))
 
 
 def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None:
@@ -115,10 +127,23 @@ def load_training(run: Run, content: dict[str, Any]) -> None:
         run.state.restored_metrics = _of_this_rank(run, loops.get("logged")) if in_epoch else None
         run.state.epoch_random = _of_this_rank(run, loops.get("epoch_random"))
         metrics = loops.get("metrics", {})
-        run.logged.epoch_callback.update({k: v.to(run.device) for k, v in metrics.items()})
+        metrics = {name: value.to(run.device) for name, value in metrics.items()}
+        run.logged.epoch_callback.update(metrics)
+        _restore_asked(run, loops.get("asked"), metrics)
     else:  # a file of Lightning's: it was written at the end of an epoch
-        run.state.progress.epoch = content["epoch"] + 1
-        run.state.progress.step = content["global_step"]
+        done = {"epoch": content["epoch"] + 1, "step": content["global_step"]}
+        run.state.progress.load_state_dict(done)
+
+
+def _restore_asked(run: Run, asked: list[int] | None, metrics: dict[str, Any]) -> None:
+    """Note which schedulers have seen the values that there are; older files do not say."""
+    schedulers = run.optimization.schedulers
+    if asked is None:
+        asked = [] if run.state.progress.batch else list(range(len(schedulers)))
+    for index in asked:
+        value = metrics.get(str(schedulers[index].monitor))
+        if value is not None:
+            run.state.asked[index] = value
 
 
 def _paired(what: str, ours: Sequence[Any], kept: Sequence[Any]) -> list[tuple[Any, Any]]:

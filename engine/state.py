@@ -17,26 +17,56 @@ class Progress:
     optimizer_steps: list[int] = field(default_factory=list)  # of each, where there are several
     windows: int = 0  # of accumulation that are done, where several optimizers take turns
     batch: int = 0  # batches of this epoch that are done
+    is_last: bool = False  # the one done last was the last of its epoch
+    stepped: bool = False  # the one done last ended with a step
+    rest: int = 0  # batches done of the epoch before, if the training was stopped within it
     total_batches: int = 0  # batches of all epochs that are done
     validated_at: int = -1  # total_batches at the last validation
+    asks: list[int] = field(default_factory=list)  # schedulers that are to look at a metric now
     evaluated: dict[str, int] = field(
         default_factory=dict
     )  # batches, for the steps of their values
+    ended_at: int = -1  # total_batches when an epoch's end was reached last, or the training's
     epoch_ended: bool = False  # this epoch's end has been reached: go on with the next
     data_seed: int = 0  # what the order of samples is drawn from
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        copies = {"optimizer_steps": list(self.optimizer_steps), "evaluated": dict(self.evaluated)}
+        copies = {
+            "optimizer_steps": list(self.optimizer_steps),
+            "evaluated": dict(self.evaluated),
+            "asks": list(self.asks),
+        }
         return {**vars(self), **copies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where a checkpoint was taken."""
-        for name in vars(self):
-            if name in state:
-                setattr(self, name, state[name])
+        for name, default in vars(Progress()).items():
+            setattr(self, name, state.get(name, default))
         if self.epoch_ended:
-            self.epoch, self.batch, self.epoch_ended = self.epoch + 1, 0, False
+            self.next_epoch()
+        self.reopen()
+
+    def next_epoch(self) -> None:
+        """The epoch is done: the next one is the one that runs."""
+        self.epoch, self.batch, self.epoch_ended, self.is_last = self.epoch + 1, 0, False, False
+
+    def begin_epoch_anew(self, data_seed: int) -> None:
+        """Train the epoch that runs from its first batch on, in an order drawn from this seed."""
+        self.batch, self.is_last, self.rest, self.asks = 0, False, 0, []
+        self.data_seed = data_seed
+
+    def leave(self) -> None:
+        """The training ends; if it does so within an epoch, remember where."""
+        if self.batch:
+            rest = self.batch
+            self.next_epoch()
+            self.rest = rest
+
+    def reopen(self) -> None:
+        """Go back into the epoch that the training was stopped in, if there is one."""
+        if self.rest:
+            self.epoch, self.batch, self.rest = self.epoch - 1, self.rest, 0
 
 
 @dataclass
@@ -61,6 +91,9 @@ class State:
     accumulation: int | dict[int, int] | None = None  # batches a step, if said while running
     restored_metrics: Any = None  # sums of an epoch that an earlier process began
     epoch_random: Any = None  # random state at the epoch's start, if the order follows from it
+    validation_random: Any = None  # random state at the start of a validation that runs in a fit
+    asked: dict[int, Any] = field(default_factory=dict)  # the value that each scheduler has seen
+    said_short: set[tuple[str, int]] = field(default_factory=set)  # loaders that promised too much
     num_training_batches: int | float = 0
     num_val_batches: list[int | float] = field(default_factory=list)
     num_sanity_val_batches: list[int | float] = field(default_factory=list)

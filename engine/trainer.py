@@ -318,6 +318,8 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self._logged.hook = None
         if verb == "fit":
             self._logged.clear()
+            if module is not self.lightning_module:  # which has seen nothing of a part of an epoch
+                self._state.progress.rest = 0
         is_given = datamodule is not None
         if datamodule is None and module is self.lightning_module:
             datamodule = self.datamodule

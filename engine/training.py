@@ -56,16 +56,19 @@ class TrainerFit(TrainerView):
         self, run: Run, val: Any, path: str | None, weights_only: bool
     ) -> tuple[Run, FitPlan | None]:
         """The run with its optimizers, and what there is to train, if there is anything."""
-        progress = run.state.progress
+        state, progress, before = run.state, run.state.progress, self._training
         content = None
+        state.asked, state.restored_metrics = {}, state.restored_metrics if progress.rest else None
+        state.validation_random = None
         if path is not None:
             self.ckpt_path = path
             content = resume.read_for(run, path, weights_only)
             resume.load_weights(run, content)
             resume.load_callbacks(run, content, self.callbacks, self)
+        elif progress.rest:
+            progress.reopen()
         else:
-            progress.batch = 0  # an epoch that was interrupted begins anew
-            progress.data_seed = run.strategy.broadcast(fresh_seed())
+            progress.begin_epoch_anew(run.strategy.broadcast(fresh_seed()))
         run.strategy.place(run.module)
         self._training = None
         run = self._configured(run)
@@ -77,6 +80,9 @@ class TrainerFit(TrainerView):
         for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
             run.hooks.call(hook)
         loader, count = self._training_data()
+        if content is None and before is not None and count != before[1]:  # of other data
+            progress.begin_epoch_anew(progress.data_seed)
+            state.restored_metrics = None
         validation = validation_plan(run, val, loader, LightningModule)
         self._show(validation)
         self._state.num_val_batches = [] if validation is None else most_batches(run, validation)

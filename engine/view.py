@@ -53,7 +53,7 @@ class TrainerView:
     @current_epoch.setter
     def current_epoch(self, value: int) -> None:
         self._must_not_run("current_epoch")
-        self._state.progress.epoch = value
+        self._state.progress.epoch, self._state.progress.rest = value, 0
 
     @property
     def global_step(self) -> int:
@@ -63,7 +63,7 @@ class TrainerView:
     @global_step.setter
     def global_step(self, value: int) -> None:
         self._must_not_run("global_step")
-        self._state.progress.step = value
+        self._state.progress.step, self._state.progress.rest = value, 0
 
     @property
     def is_last_batch(self) -> bool:

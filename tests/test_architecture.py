@@ -153,13 +153,13 @@ DRAWING = {
     "engine.options engine.profilers engine.state engine.strategies",
     # the algorithm
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
-    "engine.every engine.hooks engine.logged engine.optimizers engine.reports engine.seed "
-    "engine.signals engine.state engine.stray",
+    "engine.every engine.hooks engine.lengths engine.logged engine.optimizers engine.reports "
+    "engine.seed engine.signals engine.state engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
-    "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.run engine.seed "
-    "engine.state",
+    "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.optimizers engine.run "
+    "engine.seed engine.state",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.rollcall engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
@@ -207,6 +207,7 @@ DRAWING = {
     "engine.inner": "engine.logged",
     "engine.checkpoint": "engine.compiled engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
+    "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.seed",
     "engine.logged": "engine.entries",
     "engine.entries": "",

@@ -12,6 +12,7 @@ import torch
 from engine.distributed import rank_zero_warn
 from engine.entries import LOADER_MARK, Collection
 from engine.hooks import accepted, requires, takes
+from engine.loops.batches import note_length
 from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
 from engine.loops.schedules import Schedules
@@ -31,8 +32,10 @@ class Plan:
     to_device: Callable[[Any, int], Any] | None
 
 
-def evaluate(run: Run, plan: Plan) -> Results:
+def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Results:
     """Run all batches of all loaders; returns the epoch's metrics, one dict a loader.
+
+    `then` runs once the metrics are there, before the hooks that look at them and save.
 
     eval mode, no gradients
     for each loader, for each batch: batch_start, step, step_end, batch_end
@@ -65,6 +68,8 @@ def evaluate(run: Run, plan: Plan) -> Results:
             send_to_loggers(run, values)
         if "_predictions" in run.module.__dict__:
             write_out(run.module, run.strategy.world)
+        if then is not None:
+            then()
         call(f"on_{verb}_end")
         collection.reset_metrics()
     return by_loader(collection.results, len(plan.loaders))
@@ -122,6 +127,7 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching(f"{verb}_dataloader_next", iterator)
         for batch_idx, batch in counted(until_told(run, batches), count, verb):
+            seen = batch_idx + 1
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             logged.batch = batch
@@ -135,7 +141,7 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
                 outputs.append(detached(output))
             if sends and logged.has_new_step_value:
                 send_to_loggers(run, logged.new_step_values(), evaluated.get(verb, 0) + batch_idx)
-            seen = batch_idx + 1
+    note_length(run.state, verb, plan.loaders[dataloader_idx], count, seen, dataloader_idx)
     if sends:
         evaluated[verb] = evaluated.get(verb, 0) + seen
     logged.dataloader_suffix = ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from engine.combined import begin_epoch
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.every import Every
+from engine.loops.batches import note_length, numbered
+from engine.loops.due import epoch_validates, validation_is_due
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
@@ -19,7 +22,6 @@ from engine.loops.together import Together
 from engine.reports import line
 from engine.run import Run, batches_of, send_to_loggers
 from engine.seed import random_state, set_random_state
-from engine.settings import OptimizerSteps
 from engine.signals import notice
 from engine.state import accumulation_of, window_at
 from engine.stray import warn_of_stray_tensors
@@ -69,14 +71,15 @@ def fit(run: Run, plan: FitPlan) -> None:
     run.logged.open_training()
     call("on_train_start")
     epoch = TrainingEpoch(run, plan)
-    if state.progress.step and is_done(run):
+    if state.progress.step and is_done(run) and not epoch.is_open():
         rank_zero_info(f"engine: nothing is left to train: {_where(run)}")
-    while not is_done(run):
-        if epoch.begin():
+    while not is_done(run) or epoch.is_open():
+        if epoch.begin() and not is_done(run):
             epoch.batches()
         epoch.end()
         if notice.came is not None and not is_done(run):
             plan.look()
+    state.progress.leave()
     call("on_train_end")
     state.training = False
     run.logged.close_training()
@@ -145,23 +148,27 @@ class TrainingEpoch:
         self._line = line() if is_shown else None
         many = run.strategy.world.world_size > 1 and not run.state.tuning
         self._together = Together(run.strategy.world) if many else None
-        self._restored = run.state.restored_metrics
         self._loaded_at = run.state.progress.epoch
         interval = run.settings.fit.val_check_interval
         self._every: Every | None = None
         if isinstance(interval, timedelta):
             self._every = Every(interval.total_seconds())
 
+    def is_open(self) -> bool:
+        """Whether batches were trained by an earlier process whose epoch has had no end."""
+        progress = self._run_parts.state.progress
+        return progress.batch > 0 and progress.ended_at != progress.total_batches
+
     def begin(self) -> bool:
         """Begin an epoch, or what is left of it; returns whether batches are left."""
         run = self._run_parts
         self._reload_when_due()
         plan = self._plan
-        progress, call = run.state.progress, run.hooks.call
+        state, progress, call = run.state, run.state.progress, run.hooks.call
         self._collection = run.logged.open_training()
-        if self._restored is not None:
-            self._collection.load_state_dict(self._restored, run.device)
-            self._restored = None
+        if state.restored_metrics is not None:
+            self._collection.load_state_dict(state.restored_metrics, run.device)
+            state.restored_metrics = None
         starts_anew = progress.batch == 0
         self._is_ours = begin_epoch(
             plan.loader,
@@ -179,9 +186,23 @@ class TrainingEpoch:
                 "before were of an earlier process"
             )
         self._outputs = []
-        windows = accumulation_of(run.settings.fit, run.state)  # hooks may have said something
+        windows = accumulation_of(run.settings.fit, state)  # hooks may have said something
         self._step.begin_epoch(window_at(windows, progress.epoch))
-        return progress.batch < plan.count
+        if not starts_anew:
+            progress.is_last = progress.is_last or progress.batch >= plan.count
+            self._catch_up()
+        return not progress.is_last
+
+    def _catch_up(self) -> None:
+        """Do what was due after the batch that an earlier process saved at, and not done there."""
+        run, validation = self._run_parts, self._plan.validation
+        progress = run.state.progress
+        run.state.is_last_batch = progress.is_last
+        count = self._plan.count
+        if validation is not None and validation_is_due(run.settings.fit, progress, count):
+            self.validate()
+        if progress.asks:
+            self._schedules.ask()
 
     def _reload_when_due(self) -> None:
         """By the number of the epoch, so that a resumed run reloads when the whole one would."""
@@ -212,13 +233,15 @@ class TrainingEpoch:
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
             batches = run.hooks.fetching("train_dataloader_next", iterator)
-            for batch_idx, batch, is_last in numbered(batches, start, skip, count, settle):
+            numbers = (start, skip, count, settle)
+            for batch_idx, batch, is_last in numbered(batches, self._plan.loader, *numbers):
                 state.is_last_batch = is_last
                 if batch is not None:  # else the step skips it, together with other ranks
                     if to_device is not None:
                         batch = to_device(batch, 0)
                     logged.batch = batch
                     if starts is not None and starts(batch, batch_idx) == -1:
+                        progress.is_last, state.is_last_batch = True, False
                         break
                 window_batches += 1
                 ends_window = is_last or (batch_idx + 1) % step.window == 0
@@ -228,7 +251,8 @@ class TrainingEpoch:
                     window_batches = 0
                 progress.batch = batch_idx + 1
                 progress.total_batches += 1
-                stepped = progress.step != before
+                stepped = progress.stepped = progress.step != before
+                progress.is_last = is_last
                 if schedules is not None:
                     schedules.after_batch(stepped, is_last)
                 if ends is not None:
@@ -238,7 +262,17 @@ class TrainingEpoch:
                 self._after_batch(stepped, is_last)
                 if self._stops_here():
                     break
+            else:
+                self._end_of_data(start)
         logged.batch = None
+
+    def _end_of_data(self, start: int) -> None:
+        progress = self._run_parts.state.progress
+        if not progress.is_last:  # there was no batch at all, or none after those of before
+            progress.is_last = self._run_parts.state.is_last_batch = True
+            self._end_with_others(is_last=True)
+            if start:
+                self._catch_up()
 
     def _replay_draws(self, start: int) -> Callable[[], None] | None:
         """Make a loader that draws its order from the random state draw the epoch's again.
@@ -280,9 +314,11 @@ class TrainingEpoch:
             send_to_loggers(run, logged.new_step_values())
         if self._line is not None:
             self._line.progress(progress.step, progress.epoch)
-        if self._plan.validation is not None and self._validates_now(stepped, is_last):
+        if self._plan.validation is not None and self._validates_now():
             self.validate()
             self._end_with_others(is_last)
+        if progress.asks:
+            self._schedules.ask()
         if notice.came is not None and stepped and not is_last and not self._stops_here():
             self._plan.look()
 
@@ -293,29 +329,16 @@ class TrainingEpoch:
             stops = not is_last and state.should_stop and may_stop(self._run_parts)
             self._together.look(state.progress, has_no_more, stops)
 
-    def _validates_now(self, stepped: bool, is_last: bool) -> bool:
+    def _validates_now(self) -> bool:
         """Whether it is time to validate: the end of an epoch, or of an interval in it."""
-        fit, state = self._run_parts.settings.fit, self._run_parts.state
-        progress, count = state.progress, self._plan.count
-        if state.should_stop and may_stop(self._run_parts):
+        run = self._run_parts
+        fit, progress = run.settings.fit, run.state.progress
+        if run.state.should_stop and may_stop(run):
             return True
-        every = fit.check_val_every_n_epoch
-        if every is not None and (not every or (progress.epoch + 1) % every != 0):
-            return False
-        interval = fit.val_check_interval
-        if isinstance(interval, timedelta):
-            assert self._every is not None
-            run = self._run_parts
-            return self._every.is_due(run.strategy.broadcast, run.is_global_zero)
-        if isinstance(interval, OptimizerSteps):
-            return stepped and progress.step % interval.number == 0
-        if interval == 1.0 and isinstance(interval, float):
-            return is_last
-        if isinstance(interval, float):
-            return progress.batch % max(1, int(count * interval)) == 0
-        if every is None or interval > count or count == float("inf"):
-            return progress.total_batches % interval == 0
-        return progress.batch % interval == 0
+        if self._every is not None:
+            is_due = partial(self._every.is_due, run.strategy.broadcast, run.is_global_zero)
+            return epoch_validates(fit, progress) and is_due()
+        return validation_is_due(fit, progress, self._plan.count)
 
     def validate(self) -> None:
         """Validate, once for each state."""
@@ -323,13 +346,20 @@ class TrainingEpoch:
         if state.progress.validated_at == state.progress.total_batches:
             return
         assert self._plan.validation is not None
-        state.progress.validated_at = state.progress.total_batches
         run.strategy.share_buffers(run.module)
         state.training, state.validating = False, True
-        evaluate(run, self._plan.validation)
+        state.validation_random = random_state()  # what is saved before its end goes on from here
+        evaluate(run, self._plan.validation, self._validated)
         state.training, state.validating = True, False
         if self._every is not None:
             self._every.start()
+
+    def _validated(self) -> None:
+        """The metrics of a validation are there: hooks that save after this need not redo it."""
+        state = self._run_parts.state
+        state.progress.validated_at, state.validation_random = state.progress.total_batches, None
+        if state.progress.asks:
+            self._schedules.ask()
 
     def _stops_here(self) -> bool:
         run = self._run_parts
@@ -340,6 +370,12 @@ class TrainingEpoch:
     def end(self) -> None:
         """The end of an epoch: its metrics, the schedulers that look at them, its hooks."""
         run, progress = self._run_parts, self._run_parts.state.progress
+        is_whole = progress.is_last  # else the training was stopped within it, and may be taken up
+        if not is_whole:
+            run.state.restored_metrics = self._collection.state_dict()
+        elif run.state.is_last_batch:
+            plan = self._plan
+            note_length(run.state, "training", plan.loader, plan.count, progress.batch)
         outputs, self._outputs = self._step.arranged(self._outputs), []
         if self._epoch_end is not None:
             run.logged.hook = "training_epoch_end"
@@ -349,7 +385,7 @@ class TrainingEpoch:
                 raise MisconfigurationException(
                     "training_epoch_end returned something; use self.log to keep a value"
                 )
-        progress.epoch_ended = True
+        progress.epoch_ended, progress.ended_at = is_whole, progress.total_batches
         ended = (self._collection, "on_train_epoch_end", outputs, self._schedules)
         values = end_epoch(run, *ended)
         send_to_loggers(run, values)
@@ -357,37 +393,5 @@ class TrainingEpoch:
         if self._together is not None:  # a hook may have set it on one rank
             stops = run.state.should_stop
             run.state.should_stop = run.strategy.reduce_boolean_decision(stops, all=False)
-        progress.epoch, progress.batch, progress.epoch_ended = progress.epoch + 1, 0, False
-
-
-def numbered(
-    iterator: Iterator[Any],
-    start: int,
-    skip: int,
-    count: int | float,
-    settle: Callable[[], None] | None = None,
-) -> Iterator[tuple[int, Any, bool]]:
-    """Batches with their index and whether they are the epoch's last; `skip` are left out before.
-
-    Where the number of batches is not known, one is read ahead to see whether it is the last.
-    `settle` is called when as many have been read as before the interruption.
-    """
-    for _ in range(skip):
-        next(iterator, None)
-    if count != float("inf"):
-        if settle is not None:
-            settle()
-        last = int(count) - 1
-        for batch_idx, batch in enumerate(iterator, start):
-            yield batch_idx, batch, batch_idx == last
-            if batch_idx >= last:
-                return
-        return
-    batch_idx, nothing = start, object()
-    batch = next(iterator, nothing)
-    if settle is not None:
-        settle()
-    while batch is not nothing:
-        following = next(iterator, nothing)
-        yield batch_idx, batch, following is nothing
-        batch_idx, batch = batch_idx + 1, following
+        if is_whole:
+            progress.next_epoch()

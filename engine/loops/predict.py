@@ -9,6 +9,7 @@ import torch
 
 from engine import distributed
 from engine.data import mapped
+from engine.loops.batches import note_length
 from engine.loops.evaluate import Plan, eval_mode, eval_step, without_gradients
 from engine.run import Run, batches_of, until_told
 
@@ -38,9 +39,11 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
     outputs: list[Any] = []
     if not count:
         return outputs
+    seen = 0
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching("predict_dataloader_next", iterator)
         for batch_idx, batch in enumerate(until_told(run, batches)):
+            seen = batch_idx + 1
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
             if batch_start is not None:
@@ -53,6 +56,7 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
                 outputs.append(on_cpu(output))
             if batch_idx + 1 >= count:
                 break
+    note_length(run.state, "predict", plan.loaders[dataloader_idx], count, seen, dataloader_idx)
     return outputs
 
 
