@@ -99,6 +99,7 @@ class TrainerFit(TrainerView):
         return run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val))
 
     def _end_fit(self, run: Run) -> None:
+        run.strategy.end_training()
         if self._index is not None and self.is_global_zero:
             self._index.finish(run.state.progress.step)
             remove_outdated(self._index)

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 # Data and small words that any room of the same package may use.
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
 ENGINE_WORDS = (
-    "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts"
+    "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
+    "engine.compat_flags"
 )
 
 DRAWING = {
@@ -239,6 +240,7 @@ DRAWING = {
     "engine.slurm_world": "",
     "engine.errors": "",
     "engine.torch_parts": "",
+    "engine.compat_flags": "",
 }
 FOLDERS = (
     "launcher.agent",

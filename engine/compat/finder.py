@@ -46,6 +46,7 @@ class Finder:
 
     def __init__(self) -> None:
         self.packages: dict[str, bool] = {}  # and whether a user's own of that name comes first
+        self.name = ""  # that was installed
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -79,6 +80,8 @@ class Finder:
         module.__dict__["__all__"] = names_of(module.__name__)
         if module.__name__ == "pytorch_lightning":
             importlib.import_module("engine.compat.kept.loaders").show_loaders()
+            if self.name == module.__name__:
+                importlib.import_module("engine.compat.kept.flags").set_for_version_1()
         version = resolve(module.__name__, "__version__")
         if version is not None:
             module.__dict__["__version__"] = value_of(version, module.__name__)
@@ -102,6 +105,7 @@ def install(name: str = "pytorch_lightning") -> None:
                 f"engine.compat.install({name!r}) before the first import of it, or run the script "
                 f"by python -m engine.compat {name} script.py"
             )
+    _finder.name = name
     for package in NAMES[name]:
         if package not in sys.modules:
             # One that is installed is itself a program written for Lightning.

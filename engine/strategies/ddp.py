@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from engine.compat_flags import compat_flags
 from engine.distributed import World
+from engine.errors import MisconfigurationException
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
 from engine.strategies.nothing import Abstentions, no_loss
 from engine.strategies.single import SingleDevice
@@ -65,7 +68,7 @@ class DDP(SingleDevice):
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         # Parameters of the others need no gradient then: DDP must not wait for them.
-        unused = self._options.get("find_unused_parameters", False) or takes_turns
+        unused = self._finds_unused(compat_flags.find_unused_parameters) or takes_turns
         self._wrapped = self._averaging(Steps(module), unused)
         self._abstentions = Abstentions(self.world)
         return self._step
@@ -76,7 +79,12 @@ class DDP(SingleDevice):
             self._converted += synchronise_batchnorm(module, self.root_device)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return module
-        return self._averaging(module, self._options.get("find_unused_parameters", False))
+        return self._averaging(module, self._finds_unused(False))
+
+    def _finds_unused(self, by_default: bool) -> bool:
+        """Whether to look in each step which parameters took part; a static graph shows it."""
+        by_default = by_default and not self._options.get("static_graph", False)
+        return bool(self._options.get("find_unused_parameters", by_default))
 
     def _averaging(self, module: torch.nn.Module, unused: bool) -> DistributedDataParallel:
         wrapped = DistributedDataParallel(
@@ -96,7 +104,11 @@ class DDP(SingleDevice):
     def _step(self, *args: Any, **kwargs: Any) -> Any:
         wrapped = self._wrapped
         assert wrapped is not None
-        output = wrapped(*args, **kwargs)
+        try:
+            output = wrapped(*args, **kwargs)
+        except RuntimeError as error:
+            _explain(error, wrapped.module.module)
+            raise
         self._steps += wrapped.require_backward_grad_sync
         if wrapped.module.has_loss:
             return output
@@ -120,6 +132,14 @@ class DDP(SingleDevice):
         if self.root_device.type == "cuda":
             torch.cuda.synchronize(self.root_device)
         return not self._abstentions.were_all()
+
+    def end_training(self) -> None:
+        """Raise where the last step's gradients were not averaged: torch says so at the next."""
+        wrapped = self._wrapped
+        if wrapped is None or wrapped.find_unused_parameters or not self._steps:
+            return
+        with torch.enable_grad():
+            self._step(None)
 
     def unwrap(self) -> None:
         """Give the module its own batch norm layers back."""
@@ -156,3 +176,27 @@ class DDP(SingleDevice):
         for parameter in module.parameters():
             dist.broadcast(parameter.data, 0)
         self.share_buffers(module)
+
+
+# What torch says at the pass after one in which it waited in vain for gradients.
+_UNFINISHED = "finished reduction in the prior iteration"
+_INDICES = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
+SHOWN = 5  # of the parameters
+
+
+def _explain(error: RuntimeError, module: torch.nn.Module) -> None:
+    """Raise an error that names the parameters without a gradient, if torch's is of such."""
+    if _UNFINISHED not in str(error):
+        return
+    found = _INDICES.search(str(error))
+    names = [name for name, one in module.named_parameters() if one.requires_grad]
+    unused = [names[int(index)] for index in found[1].split()] if found else []
+    more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
+    raise MisconfigurationException(
+        f"in the last training step parameters of {type(module).__name__} took no part in the "
+        f"loss: {', '.join(unused[:SHOWN]) or 'torch does not say which'}{more}. Gradients were "
+        "not averaged, since DDP waits for all of them. If a step may leave some out, give "
+        "Trainer(strategy='ddp_find_unused_parameters_true') or "
+        "DDPStrategy(find_unused_parameters=True); if they are not to be trained, "
+        "`requires_grad_(False)`"
+    ) from error

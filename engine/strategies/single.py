@@ -46,6 +46,9 @@ class SingleDevice:
         """What a loop of one's own calls in the place of `module`, to have averaged gradients."""
         return module
 
+    def end_training(self) -> None:
+        """The last training step of a fit is done, on all ranks: raise where it was not right."""
+
     def unwrap(self) -> None:
         """Undo what `wrap` did to the module."""
 
