@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def test_hosts_have_process_spaces_and_files_of_their_own(testbed: Testbed) -> N
     assert (testbed.shared / "a").read_text() == "common\n"
     assert not Path("/tmp/a").exists()
     (testbed.shared / "a").unlink()
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/dev/shm"])
+def test_a_host_has_folders_for_temporary_files_of_its_own(testbed: Testbed, folder: str) -> None:
+    """What this machine has there no host sees: a host may have a file of the same name."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        write = f"test ! -e {name} && echo private >{name} && cat {name}; stat -c %a {folder}"
+        for host in ("host1", "host2"):
+            done = testbed.call(host, ["sh", "-c", write], user="alice")
+            assert (done.stdout, done.stderr) == ("private\n1777\n", "")
+        assert (testbed.path("host1") / name.lstrip("/")).read_text() == "private\n"
+        assert Path(name).is_dir()
 
 
 def test_programs_on_a_host_behave_like_child_processes(testbed: Testbed) -> None:
@@ -161,11 +174,24 @@ def test_a_frozen_host_stands_still_until_thawed(testbed: Testbed) -> None:
 
 def test_several_testbeds_can_be_up_at_once(testbed: Testbed) -> None:
     """Two testbeds have the same names and addresses and don't know of each other."""
-    with Testbed(1) as other:
-        other.call("host1", ["touch", "/shared/mine"])
+    with Testbed(1) as other, other.run("host1", ["sleep", "1000"]) as sleeping:
+        other.call("host1", ["touch", "/shared/mine", "/tmp/mine"])
 
+        wait_until(lambda: _words(other, 1) == [("sleep", "1000")], "sleep runs")
         assert other.call("host0", ["ssh", "host1", "hostname"]).stdout == "host1\n"
         assert not (testbed.shared / "mine").exists()
+        assert not (testbed.path("host1") / "tmp/mine").exists()
+        assert testbed.processes("host1") == []
+
+        testbed.crash("host1")
+        testbed.cut("host0")
+        assert other.call("host0", ["ssh", "host1", "hostname"]).stdout == "host1\n"
+        assert sleeping.poll() is None
+
+        testbed.restore()
+        other.crash("host1")
+        assert testbed.call("host0", ["ssh", "host1", "hostname"]).stdout == "host1\n"
+    assert testbed.call("host0", ["ssh", "host1", "hostname"]).stdout == "host1\n"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import syscalls
 
 _DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 _ALICE_UID = 2000
+# Where programs of this machine, and of other tests, write what no host should see.
+_OWN = ("/tmp", "/var/tmp")
 
 _SSHD_CONFIG = """\
 Port 22
@@ -80,14 +82,13 @@ def _mount_root(place: str, spec: dict[str, Any]) -> None:
     os.makedirs(place, exist_ok=True)
     syscalls.mount("tmpfs", place, "tmpfs", options="mode=755")
     root = f"{place}/root"
-    for index, lower in enumerate(["/", *spec["visible"]]):
-        layers = [f"{place}/upper{index}", f"{place}/work{index}"]
-        for folder in [*layers, root]:
-            os.makedirs(folder, exist_ok=True)
-        target = root + lower.rstrip("/")
-        os.makedirs(target, exist_ok=True)
-        options = f"lowerdir={lower},upperdir={layers[0]},workdir={layers[1]}"
-        syscalls.mount("overlay", target, "overlay", options=options)
+    for lower in ["/", *(folder for folder in spec["visible"] if not _is_own(folder))]:
+        _lay_over(place, lower)
+    for folder in _OWN:
+        os.makedirs(root + folder, exist_ok=True)
+        syscalls.mount("tmpfs", root + folder, "tmpfs", options="mode=1777")
+    for lower in sorted(folder for folder in spec["reachable"] if _is_own(folder)):
+        _lay_over(place, lower)
     _mount_devices(root)
     os.makedirs(f"{root}/shared", exist_ok=True)
     syscalls.mount(shared, f"{root}/shared", flags=syscalls.MS_BIND)
@@ -98,12 +99,27 @@ def _mount_root(place: str, spec: dict[str, Any]) -> None:
     os.rmdir("/.old-root")
 
 
+def _is_own(folder: str) -> bool:
+    """Whether it is a folder that every host has for itself, or below one."""
+    return any(f"{folder}/".startswith(f"{own}/") for own in _OWN)
+
+
+def _lay_over(place: str, lower: str) -> None:
+    """Show the host a folder of the machine; what the host writes there is in memory."""
+    number = len(os.listdir(place))
+    layers = [f"{place}/upper{number}", f"{place}/work{number}"]
+    target = f"{place}/root{lower.rstrip('/')}"
+    for folder in [*layers, target]:
+        os.makedirs(folder, exist_ok=True)
+    options = f"lowerdir={lower},upperdir={layers[0]},workdir={layers[1]}"
+    syscalls.mount("overlay", target, "overlay", options=options)
+
+
 def _mount_devices(root: str) -> None:
     """/proc, /sys, /dev and /run, fresh for this host."""
     syscalls.mount("proc", f"{root}/proc", "proc")
     syscalls.mount("sysfs", f"{root}/sys", "sysfs")
     syscalls.mount("tmpfs", f"{root}/run", "tmpfs", options="mode=755")
-    os.chmod(f"{root}/tmp", 0o1777)
     dev = f"{root}/dev"
     syscalls.mount("tmpfs", dev, "tmpfs", options="mode=755")
     for name, minor in _DEVICES.items():
