@@ -86,7 +86,7 @@ def ray(_session_ray: Ray) -> Iterator[Ray]:
     yield _session_ray
     hosts = range(NUM_HOSTS + 1)
     try:
-        wait_until(lambda: not any(map(_session_ray.jobs, hosts)), "nothing of jobs is left", 5)
+        wait_until(lambda: not any(map(_session_ray.jobs, hosts)), "nothing of jobs is left", 20)
         left = []
     except TimeoutError:
         left = [
@@ -116,7 +116,7 @@ def _left_over(testbed: Testbed) -> str | None:
         return [(number, process) for number in numbers for process in testbed.processes(number)]
 
     try:
-        wait_until(lambda: not find(), "every host is empty again", 5)
+        wait_until(lambda: not find(), "every host is empty again", 20)
     except TimeoutError:
         left = find()
         for number in {number for number, _ in left}:

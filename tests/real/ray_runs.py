@@ -24,7 +24,7 @@ class RayRun(Run):
         return [rank["value"] for rank in self.result["ranks"]]
 
 
-def wait_until_empty(ray: Ray, hosts: tuple[int, ...], timeout_s: float) -> None:
+def wait_until_empty(ray: Ray, hosts: tuple[int, ...], timeout_s: float = 20) -> None:
     """Wait until nothing of jobs is left on these hosts."""
     wait_until(lambda: not any(map(ray.jobs, hosts)), f"{hosts} are empty", timeout_s)
 

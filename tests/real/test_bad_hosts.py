@@ -26,7 +26,7 @@ def host2(testbed: Testbed) -> Iterator[Path]:
 def refused(testbed: Testbed, *words: str, hosts: str = "host[1-3]") -> dict[str, str]:
     """What plaunch says of each node that can't be used."""
     with Run(testbed, *words, hosts=hosts) as run:
-        assert run.wait(30) == 3
+        assert run.wait(60) == 3
     start = run.lines.index("plaunch: the cluster is not as asked; nothing was started")
     heading, *rows = run.lines[start + 1 :]
     assert heading.split() == ["NODE", "PROBLEM", "WHAT", "TO", "DO"]

@@ -39,7 +39,7 @@ def cluster(request: pytest.FixtureRequest) -> Backend:
 
 
 def wait_until_empty(cluster: Backend) -> None:
-    wait_until(lambda: not cluster.left(), "nothing is left", 10)
+    wait_until(lambda: not cluster.left(), "nothing is left", 30)
 
 
 def used(cluster: Backend, run: Run) -> list[str]:

@@ -39,7 +39,7 @@ def small_training(testbed: Testbed) -> Iterator[Run]:
         yield run
 
 
-def wait_until_empty(testbed: Testbed, hosts: tuple[int, ...], timeout_s: float) -> None:
+def wait_until_empty(testbed: Testbed, hosts: tuple[int, ...], timeout_s: float = 20) -> None:
     """Wait until nothing of the run is left on these hosts."""
     wait_until(
         lambda: not any(testbed.processes(host) for host in hosts),
@@ -63,15 +63,15 @@ def test_four_hosts_train_a_real_model(testbed: Testbed, example: list[str]) -> 
     assert (result["state"], result["world_size"]) == ("succeeded", 8)
     assert [rank["node"] for rank in result["ranks"]] == [f"host{k}" for k in "11223344"]
     assert {rank["value"]["test_acc"] >= 0.95 for rank in result["ranks"]} == {True}
-    wait_until_empty(testbed, (0, 1, 2, 3, 4), 2)
+    wait_until_empty(testbed, (0, 1, 2, 3, 4))
 
 
 def test_a_killed_rank(testbed: Testbed, training: Run) -> None:
     """A rank dies of a signal: all ranks of all hosts end, not waiting for gloo."""
     kill(training.rank(5))
 
-    wait_until_empty(testbed, (1, 2, 3, 4), 10)
-    assert training.wait(10) == 128 + signal.SIGKILL
+    wait_until_empty(testbed, (1, 2, 3, 4))
+    assert training.wait(60) == 128 + signal.SIGKILL
 
     verdict = training.verdict
     assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("signal", "host3", 5)
@@ -84,7 +84,7 @@ def test_a_killed_dataloader_worker(testbed: Testbed, small_training: Run) -> No
     rank = small_training.rank(1)
     kill(next(p for p in testbed.processes(2) if p.parent == rank.pid))
 
-    assert small_training.wait(20) == 1
+    assert small_training.wait(60) == 1
 
     verdict = small_training.verdict
     assert (verdict["kind"], verdict["node"], verdict["rank"]) == ("exception", "host2", 1)
@@ -96,29 +96,29 @@ def test_a_killed_agent_or_guard(testbed: Testbed, training: Run, process: str) 
     """Kill -9 of the launcher's own process on a host: that host is lost, all is swept."""
     kill(getattr(training, process)(2))
 
-    assert training.wait(20) != 0
+    assert training.wait(60) != 0
 
     verdict = training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host2")
-    wait_until_empty(testbed, (1, 2, 3, 4), 5)
+    wait_until_empty(testbed, (1, 2, 3, 4))
 
 
 def test_a_crashed_host(testbed: Testbed, training: Run) -> None:
     """A host that is switched off is lost at once, and named."""
     testbed.crash("host4")
 
-    assert training.wait(20) != 0
+    assert training.wait(60) != 0
 
     verdict = training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host4")
-    wait_until_empty(testbed, (1, 2, 3), 5)
+    wait_until_empty(testbed, (1, 2, 3))
 
 
 def test_a_crash_of_the_first_host(testbed: Testbed, small_training: Run) -> None:
     """The store goes with the host of rank 0: everybody fails, and that host is still named."""
     testbed.crash("host1")
 
-    assert small_training.wait(20) != 0
+    assert small_training.wait(60) != 0
 
     verdict = small_training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host1")
@@ -138,16 +138,16 @@ def test_a_short_cut_is_survived_and_a_long_one_is_a_lost_host(
 
     testbed.cut("host3")
 
-    assert training.wait(SILENCE_S + 10) != 0
+    assert training.wait(SILENCE_S + 30) != 0
 
     verdict = training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host3")
-    wait_until_empty(testbed, (1, 2, 4), 5)
+    wait_until_empty(testbed, (1, 2, 4))
     # The host that is cut off ends its ranks by itself. Its sshd waits for the cable.
     wait_until(
         lambda: all(p.cmdline[0].startswith("sshd") for p in testbed.processes(3)),
         "host3 has ended its ranks",
-        SILENCE_S,
+        SILENCE_S + 20,
     )
 
 
@@ -156,7 +156,7 @@ def test_a_power_failure(testbed: Testbed, small_training: Run) -> None:
     testbed.cut("host2")
     testbed.crash("host2")
 
-    assert small_training.wait(SILENCE_S + 20) != 0
+    assert small_training.wait(SILENCE_S + 30) != 0
 
     verdict = small_training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host2")
@@ -166,13 +166,13 @@ def test_a_frozen_host(testbed: Testbed, small_training: Run) -> None:
     """A host whose kernel answers, but whose processes don't, is lost as well."""
     testbed.freeze("host2")
 
-    assert small_training.wait(SILENCE_S + 20) != 0
+    assert small_training.wait(SILENCE_S + 30) != 0
 
     verdict = small_training.verdict
     assert (verdict["kind"], verdict["node"]) == ("lost_node", "host2")
-    wait_until_empty(testbed, (1,), 5)
+    wait_until_empty(testbed, (1,))
     testbed.thaw("host2")
-    wait_until_empty(testbed, (2,), SILENCE_S + 5)
+    wait_until_empty(testbed, (2,), SILENCE_S + 20)
 
 
 def test_a_killed_launcher(testbed: Testbed, training: Run) -> None:
@@ -180,7 +180,7 @@ def test_a_killed_launcher(testbed: Testbed, training: Run) -> None:
     assert len(training.processes()) >= NUM_PROCESSES
     training.process.kill()
 
-    wait_until_empty(testbed, (0, 1, 2, 3, 4), 5)
+    wait_until_empty(testbed, (0, 1, 2, 3, 4))
 
 
 def test_the_launchers_cable_is_cut(testbed: Testbed, small_training: Run) -> None:
@@ -192,7 +192,7 @@ def test_the_launchers_cable_is_cut(testbed: Testbed, small_training: Run) -> No
         "all ranks have ended",
         SILENCE_S + 10,
     )
-    assert small_training.wait(30) != 0
+    assert small_training.wait(60) != 0
     assert small_training.verdict["kind"] == "lost_node"
 
 
@@ -205,25 +205,28 @@ def test_a_cancelled_run(
     """Ctrl-C and SIGTERM end the run everywhere, and are no failure of any rank."""
     small_training.process.send_signal(number)
 
-    assert small_training.wait(45) == code
+    assert small_training.wait(60) == code
 
     assert small_training.result["state"] == "cancelled"
     assert small_training.result["verdict"] is None
-    wait_until_empty(testbed, (0, 1, 2, 3, 4), 5)
+    wait_until_empty(testbed, (0, 1, 2, 3, 4))
 
 
 def test_ctrl_c_while_hosts_are_connected_to(testbed: Testbed) -> None:
     """It is heard at once, not after the last host has answered or its time is up."""
     testbed.cut("host2")
-    with Run(testbed, "--verbose", TRAIN_ON, hosts="host1,host2", procs=1) as run:
+    patient = testbed.shared / "patient.yaml"
+    patient.write_text("cluster: ssh\nhosts: [host1, host2]\nssh: {connect_timeout: 100}\n")
+    words = ["--cluster", "/shared/patient.yaml", "--verbose", TRAIN_ON]
+    with Run(testbed, *words, hosts="", procs=1) as run:
         run.wait_for("connecting to host1, host2")
         wait_until(lambda: bool(testbed.processes(1)), "host1 is connected to")
         run.process.send_signal(signal.SIGINT)
 
-        assert run.wait(8) == 130  # a host that doesn't answer is waited for 10 s
+        assert run.wait(60) == 130  # a host that doesn't answer is waited for longer
 
     assert run.result["state"] == "cancelled"
-    wait_until_empty(testbed, (0, 1), 5)
+    wait_until_empty(testbed, (0, 1))
 
 
 def test_other_peoples_processes_are_left_alone(testbed: Testbed, small_training: Run) -> None:
@@ -235,7 +238,7 @@ def test_other_peoples_processes_are_left_alone(testbed: Testbed, small_training
         try:
             other.wait_for(r"rank \d is process", count=2)
             kill(small_training.rank(1))
-            assert small_training.wait(20) == 137
+            assert small_training.wait(60) == 137
             epoch = int(other.wait_for(r"epoch (\d+)")[-1][1])
             other.wait_for(rf"epoch {epoch + 2}", timeout_s=60)
             assert sleeping.poll() is None

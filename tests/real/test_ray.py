@@ -62,10 +62,10 @@ def test_ctrl_c_cancels(ray: Ray) -> None:
     with RayRun(ray, "--nodes", "2", TRAIN_ON) as run:
         run.wait_for(r"rank \d is process", count=2)
         run.process.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
+        assert run.wait(60) == 130
 
     assert run.result["state"] == "cancelled"
-    wait_until_empty(ray, (1, 2, 3, 4), 5)
+    wait_until_empty(ray, (1, 2, 3, 4))
     assert claimed(ray) == {"CPU": 0, "GPU": 0}
 
 
@@ -101,7 +101,7 @@ def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, ray_gpus: dict[str, str]
         with RayRun(ray, "--nodes", "1:9", WHERE, procs=3, all_gpus=True, env=ray_gpus) as third:
             assert third.wait(60) == 0
         (first.folder / "enough").touch()
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
 
     assert [one["gpus"] for one in second.values] == ["GPU-5,GPU-6"] * 4
     assert [one["gpus"] for one in third.values] == ["5,6,7"] * 12  # as Ray says it
@@ -111,7 +111,7 @@ def test_resources_that_are_not_there(ray: Ray) -> None:
     """After --wait it says what was asked for and what each node has, and exit code is 3."""
     with RayRun(ray, "--nodes", "2", "--gpus", "9", "--wait", "3", WHERE) as run:
         run.wait_for("asked for 2 nodes with 9 GPUs and 1 CPU each.*; waiting for it up to 3 s")
-        assert run.wait(30) == 3
+        assert run.wait(60) == 3
         run.wait_for("asked for 2 nodes with 9 GPUs and 1 CPU each, there is room on 0 of 4 after")
         for host in (1, 2, 3, 4):
             run.wait_for(rf"host{host} +has 8 GPUs \(all free\), 4 CPUs \(all free\)")
@@ -125,7 +125,7 @@ def test_waiting_for_resources(ray: Ray) -> None:
         with RayRun(ray, "--nodes", "4", WHERE, procs=2) as second:
             second.wait_for("there is room on 0 of 4; waiting for it up to 60 s")
             (first.folder / "enough").touch()
-            assert first.wait(30) == 0
+            assert first.wait(60) == 0
             assert second.wait(90) == 0
 
 
@@ -134,7 +134,7 @@ def test_ctrl_c_while_waiting(ray: Ray) -> None:
     with RayRun(ray, "--nodes", "9", WHERE) as run:
         run.wait_for("waiting for it")
         run.process.send_signal(signal.SIGINT)
-        assert run.wait(10) == 130
+        assert run.wait(60) == 130
         assert not any("Traceback" in line for line in run.lines)
     assert claimed(ray) == {"CPU": 0, "GPU": 0}
 
@@ -188,7 +188,7 @@ def test_a_ray_job_that_is_stopped(ray: Ray) -> None:
     stopped = ray.testbed.call("host0", ["ray", "job", "stop", *job, "mine"])
 
     assert stopped.returncode == 0, stopped.stderr
-    wait_until_empty(ray, (1, 2, 3, 4), 15)
+    wait_until_empty(ray, (1, 2, 3, 4))
 
 
 def test_nodes_need_no_installation_of_ours(ray: Ray) -> None:
@@ -211,7 +211,7 @@ def test_plaunch_nodes(ray: Ray, ray_gpus: dict[str, str]) -> None:
         run.wait_for("up: rank", count=4)
         done = ray.testbed.call("host1", ["plaunch", "nodes", "--cluster", "ray"], env=ray_gpus)
         (run.folder / "enough").touch()
-        assert run.wait(30) == 0
+        assert run.wait(60) == 0
 
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[1:]]

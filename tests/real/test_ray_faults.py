@@ -26,10 +26,10 @@ def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
         used = sorted(int(up[2]) for up in ups)
         lost = used[-1]
         getattr(ray, how)(lost)
-        run.wait_for(rf"host{lost} is lost", timeout_s=20)
+        run.wait_for(rf"host{lost} is lost", timeout_s=40)
         run.wait_for(r"up: rank \d of 3", count=6, timeout_s=60)
         (run.folder / "enough").touch()
-        assert run.wait(30) == 0
+        assert run.wait(60) == 0
 
     (spare,) = {1, 2, 3, 4} - set(used)
     now = [f"host{host}" for host in sorted({*used, spare} - {lost})]
@@ -45,10 +45,10 @@ def test_ctrl_c_while_waiting_for_another_node(ray: Ray) -> None:
         ray.kill_raylet(2)
         run.wait_for("waiting for nodes instead of host2, up to 60 s")
         run.process.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
+        assert run.wait(60) == 130
 
     assert run.result["state"] == "cancelled"
-    wait_until_empty(ray, (1, 2, 3, 4), 5)
+    wait_until_empty(ray, (1, 2, 3, 4))
 
 
 def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> None:
@@ -61,7 +61,7 @@ def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> N
         run.wait_for("3 of 4 nodes are left: too few to go on")
 
     assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host3")
-    wait_until_empty(ray, (1, 2, 4), 5)
+    wait_until_empty(ray, (1, 2, 4))
 
 
 def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, ray_gpus: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, ray_gpus: dict[str
         ray.start_worker(4)
         run.wait_for("up: rank", count=8)
         (run.folder / "enough").touch()
-        assert run.wait(30) == 0
+        assert run.wait(60) == 0
 
     assert [one["host"] for one in run.values] == [f"host{k}" for k in "1234"]
     assert all(node["gpus"] == ["GPU-0", "GPU-1"] for node in run.result["nodes"])
@@ -88,7 +88,7 @@ def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
         kill(run.agent(hosts[0]))
         run.wait_for("up: rank", count=4)
         (run.folder / "enough").touch()
-        assert run.wait(30) == 0
+        assert run.wait(60) == 0
 
     assert sorted(one["host"] for one in run.values) == [f"host{host}" for host in sorted(hosts)]
 
@@ -98,10 +98,10 @@ def test_the_raylet_beside_the_launcher(ray: Ray) -> None:
     with RayRun(ray, "--nodes", "4", COME_AND_GO) as run:
         run.wait_for("up: rank", count=4)
         ray.kill_raylet(1)
-        assert run.wait(30) != 0
+        assert run.wait(60) != 0
 
     assert (run.verdict["kind"], run.verdict["node"]) == ("lost_node", "host1")
-    wait_until_empty(ray, (1, 2, 3, 4), 10)
+    wait_until_empty(ray, (1, 2, 3, 4))
 
 
 def test_the_launcher_is_killed(ray: Ray) -> None:
@@ -109,7 +109,7 @@ def test_the_launcher_is_killed(ray: Ray) -> None:
     with RayRun(ray, "--nodes", "4", TRAIN_ON) as run:
         run.wait_for(r"rank \d is process", count=4)
         run.process.kill()
-        run.process.wait(10)
-        wait_until_empty(ray, (1, 2, 3, 4), 10)
+        run.process.wait(60)
+        wait_until_empty(ray, (1, 2, 3, 4))
 
-    wait_until(lambda: claimed(ray) == {"CPU": 0, "GPU": 0}, "nothing is claimed", 15)
+    wait_until(lambda: claimed(ray) == {"CPU": 0, "GPU": 0}, "nothing is claimed", 60)

@@ -49,6 +49,7 @@ class Job:
 
     def wait_until_trains(self, run: int) -> None:
         """Wait until both ranks have made fifteen steps in the job's ``run``-th run."""
+        self.wait_until_begun(run)
         wait_until(lambda: len(AT.findall(self.out)) >= 2 * run, f"run {run} trains", UP_S)
 
     def let_finish(self) -> None:
@@ -57,6 +58,8 @@ class Job:
 
     def wait_until_begun(self, count: int) -> None:
         """Wait until the training has begun for the ``count``-th time."""
+        if count > 1:
+            self.slurm.hurry(self.id, count - 1)
         wait_until(lambda: len(self.begun) >= count, f"run {count} has begun", UP_S)
 
     @property
@@ -162,7 +165,7 @@ def test_a_node_that_fails(slurm: Slurm) -> None:
     """Found by our own channel before SLURM knows: back in the queue, on from a checkpoint."""
     job = Job(slurm, "node", 60)
     job.wait_until_trains(1)
-    wait_until(lambda: "step=10" in _checkpoints(job), "a checkpoint", 30)
+    wait_until(lambda: "step=10" in _checkpoints(job), "a checkpoint", UP_S)
     second = slurm.job(job.id)["NodeList"][-2]
     slurm.crash(f"host{second}")
 
@@ -182,7 +185,7 @@ def test_a_cancelled_job_stays_cancelled(slurm: Slurm) -> None:
     job.wait_until_trains(1)
     call(slurm, "scancel", job.id)
 
-    end = slurm.wait_for(job.id, "CANCELLED", timeout_s=30)
+    end = slurm.wait_for(job.id, "CANCELLED", timeout_s=UP_S)
     assert end["Restarts"] == "0"
     assert "plaunch: the job was cancelled" in job.out
     result = job.result
@@ -208,7 +211,7 @@ def test_without_any_way_back_it_says_so(slurm: Slurm) -> None:
     job.wait_until_trains(1)
     call(slurm, "scancel", "--batch", "--signal=USR2", job.id)
 
-    end = slurm.wait_for(job.id, "FAILED", timeout_s=30)
+    end = slurm.wait_for(job.id, "FAILED", timeout_s=UP_S)
     assert end["ExitCode"] == "75:0"
     assert job.result["state"] == "preempted"
     assert "submit the job again: it goes on where it was saved" in job.out
@@ -228,6 +231,7 @@ def test_a_task_of_an_array_comes_back_alone(slurm: Slurm) -> None:
 
     wait_until(lambda: all("at step" in said(task) for task in (0, 1)), "both train", UP_S)
     call(slurm, "scancel", "--batch", "--signal=USR2", f"{job}_1")
+    slurm.hurry(f"{job}_1")
     wait_until(lambda: said(1).count("begins") == 2, "the second begins again", UP_S)
     for task in (0, 1):
         (folder / str(task) / "enough").touch()

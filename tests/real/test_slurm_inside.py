@@ -76,7 +76,7 @@ def test_fewer_nodes_and_uneven_processors(slurm: Slurm) -> None:
 def test_more_than_there_is_is_exit_code_3(slurm: Slurm) -> None:
     """Nodes and GPUs, with the numbers."""
     with Run(slurm.testbed, "--nodes", "5", WHERE, hosts="", before=salloc("--nodes=2")) as run:
-        assert run.wait(30) == 3
+        assert run.wait(60) == 3
         run.wait_for("asked for 5 nodes, but the cluster has 2")
     eight_gpus(slurm)
     before = salloc("--nodes=2", "--gpus-per-node=2")
@@ -167,7 +167,7 @@ def test_a_node_that_crashes_is_named_long_before_slurm_knows(slurm: Slurm) -> N
     with Run(slurm.testbed, *words, hosts="", procs=1, before=before) as run:
         run.wait_for(r"up: rank \d of 3", count=3)
         slurm.testbed.crash("host2")
-        run.wait_for(r"up: rank \d of 3", count=6, timeout_s=30)
+        run.wait_for(r"up: rank \d of 3", count=6, timeout_s=60)
         run.folder.joinpath("enough").touch()
         assert run.wait(60) == 0
 
@@ -196,10 +196,10 @@ wait; until test -e /shared/go; do sleep 0.1; done"""
                 found = [p for host in range(3) for p in slurm.testbed.processes(host)]
                 return [p for p in found if p.program not in ("salloc", "bash", "sleep")]
 
-            wait_until(lambda: not left(), "nothing of the run is left", 15)
+            wait_until(lambda: not left(), "nothing of the run is left", 30)
         finally:
             (slurm.testbed.shared / "go").touch()
-            assert shell.wait(20) == 0
+            assert shell.wait(60) == 0
 
 
 def test_srun_plaunch_is_told_what_to_do_instead(slurm: Slurm) -> None:

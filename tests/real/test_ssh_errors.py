@@ -35,7 +35,7 @@ def test_unreachable_host(testbed: Testbed) -> None:
     (answer,) = connect(testbed, "host2", connect_timeout_s=1)
 
     assert answer["problem"] == "no answer from host2 port 22 within 1 s"
-    assert answer["seconds"] < 2
+    assert answer["seconds"] < 10
 
 
 def test_host_that_accepts_but_does_not_answer(testbed: Testbed) -> None:
@@ -45,7 +45,7 @@ def test_host_that_accepts_but_does_not_answer(testbed: Testbed) -> None:
     (answer,) = connect(testbed, "host2", connect_timeout_s=1)
 
     assert "the SSH handshake failed: no answer within 1 s" in answer["problem"]
-    assert answer["seconds"] < 4
+    assert answer["seconds"] < 10
 
 
 def test_port_of_something_else(testbed: Testbed) -> None:
@@ -238,12 +238,13 @@ def test_all_nodes_behind_a_dead_jump_host_fail_together(testbed: Testbed) -> No
     """The timeout is waited for once, not once a node."""
     testbed.cut("host1")
 
-    answers = connect(testbed, "host2", "host3", "host4", proxy_jump="host1", connect_timeout_s=1)
+    nodes = [{"address": f"host{k}", "port": port} for k in (2, 3, 4) for port in range(22, 29)]
+    answers = connect(testbed, *nodes, proxy_jump="host1", connect_timeout_s=1)
 
     assert {answer["problem"] for answer in answers} == {
         "jump host host1: no answer from host1 port 22 within 1 s"
     }
-    assert max(answer["seconds"] for answer in answers) < 2
+    assert max(answer["seconds"] for answer in answers) < 10 < len(nodes)
 
 
 def test_failing_proxy_command(testbed: Testbed, ssh_folder: Path) -> None:

@@ -192,11 +192,16 @@ def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
     with login.bed.run("host0", argv, env=login.env, stdout=pipe, stderr=pipe, text=True) as reader:
         try:
             assert reader.stdout is not None
-            first = reader.stdout.readline()
+            first, line = reader.stdout.readline(), ""
             login.bed.call("host0", ["scontrol", "requeue", job_id]).check_returncode()
             job = login.until(job_id, "queued")
             assert (job["attempts"], job["preemptions"], job["over"]) == (1, 1, False)
             assert [past["state"] for past in job["history"]] == ["preempted"]
+            assert reader.stderr is not None
+            while "queued (it may not begin before a certain time (BeginTime))" not in line:
+                line = reader.stderr.readline()
+                assert line, "it is not told why the job waits"
+            slurm.hurry(job_id)
             wait_until(lambda: login.status(job_id)[0]["attempts"] == 2, "it goes on", 60)
             login.let_go()
             out, err = reader.communicate(timeout=90)
@@ -204,7 +209,6 @@ def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
             reader.kill()
     lines = [line for line in (first + out).splitlines() if line != "Terminated"]  # sh's own word
     assert lines == ["rank 0 of 1 on host1", "rank 0 of 1 on host1", "went"]
-    assert "queued (it may not begin before a certain time (BeginTime))" in err
     assert err.endswith(": succeeded\n")
     text = login("status", job_id).stdout
     assert "attempts   2, 1 ended by preemption\n" in text

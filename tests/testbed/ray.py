@@ -55,7 +55,8 @@ class Ray:
         self.testbed = testbed
         self.hosts = range(1, testbed.num_hosts + 1)
         self._resources = [f"--num-gpus={num_gpus}", f"--num-cpus={num_cpus}"]
-        self._env = dict(env or {})
+        # A worker is started when it is needed, not one for each processor when a driver comes.
+        self._env = {"RAY_prestart_worker_first_driver": "0", **(env or {})}
         self._damaged = False
 
     @staticmethod
@@ -90,17 +91,25 @@ class Ray:
 
     def up(self) -> None:
         """Start the head and all workers; a broken start leaves nothing behind."""
-        try:
-            head = ["--head", f"--port={PORT}", "--dashboard-host=0.0.0.0"]
-            starting = [
-                self._start(1, head),
-                *(self._start_worker(host) for host in self.hosts[1:]),
-            ]
-            for process in starting:
+        for is_last in (False, False, True):
+            try:
+                self._up()
+                return
+            except BaseException as error:
+                self.down()
+                if is_last or not isinstance(error, RuntimeError):
+                    raise
+
+    def _up(self) -> None:
+        """Start all nodes at once. On a very busy machine Ray gives up, after 30 s of its own."""
+        head = self._start(1, ["--head", f"--port={PORT}", "--dashboard-host=0.0.0.0"])
+        workers = {host: self._start_worker(host) for host in self.hosts[1:]}
+        _finish(head)
+        for host, process in workers.items():
+            try:
                 _finish(process)
-        except BaseException:
-            self.down()
-            raise
+            except RuntimeError:  # it may have waited for the head so long
+                self.start_worker(host)
 
     def down(self) -> None:
         """End Ray and all that runs in it."""
