@@ -119,25 +119,22 @@ def sweep(mark: str, keep: Iterable[int] = (), reap: Callable[[], None] = lambda
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed a process for memory: in our control group, and anywhere.
+    """How often the kernel has killed a process of our control group for memory.
 
-    Only differences mean anything. 0 where the kernel does not tell.
+    Where groups have no such number, on the whole machine. Only differences mean anything. 0 where
+    the kernel does not tell.
     """
-    count = 0
-    with suppress(OSError):
-        count += _field(_read("/proc/vmstat"), "oom_kill")
-    for path in _memory_files():
+    counts = []
+    for path in [*_memory_files(), "/proc/vmstat"]:
         with suppress(OSError):
-            count += _field(_read(path), "oom_kill")
-    return count
+            counts += _field(_read(path), "oom_kill")
+    return counts[0] if counts else 0
 
 
-def _field(text: str, name: str) -> int:
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 2 and words[0] == name:
-            return int(words[1])
-    return 0
+def _field(text: str, name: str) -> list[int]:
+    """The number beside a name; none where the name is missing."""
+    lines = [line.split() for line in text.splitlines()]
+    return [int(words[1]) for words in lines if len(words) == 2 and words[0] == name]
 
 
 def _memory_files() -> list[str]:

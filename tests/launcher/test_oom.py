@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from launcher.agent import health
 from tests.launcher.runs import PLAUNCH, Launcher
 
 LIMIT = 400 << 20
@@ -62,6 +66,8 @@ def small_group() -> Iterator[Path]:
     assert not group.exists()
 
 
+# A host of a testbed has no control groups: there, a kill for memory anywhere looks like its own.
+@pytest.mark.xdist_group("ssh")
 def test_a_rank_without_memory_is_named(plaunch: Launcher, small_group: Path) -> None:
     """The verdict says that the kernel killed it for memory, not just by signal 9."""
     plaunch.write("main.py", MAIN)
@@ -73,3 +79,19 @@ def test_a_rank_without_memory_is_named(plaunch: Launcher, small_group: Path) ->
     assert done.verdict["signal"] == "SIGKILL"
     assert done.verdict["last_lines"] == ["filling"]
     assert "ran out of memory" in done.err
+
+
+def test_a_kill_in_another_group_is_none_of_ours(small_group: Path) -> None:
+    """What the kernel kills elsewhere on the machine is not taken for a rank of ours."""
+    if not any(Path(file).exists() for file in health._memory_files()):
+        pytest.skip("our own control group counts nothing")
+    before = health.oom_kills()
+    fill = f"""
+import os
+open("{small_group}/cgroup.procs", "w").write(str(os.getpid()))
+hoard = []
+while True: hoard.append(bytearray(b"x" * (8 << 20)))
+"""
+    done = subprocess.run([sys.executable, "-c", fill], timeout=90, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert health.oom_kills() == before
