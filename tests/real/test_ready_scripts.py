@@ -64,17 +64,11 @@ def test_a_script_of_several_nodes(
     slurm: Slurm, submit: Submit, tmp_path: Path, name: str, nodes: int
 ) -> None:
     """One rank a GPU on each node."""
-    result = end(slurm, tmp_path.name, submit(name))
+    job = submit(name)
+    assert slurm.job(job)["Requeue"] == "1"
+    result = end(slurm, tmp_path.name, job)
 
     assert (len(result["nodes"]), result["world_size"]) == (nodes, 8 * nodes)
-
-
-def test_a_script_that_may_come_back(slurm: Slurm, submit: Submit, tmp_path: Path) -> None:
-    """The preemptible one asks for what that needs."""
-    job = slurm.job(submit("preemptible"))
-
-    assert job["Requeue"] == "1"
-    slurm.wait_for(job["JobId"], "COMPLETED", 120)
 
 
 def test_an_array(slurm: Slurm, submit: Submit, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_without_a_result(login: Login) -> None:
 
 
 def test_one_call_however_many_jobs(login: Login) -> None:
-    """Six jobs in SLURM, one squeue; one of them, one scontrol; only finished ones, none."""
+    """Three jobs in SLURM, one squeue; one of them, one scontrol; only finished ones, none."""
     counting = login.folder / "bin"
     counting.mkdir()
     for name in ("squeue", "scontrol", "sacct"):
@@ -238,11 +238,11 @@ def test_one_call_however_many_jobs(login: Login) -> None:
     path = login.bed.call("host0", ["sh", "-c", "echo $PATH"]).stdout.strip()
     env = {"PATH": f"{login.name}/bin:{path}"}
     calls = login.bed.shared / "calls"
-    jobs = [login.submit() for _ in range(6)]
+    jobs = [login.submit() for _ in range(3)]
     for job in jobs:
         login.until_it_speaks(job)
     calls.unlink(missing_ok=True)
-    assert [job["state"] for job in login.status(env=env)] == ["running"] * 6
+    assert [job["state"] for job in login.status(env=env)] == ["running"] * 3
     assert calls.read_text() == "squeue\n"
     calls.unlink()
     login("status", jobs[0], env=env)
@@ -252,7 +252,7 @@ def test_one_call_however_many_jobs(login: Login) -> None:
     for job in jobs:
         login.until(job, "succeeded")
     calls.unlink(missing_ok=True)
-    assert [job["state"] for job in login.status(env=env)] == ["succeeded"] * 6
+    assert [job["state"] for job in login.status(env=env)] == ["succeeded"] * 3
     assert not calls.exists()
 
 
