@@ -66,8 +66,6 @@ def small_group() -> Iterator[Path]:
     assert not group.exists()
 
 
-# A host of a testbed has no control groups: there, a kill for memory anywhere looks like its own.
-@pytest.mark.xdist_group("ssh")
 def test_a_rank_without_memory_is_named(plaunch: Launcher, small_group: Path) -> None:
     """The verdict says that the kernel killed it for memory, not just by signal 9."""
     plaunch.write("main.py", MAIN)

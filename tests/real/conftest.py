@@ -13,28 +13,15 @@ NUM_HOSTS = 4
 FAKES = Path(__file__).parents[1] / "fakes"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs real hosts by name and with the reason, where there can be none.
-
-    Tests that share a testbed are a group: one worker of xdist runs them, so there is one testbed.
-    """
+    """Skip what needs real hosts by name and with the reason, where there can be none."""
     for item in items:
         if item.get_closest_marker("hosts"):
-            kind = _kind(item)
-            reason = {"slurm": Slurm, "ray": Ray}.get(kind or "", Testbed).missing()
+            fixtures = getattr(item, "fixturenames", ())
+            kinds = [kind for kind in (Slurm, Ray) if kind.__name__.lower() in fixtures]
+            reason = (kinds or [Testbed])[0].missing()
             if reason is not None:
                 item.add_marker(pytest.mark.skip(reason=f"no real hosts: {reason}"))
-            if kind is not None:
-                item.add_marker(pytest.mark.xdist_group(kind))
-
-
-def _kind(item: pytest.Item) -> str | None:
-    """Which of the testbeds below a test uses, by its fixtures or by the case that it is."""
-    case: dict[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
-    used = {*getattr(item, "fixturenames", ()), case.get("cluster"), case.get("kind")}
-    words = {"ray": {"ray"}, "slurm": {"slurm"}, "ssh": {"testbed", "ssh", "local"}}
-    return next((kind for kind, names in words.items() if used & names), None)
 
 
 @pytest.fixture(scope="session")
