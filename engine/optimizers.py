@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -37,6 +37,33 @@ class Optimization:
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
     schedulers: list[SchedulerConfig] = field(default_factory=list)
     frequencies: list[int] = field(default_factory=list)  # of each optimizer, or none at all
+    is_assigned: bool = False  # trainer.optimizers was set while no run could use them
+    changed: Callable[[], None] | None = None  # told while optimizers are being stepped
+
+    def assign(self, optimizers: Any, is_running: bool) -> None:
+        """Put other optimizers in the place of these; what steps them takes the new ones."""
+        if not isinstance(optimizers, (list, tuple)):
+            raise MisconfigurationException(
+                f"trainer.optimizers is a list of optimizers, not a {type(optimizers).__name__}: "
+                "trainer.optimizers = [optimizer]"
+            )
+        bare = [vars(o)["optimizer"] if type(o) is LightningOptimizer else o for o in optimizers]
+        for optimizer in bare:
+            if not isinstance(optimizer, torch.optim.Optimizer):
+                raise MisconfigurationException(
+                    f"trainer.optimizers = [...] takes torch optimizers, not {_describe(optimizer)}"
+                )
+        if self.frequencies and len(bare) != len(self.optimizers):
+            raise MisconfigurationException(
+                f"trainer.optimizers has {len(self.optimizers)} optimizers with frequencies, and "
+                f"{len(bare)} were assigned: configure_optimizers says whose turn it is"
+            )
+        self.optimizers[:] = bare
+        self.is_assigned = not is_running
+        for config in self.schedulers:
+            config.opt_idx = _index_of(getattr(config.scheduler, "optimizer", None), bare)
+        if is_running and self.changed is not None:
+            self.changed()
 
 
 _FORMS = (

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from engine import lifecycle, resume, rundir
-from engine.distributed import rank_zero_info
+from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.loaders import (
     most_batches,
@@ -108,10 +108,16 @@ class TrainerFit(TrainerView):
     def _configured(self, run: Run) -> Run:
         """The run with the optimizers that the module wants."""
         run.logged.hook = "configure_optimizers"
-        optimization = configure(
-            run.module.configure_optimizers(), run.module.automatic_optimization
-        )
+        returned, assigned = run.module.configure_optimizers(), self._optimization
         run.logged.hook = None
+        if assigned.is_assigned and returned is None:
+            returned = list(assigned.optimizers)
+        elif assigned.is_assigned and assigned.optimizers:
+            rank_zero_warn(
+                "trainer.optimizers was set before fit, which takes what `configure_optimizers` "
+                "returns: set it in on_fit_start or on_train_start, or return them there"
+            )
+        optimization = configure(returned, run.module.automatic_optimization)
         self._optimization = optimization
         self._run = replace(run, optimization=optimization)
         run.hooks.callbacks_only("on_optimizers_made")  # for those that add groups to them

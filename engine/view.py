@@ -326,6 +326,11 @@ class TrainerView:
         """The optimizers."""
         return self._optimization.optimizers
 
+    @optimizers.setter
+    def optimizers(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        is_running = self._state.fn == "fit" and self._state.status == "running"
+        self._optimization.assign(optimizers, is_running)
+
     @property
     def lr_scheduler_configs(self) -> list[SchedulerConfig]:
         """The schedulers, and when each is stepped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,8 @@ class EarlyStopping(Callback):
         self.stopping_reason: str | None = None
         self._check_on_train_epoch_end = check_on_train_epoch_end
         self._looked_at: Any = None
-        self._known: float | None = None  # the value that an earlier process has looked at
+        self._metrics: Mapping[str, Any] = {}  # those of the fit that runs
+        self._kept: dict[str, Any] = {}  # what an earlier process has looked at
         self._validated = False
         self._rule = Patience(
             patience,
@@ -139,21 +141,33 @@ class EarlyStopping(Callback):
             "best_score": self._rule.best,
             "stopped_epoch": self.stopped_epoch,
             "looked_at": None if self._looked_at is None else float(self._looked_at),
+            "is_present": self._metrics.get(self.monitor) is self._looked_at,
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is a rule, not a part of the run that it was taken from.
+        return {**self.__dict__, "_metrics": {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from an earlier run."""
         self._rule.waited = state_dict["wait_count"]
         self._rule.best = state_dict["best_score"]
         self.stopped_epoch = state_dict["stopped_epoch"]
-        self._known = state_dict.get("looked_at")
+        self._kept = dict(state_dict)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Nothing of this fit has been looked at, but what an earlier process has."""
-        value = trainer.callback_metrics.get(self.monitor)
-        is_known = self._known is not None and value is not None and float(value) == self._known
-        self._looked_at = value if is_known else None
-        self._known, self._validated = None, False
+        """Nothing of this fit has been looked at, but what an earlier process has. A check that was
+        due in the very hook that it saved in is made now.
+        """
+        self._metrics, self._validated = trainer.callback_metrics, False
+        kept, self._kept = self._kept, {}
+        value, known = self._metrics.get(self.monitor), kept.get("looked_at")
+        is_same = known is not None and value is not None and float(value) == known
+        self._looked_at = None if known is None else torch.tensor(known)
+        if kept.get("is_present", is_same):  # older files have the number alone
+            self._looked_at = value
+        elif "is_present" in kept and value is not None and self._was_due(trainer):
+            self._check(trainer)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Check, where validation is the time for it."""
@@ -164,9 +178,17 @@ class EarlyStopping(Callback):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
-        """Check, where the end of an epoch is the time for it."""
-        if self._checks_on_train_epoch_end(trainer):
+        """Check, where the end of an epoch is the time for it; a part of one is none."""
+        if trainer.state.progress.is_last and self._checks_on_train_epoch_end(trainer):
             self._check(trainer)
+
+    def _was_due(self, trainer: Any) -> bool:
+        """Whether the last thing that was trained was followed by a check."""
+        progress = trainer.state.progress
+        has_ended = bool(progress.ended_at == progress.total_batches)
+        if self._checks_on_train_epoch_end(trainer):
+            return has_ended and not progress.batch
+        return not has_ended and bool(progress.validated_at == progress.total_batches)
 
     def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
         if self._check_on_train_epoch_end is not None:

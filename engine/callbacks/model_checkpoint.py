@@ -101,6 +101,7 @@ class ModelCheckpoint(KeptFiles):
         self._freshness = Freshness({*shown, monitor or "step"} - {"epoch", "step"})
         self._newest = ""  # stands in for the best where there is no monitor
         self._fitting = False
+        self._waits_since = -1  # the step that waited in an earlier process
         self._waiting = False  # a step asked for a save that its metric was not there for
         self._validated = False
         self._seen_step = self._epoch = 0
@@ -149,6 +150,7 @@ class ModelCheckpoint(KeptFiles):
             "last_model_path": self.last_model_path,
             "newest": self._newest,
             "saved_step": self._saved_step,
+            "waits_since": self._seen_step if self._waiting else -1,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -157,6 +159,7 @@ class ModelCheckpoint(KeptFiles):
         self._newest = state_dict["newest"]
         self.last_model_path = state_dict["last_model_path"]
         self._saved_step = state_dict["saved_step"]
+        self._waits_since = state_dict.get("waits_since", -1)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """With other settings than before the state is not ours, but the newest file still is."""
@@ -185,7 +188,10 @@ class ModelCheckpoint(KeptFiles):
         self._seen_step = trainer.global_step
         if self._saved_step != trainer.global_step:  # begun anew, not resumed from there
             self._saved_step = -1
-        self._validated = self._waiting = False
+        self._validated = False
+        # A step that an earlier process trained waits for its metric still.
+        self._waiting = self._waits_since == trainer.global_step
+        self._waits_since = -1
         self._freshness.forget()
         self._freshness.look(trainer.callback_metrics, -1)  # of an earlier process: not of now
         if self._timer:

@@ -27,6 +27,7 @@ class OnExceptionCheckpoint(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Save."""
-        if trainer.state.fn == "fit" and trainer.training and not distributed.is_connected():
+        is_in_training = trainer.training or (trainer.validating and not trainer.sanity_checking)
+        if trainer.state.fn == "fit" and is_in_training and not distributed.is_connected():
             trainer.save_checkpoint(self.ckpt_path)
             rank_zero_info(f"engine: {type(exception).__name__}: saved {self.ckpt_path}")

@@ -13,7 +13,7 @@ from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.every import Every
 from engine.loops.batches import note_length, numbered
-from engine.loops.due import epoch_validates, validation_is_due
+from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_due, where
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
@@ -72,7 +72,7 @@ def fit(run: Run, plan: FitPlan) -> None:
     call("on_train_start")
     epoch = TrainingEpoch(run, plan)
     if state.progress.step and is_done(run) and not epoch.is_open():
-        rank_zero_info(f"engine: nothing is left to train: {_where(run)}")
+        rank_zero_info(f"engine: nothing is left to train: {where(run)}")
     while not is_done(run) or epoch.is_open():
         if epoch.begin() and not is_done(run):
             epoch.batches()
@@ -98,33 +98,6 @@ def sanity_check(run: Run, plan: Plan) -> None:
     state.sanity_checking = state.validating = False
 
 
-def is_done(run: Run) -> bool:
-    """Whether training ends before the next epoch, or batch."""
-    fit, state = run.settings.fit, run.state
-    progress = state.progress
-    if 0 <= fit.max_steps <= progress.step:
-        return True
-    if fit.max_epochs is not None and 0 <= fit.max_epochs <= progress.epoch:
-        return True
-    return state.should_stop and may_stop(run)
-
-
-def _where(run: Run) -> str:
-    fit, progress = run.settings.fit, run.state.progress
-    return (
-        f"this run is at epoch {progress.epoch}, step {progress.step}, and the Trainer has "
-        f"max_epochs={fit.max_epochs}, max_steps={fit.max_steps}. Raise them to go on, or make a "
-        "new Trainer to begin anew"
-    )
-
-
-def may_stop(run: Run) -> bool:
-    """Whether a request to stop is heard: not before `min_epochs` and `min_steps`."""
-    fit, progress = run.settings.fit, run.state.progress
-    epochs = progress.epoch + (1 if progress.epoch_ended else 0)
-    return epochs >= (fit.min_epochs or 0) and progress.step >= (fit.min_steps or 0)
-
-
 class TrainingEpoch:
     """One epoch after the other; what no epoch changes is looked up once, here."""
 
@@ -137,9 +110,10 @@ class TrainingEpoch:
         self._batch_end = run.hooks.find("on_train_batch_end", 4)
         self._old_batch_end = run.hooks.find("on_batch_end")
         self._keeps = self._epoch_end is not None or run.hooks.wants_outputs("on_train_epoch_end")
-        wants = self._keeps or self._batch_end is not None
-        self._step = step_of(run, plan.forward, wants)
+        self._wants = self._keeps or self._batch_end is not None
+        self._step = step_of(run, plan.forward, self._wants)
         self._schedules = Schedules(run)
+        run.optimization.changed = self._take_optimizers
         self._outputs: list[Any] = []
         self._collection = run.logged.open_training()
         self._is_ours = True  # the order of samples
@@ -153,6 +127,14 @@ class TrainingEpoch:
         self._every: Every | None = None
         if isinstance(interval, timedelta):
             self._every = Every(interval.total_seconds())
+
+    def _take_optimizers(self) -> None:
+        """Step others than before, which a hook has assigned, from the next batch on."""
+        before, run = self._step, self._run_parts
+        self._step = step_of(run, self._plan.forward, self._wants)
+        self._step.begin_epoch(before.window)
+        self._step.pending = getattr(before, "pending", False)  # gradients that wait for a step
+        self._schedules = Schedules(run)
 
     def is_open(self) -> bool:
         """Whether batches were trained by an earlier process whose epoch has had no end."""
@@ -219,17 +201,15 @@ class TrainingEpoch:
 
     def batches(self) -> None:
         """Run the batches that are left of the epoch; a loader in an order of ours begins there."""
-        run, count, step = self._run_parts, self._plan.count, self._step
+        run, count = self._run_parts, self._plan.count
         state, progress, logged = run.state, run.state.progress, run.logged
         start, is_ours = progress.batch, self._is_ours
         to_device = self._plan.to_device
         window_batches = 0
         # What nobody asked for is not even looked at in a step.
-        has_start = self._batch_start is not None or self._old_batch_start is not None
-        starts = self._starts if has_start else None
-        has_end = self._batch_end is not None or self._old_batch_end is not None
-        ends = self._ends if has_end else None
-        schedules = self._schedules if self._schedules.any else None
+        starts = self._starts if self._batch_start or self._old_batch_start else None
+        ends = self._ends if self._batch_end or self._old_batch_end else None
+        has_schedules = self._schedules.any
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
             batches = run.hooks.fetching("train_dataloader_next", iterator)
@@ -244,17 +224,17 @@ class TrainingEpoch:
                         progress.is_last, state.is_last_batch = True, False
                         break
                 window_batches += 1
-                ends_window = is_last or (batch_idx + 1) % step.window == 0
+                ends_window = is_last or (batch_idx + 1) % self._step.window == 0
                 before = progress.step
-                output = step(batch, batch_idx, ends_window, window_batches)
+                output = self._step(batch, batch_idx, ends_window, window_batches)
                 if ends_window:
                     window_batches = 0
                 progress.batch = batch_idx + 1
                 progress.total_batches += 1
                 stepped = progress.stepped = progress.step != before
                 progress.is_last = is_last
-                if schedules is not None:
-                    schedules.after_batch(stepped, is_last)
+                if has_schedules:
+                    self._schedules.after_batch(stepped, is_last)
                 if ends is not None:
                     ends(output, batch, batch_idx)
                 if self._keeps and output is not None:
