@@ -18,7 +18,7 @@ from torch.utils.data import (
 from engine.combined import CombinedLoader
 from engine.data import Stripe, Turns
 
-_EXACT = (
+_EXACT: tuple[Any, ...] = (
     BatchSampler,
     DistributedSampler,
     RandomSampler,

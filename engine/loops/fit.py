@@ -15,6 +15,7 @@ from engine.every import Every
 from engine.loops.batches import note_length, numbered
 from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_due, where
 from engine.loops.evaluate import Plan, end_epoch, evaluate
+from engine.loops.manual import ManualStep
 from engine.loops.missing import say_skipped
 from engine.loops.schedules import Schedules
 from engine.loops.steps import step_of
@@ -131,9 +132,12 @@ class TrainingEpoch:
     def _take_optimizers(self) -> None:
         """Step others than before, which a hook has assigned, from the next batch on."""
         before, run = self._step, self._run_parts
-        self._step = step_of(run, self._plan.forward, self._wants)
-        self._step.begin_epoch(before.window)
-        self._step.pending = getattr(before, "pending", False)  # gradients that wait for a step
+        if isinstance(before, ManualStep):
+            before.take(run.optimization.optimizers)
+        else:
+            self._step = step_of(run, self._plan.forward, self._wants)
+            self._step.begin_epoch(before.window)
+            self._step.pending = getattr(before, "pending", False)  # gradients wait for a step
         self._schedules = Schedules(run)
 
     def is_open(self) -> bool:

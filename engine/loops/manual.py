@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,11 +29,6 @@ class ManualStep:
         _refuse_automatic(run)
         module = run.module
         self.window = self.parts = 1
-        self.optimizers = [
-            LightningOptimizer(one, partial(self._step, one, idx), partial(self._turn, one, idx))
-            for idx, one in enumerate(run.optimization.optimizers)
-        ]
-        self._asks = [asks_for_closure(one) for one in run.optimization.optimizers]
         self._run = run
         self._forward = forward
         self._wants_outputs = wants_outputs
@@ -49,7 +44,16 @@ class ManualStep:
         self._unscaled: set[int] = set()  # optimizers whose gradients are, since then
         run.state.progress.optimizer_steps = []
         module.__dict__["_manual"] = self
-        for one in run.optimization.optimizers:
+        self.take(run.optimization.optimizers)
+
+    def take(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Step these from now on, also in the batch that runs."""
+        self.optimizers = [
+            LightningOptimizer(one, partial(self._step, one, idx), partial(self._turn, one, idx))
+            for idx, one in enumerate(optimizers)
+        ]
+        self._asks = [asks_for_closure(one) for one in optimizers]
+        for one in optimizers:
             _tell_of_steps(one, self)
 
     def begin_epoch(self, window: int) -> None:
