@@ -10,6 +10,7 @@ import torch
 
 from engine import distributed
 from engine.errors import MisconfigurationException
+from engine.samples import Samples
 
 _REDUCTIONS = {torch.mean: "mean", torch.sum: "sum", torch.max: "max", torch.min: "min"}
 _REDUCTIONS.update({torch.amax: "max", torch.amin: "min", max: "max", min: "min", sum: "sum"})
@@ -147,6 +148,7 @@ class Collection:
         self.computed: list[Any] = []  # metrics whose value of the epoch is known
         self.results: dict[str, torch.Tensor] = {}  # by the bare names and by those of epochs
         self.entries: dict[Key, Entry] = {}
+        self.samples = Samples()  # of its batches
 
     def epoch_metrics(self, metric_named: Callable[[str], Any]) -> list[tuple[Entry, torch.Tensor]]:
         """The epoch's values over all ranks, in one collective; call it on every rank.
@@ -235,6 +237,40 @@ def number_of(entry: Entry, computed: Any) -> torch.Tensor:
         "metric and log what it computes by its parts where the epoch ends: "
         "self.log_dict({...}), then metric.reset()"
     )
+
+
+def two_metrics(entry: Entry, value: Any) -> str:
+    """What to say where a name that was a metric object gets something else."""
+    other = f"another {type(value).__name__}"
+    return (
+        f"self.log({entry.name!r}): in this epoch it was a {type(entry.metric).__name__} object, "
+        f"and now {other} comes, which can't be put together with it. Log one object under a name; "
+        "of several loaders leave out add_dataloader_idx=False, so that each has its own"
+    )
+
+
+def as_tensor(name: str, value: Any) -> torch.Tensor:
+    """A number that was logged under a name."""
+    if hasattr(value, "items"):  # a dict, or a collection of metrics
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not a {type(value).__name__}; "
+            "self.log_dict takes all that is in it"
+        )
+    try:
+        return torch.tensor(float(value), dtype=torch.float64)  # as exact as it came
+    except (TypeError, ValueError) as error:
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not {type(value).__name__}"
+        ) from error
+
+
+def as_scalar(name: str, value: torch.Tensor) -> torch.Tensor:
+    """The one number of a tensor that was logged under a name."""
+    if value.numel() != 1:
+        raise MisconfigurationException(
+            f"self.log({name!r}): one number is wanted, not a tensor of {tuple(value.shape)}"
+        )
+    return value.reshape(())
 
 
 def _not_found(name: str) -> str:

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 import torch
 
 from engine import distributed
-from engine.entries import LOADER_MARK, Collection, Entry, number_of, reduction_name, sync_name
+from engine.entries import (
+    LOADER_MARK,
+    Collection,
+    Entry,
+    as_scalar,
+    as_tensor,
+    number_of,
+    reduction_name,
+    sync_name,
+    two_metrics,
+)
 from engine.errors import MisconfigurationException
 
 _STEP, _EPOCH = (True, False), (False, True)
@@ -96,7 +106,7 @@ class Logged:
         self.has_new_step_value = False
         self._train: Collection | None = None
         self._waits = False  # whether training has a step value that no logger has seen
-        self._noted = self._noted_mixture = False
+        self._noted = self._noted_mixture = self._noted_doubt = False
 
     @contextmanager
     def within(self, hook: str) -> Iterator[None]:
@@ -114,14 +124,21 @@ class Logged:
 
     # ------------------------------------------------------------------ taking in
 
-    def entry(self, name: str) -> Entry | None:
-        """The entry of `name` in the present hook, None if it is new."""
+    def entry(self, name: str, of_loader: bool = True) -> Entry | None:
+        """The entry of `name` in the present hook, None if it is new.
+
+        Each of several loaders has its own, or all have one.
+        """
         if self.collection is None:
             return None
-        return self.collection.entries.get((self.hook, name + self.dataloader_suffix))
+        key = name + self.dataloader_suffix if of_loader else name
+        return self.collection.entries.get((self.hook, key))
 
     def enter(self, name: str, value: Any, flags: Flags) -> Entry:
-        """Make the entry of a name that is logged for the first time in this epoch and hook."""
+        """Make the entry of a name that is logged for the first time in this epoch and hook.
+
+        An entry that several loaders share is looked at each time: it must stay as it was made.
+        """
         collection, hook = self.collection, self.hook
         if collection is None or hook is None or hook not in DEFAULTS:
             raise MisconfigurationException(
@@ -138,6 +155,19 @@ class Logged:
             )
         reduction = reduction_name(flags.reduce_fx)
         shown = name + (self.dataloader_suffix if flags.add_dataloader_idx else "")
+        before = collection.entries.get((hook, shown))
+        if before is not None:  # of another loader, most likely
+            if (before.reduction, before.on_step, before.on_epoch) != (
+                reduction,
+                on_step,
+                on_epoch,
+            ):
+                raise MisconfigurationException(
+                    f"self.log({name!r}) comes with another reduce_fx, on_step or on_epoch than "
+                    "before in this epoch: that gives no one value. Use the same, or leave out "
+                    "add_dataloader_idx=False, so that each loader has a value of its own"
+                )
+            return before
         entry = Entry(
             shown,
             on_step,
@@ -155,7 +185,7 @@ class Logged:
         )
         if entry.metric is not None:
             self._look_for_mixtures(entry, collection)
-        collection.entries[(hook, name + self.dataloader_suffix)] = entry
+        collection.entries[(hook, shown)] = entry
         return entry
 
     def _look_for_mixtures(self, new: Entry, collection: Collection) -> None:
@@ -192,15 +222,17 @@ class Logged:
     def take(self, entry: Entry, value: Any, size: int | None, keep_graph: bool) -> None:
         """Take in one value; `size` is the number of samples behind it, None to look."""
         if entry.metric is not None:
+            if value is not entry.metric:
+                raise MisconfigurationException(two_metrics(entry, value))
             entry.metric_is_new = True
             value = value._forward_cache
             if value is None or not entry.on_step:
                 return
             value = number_of(entry, value)
         elif not isinstance(value, torch.Tensor):
-            value = _as_tensor(entry.name, value)
+            value = as_tensor(entry.name, value)
         elif value.dim():
-            value = _as_scalar(entry.name, value)
+            value = as_scalar(entry.name, value)
         if entry.on_step:
             latest = distributed.all_reduce(value, entry.sync_op) if entry.sync_step else value
             latest = latest.cpu() if self._to_cpu else latest
@@ -209,8 +241,20 @@ class Logged:
         if entry.on_epoch and entry.metric is None:
             weight = 1.0
             if entry.counts_samples:
-                weight = float(batch_size(self.batch) if size is None else size)
+                weight = float(self._samples(entry) if size is None else size)
             entry.add(value.cpu() if self._to_cpu else value, weight)
+
+    def _samples(self, entry: Entry) -> int:
+        assert self.collection is not None
+        count, doubt = self.collection.samples.of(self.batch, self.dataloader_suffix)
+        if doubt and not self._noted_doubt:
+            self._noted_doubt = True
+            distributed.rank_zero_warn(
+                f"self.log({entry.name!r}): the epoch's mean is over samples, and how many a batch "
+                f"has can't be told: {doubt}. {count} is taken; say it by self.log({entry.name!r}, "
+                "value, batch_size=...) (said once)"
+            )
+        return count
 
     # ------------------------------------------------------------------ epochs
 
@@ -334,46 +378,6 @@ def _is_metric(value: Any) -> bool:
     # torchmetrics is never imported by us: a metric can only come from where it is loaded.
     torchmetrics = sys.modules.get("torchmetrics")
     return torchmetrics is not None and isinstance(value, torchmetrics.Metric)
-
-
-def _as_tensor(name: str, value: Any) -> torch.Tensor:
-    if hasattr(value, "items"):  # a dict, or a collection of metrics
-        raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not a {type(value).__name__}; "
-            "self.log_dict takes all that is in it"
-        )
-    try:
-        return torch.tensor(float(value), dtype=torch.float64)  # as exact as it came
-    except (TypeError, ValueError) as error:
-        raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not {type(value).__name__}"
-        ) from error
-
-
-def _as_scalar(name: str, value: torch.Tensor) -> torch.Tensor:
-    if value.numel() != 1:
-        raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not a tensor of {tuple(value.shape)}"
-        )
-    return value.reshape(())
-
-
-def batch_size(batch: Any) -> int:
-    """Number of samples in a batch: the length of the first tensor found; 1 if there is none."""
-    if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.dim() else 1
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    if isinstance(batch, (list, tuple)):
-        for item in batch:
-            if isinstance(item, torch.Tensor) or (
-                isinstance(item, (list, tuple, Mapping)) and len(item)
-            ):
-                return batch_size(item)
-        return len(batch) if batch and isinstance(batch[0], str) else 1
-    if isinstance(getattr(batch, "data", None), Mapping):  # transformers' BatchEncoding
-        return batch_size(batch.data)
-    return 1
 
 
 def to_floats(values: Mapping[str, Any]) -> dict[str, float]:

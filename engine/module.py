@@ -217,13 +217,13 @@ class LightningModule(KeepsHyperparameters, OldModule):
             return
         if rank_zero_only and self._trainer.global_rank != 0:
             return
-        entry = logged.entry(name)
+        entry = logged.entry(name, add_dataloader_idx)
         if entry is None and isinstance(value, Mapping):
             rest = (tbptt_reduce_fx, tbptt_pad_token, enable_graph, sync_dist, sync_dist_op)
             more = (sync_dist_group, add_dataloader_idx, batch_size, metric_attribute)
             common = (prog_bar, logger, on_step, on_epoch, reduce_fx, *rest, *more, rank_zero_only)
             return self.log_dict({f"{name}/{key}": one for key, one in value.items()}, *common)
-        if entry is None:
+        if entry is None or not add_dataloader_idx:
             flags = Flags(
                 bool(prog_bar),
                 bool(logger),

@@ -211,7 +211,8 @@ DRAWING = {
     "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.seed",
     "engine.logged": "engine.entries",
-    "engine.entries": "",
+    "engine.entries": "engine.samples",
+    "engine.samples": "",
     "engine.hparams": "",
     "engine.optimizers": "",
     "engine.options": "engine.accelerators engine.durations engine.precision engine.readings "

@@ -10,7 +10,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import Toy, loader, quiet
 
 from engine import Callback, LightningModule, MisconfigurationException
-from engine.logged import batch_size
 from engine.loggers import MemoryLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -322,23 +321,6 @@ def test_the_experiment_is_the_loggers_own(tmp_path):
     assert (tags["images"], tags["histograms"]) == (["digit"], ["inputs"])
     assert "note/text_summary" in tags["tensors"]
     assert [event.value for event in events.Scalars("number")] == [7.0]
-
-
-@pytest.mark.parametrize(
-    ("batch", "size"),
-    [
-        (torch.zeros(3, 2), 3),
-        ([torch.zeros(4), torch.zeros(4)], 4),
-        ({"a": "x", "b": torch.zeros(5, 1)}, 5),
-        ([["a", "b"], torch.zeros(2)], 2),
-        ([{"x": torch.zeros(6)}], 6),
-        (torch.tensor(1.0), 1),
-        ("text", 1),
-    ],
-)
-def test_the_size_of_a_batch(batch, size):
-    """The length of the first tensor that is found."""
-    assert batch_size(batch) == size
 
 
 def test_what_the_end_of_an_epoch_logs_under_a_steps_name_counts(tmp_path):
