@@ -9,32 +9,22 @@ variable), since reading it can run any code; or when this very process has writ
 
 from __future__ import annotations
 
-import difflib
 import glob
-import inspect
+import io
 import os
 import pickle
 import platform
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.compiled import named_for
 from engine.distributed import rank_zero_warn
 from engine.errors import CheckpointError
-from engine.hparams import (
-    AttributeDict,
-    from_objects,
-    from_plain,
-    in_kind,
-    kind_of,
-    objects_of,
-    to_plain,
-)
+from engine.hparams import kind_of, objects_of, to_plain
 
 VERSION_KEY = "engine_version"
 VERSION = "0.1.0"
@@ -108,10 +98,16 @@ def note_own(path: str) -> None:
         _own[os.path.realpath(path)] = _likeness(path)
 
 
-def is_plain_only(path: str | os.PathLike[str], weights_only: bool = True) -> bool:
+def is_plain_only(path: Any, weights_only: bool = True) -> bool:
     """Whether a file is to be read without running code: it is of others, and no word says no."""
     is_forced = os.environ.get(FORCE, "0").lower() in ("1", "y", "yes", "true")
-    return weights_only and not is_forced and _own.get(os.path.realpath(path)) != _likeness(path)
+    return weights_only and not is_forced and not _is_own(path)
+
+
+def _is_own(path: Any) -> bool:
+    if not is_path(path) or not os.path.isfile(path):
+        return False
+    return _own.get(os.path.realpath(path)) == _likeness(path)
 
 
 def _likeness(path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -129,36 +125,84 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read(
-    path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool = True
-) -> dict[str, Any]:
-    """Read a checkpoint; raises CheckpointError with what to do where that is not possible."""
-    if not os.path.isfile(path):
-        hint = ": that is a folder, give a file in it" if os.path.isdir(path) else ""
-        raise CheckpointError(f"there is no checkpoint {os.fspath(path)!r}{hint}")
-    weights_only = is_plain_only(path, weights_only)
+def read(path: Any, map_location: Any = "cpu", weights_only: bool = True) -> dict[str, Any]:
+    """Read a checkpoint: of a path, of an open file, or of what opens one.
+
+    Raises CheckpointError with what to do where that is not possible.
+    """
+    weights_only, name = is_plain_only(path, weights_only), called(path)
     try:
-        _check_beginning(path)
-        checkpoint = torch.load(path, map_location=map_location, weights_only=weights_only)
+        with opened(path) as file:
+            _check_beginning(file, name)
+            checkpoint = torch.load(file, map_location=map_location, weights_only=weights_only)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         if not weights_only:
-            raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint: {error}") from error
+            raise CheckpointError(f"{name} is no checkpoint: {error}") from error
         raise CheckpointError(
-            f"{os.fspath(path)!r} holds more than plain data, and reading that can run code of "
+            f"{name} holds more than plain data, and reading that can run code of "
             "whoever wrote it. If you trust the file, pass weights_only=False, or allow its "
             f"classes by torch.serialization.add_safe_globals, or set {FORCE}=1 for a program that "
             f"is not to be edited. It said: {_first_line(error)}"
         ) from error
     except Exception as error:  # a damaged file can say anything
         raise CheckpointError(
-            f"{os.fspath(path)!r} cannot be read; it may be damaged, or a part of a file. It said: "
+            f"{name} cannot be read; it may be damaged, or a part of a file. It said: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint of a run")
+        raise CheckpointError(f"{name} is no checkpoint of a run")
     return checkpoint
+
+
+def is_path(given: Any) -> bool:
+    """Whether this is the path of a file, and not a file."""
+    return isinstance(given, (str, bytes, os.PathLike))
+
+
+def called(path: Any) -> str:
+    """What a file is called in messages."""
+    if is_path(path):
+        return repr(os.fspath(path))
+    name = getattr(path, "name", None) or getattr(path, "path", None)
+    return repr(name) if isinstance(name, (str, bytes)) else f"the {type(path).__name__}"
+
+
+@contextmanager
+def opened(path: Any) -> Iterator[Any]:
+    """An open file of a path, or of what opens one; an open one as it is, and where it stands."""
+    if is_path(path):
+        if not os.path.isfile(path):
+            hint = ": that is a folder, give a file in it" if os.path.isdir(path) else ""
+            raise CheckpointError(f"there is no checkpoint {called(path)}{hint}")
+        with open(path, "rb") as file:
+            yield file
+    elif hasattr(path, "read"):
+        yield from _as_it_stands(path)
+    elif hasattr(path, "__enter__"):  # fsspec.open(...)
+        with path as file:
+            yield file
+    elif hasattr(path, "open"):  # a path of another kind: in an archive, or elsewhere
+        with path.open("rb") as file:
+            yield file
+    else:
+        raise CheckpointError(f"a checkpoint is a path or an open file, not {called(path)}")
+
+
+def _as_it_stands(file: Any) -> Iterator[Any]:
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable():
+        yield io.BytesIO(file.read())
+        return
+    place = file.tell()
+    if place and not file.read(1):  # it was just written
+        place = 0
+    file.seek(place)
+    try:
+        yield file
+    finally:
+        file.seek(place)
 
 
 def weights_in(checkpoint: dict[str, Any], name: str = "the file") -> dict[str, Any]:
@@ -171,14 +215,21 @@ def weights_in(checkpoint: dict[str, Any], name: str = "the file") -> dict[str, 
     raise CheckpointError(f"{name} holds no weights of a module ('state_dict' is missing){hint}")
 
 
-def _check_beginning(path: str | os.PathLike[str]) -> None:
+def is_strict(module: Any) -> bool:
+    """Whether a module takes only weights that are all of its own, and no others."""
+    return bool(getattr(module, "strict_loading", True))
+
+
+def _check_beginning(file: Any, name: str) -> None:
     """What torch.save did not write is not unpickled, and nobody is told to trust it."""
-    with open(path, "rb") as file:
-        start = file.read(2)
+    start = file.read(2)
+    if isinstance(start, str):
+        raise CheckpointError(f"{name} is open as text; open it as 'rb'")
     if start != b"PK" and start[:1] != b"\x80":
         raise CheckpointError(
-            f"{os.fspath(path)!r} is no checkpoint: torch.save does not begin a file with {start!r}"
+            f"{name} is no checkpoint: torch.save does not begin a file with {start!r}"
         )
+    file.seek(-len(start), os.SEEK_CUR)
 
 
 def _first_line(error: BaseException) -> str:
@@ -191,15 +242,20 @@ def _first_line(error: BaseException) -> str:
 
 def put_hparams(checkpoint: dict[str, Any], module: Any, datamodule: Any) -> None:
     """Add the hyper-parameters of module and data module."""
-    if module.hparams:
-        _put(checkpoint, "hyper_parameters", module.hparams)
-        checkpoint["hparams_name"] = getattr(module, "_hparams_name", None) or "kwargs"
-        checkpoint["hparams_kind"] = getattr(module, "_hparams_kind", None)
-    if datamodule is not None and getattr(datamodule, "hparams", None):
-        _put(checkpoint, "datamodule_hyper_parameters", datamodule.hparams)
+    _put(checkpoint, "", module)
+    if datamodule is not None:
+        _put(checkpoint, "datamodule_", datamodule)
 
 
-def _put(checkpoint: dict[str, Any], key: str, params: Any) -> None:
+def _put(checkpoint: dict[str, Any], prefix: str, owner: Any) -> None:
+    key, params = f"{prefix}hyper_parameters", getattr(owner, "hparams", None)
+    left_out = getattr(owner, "_hparams_left_out", None)
+    if left_out:
+        checkpoint[f"{prefix}hparams_left_out"] = left_out
+    if not params:
+        return
+    checkpoint[f"{prefix}hparams_name"] = getattr(owner, "_hparams_name", None) or "kwargs"
+    checkpoint[f"{prefix}hparams_kind"] = getattr(owner, "_hparams_kind", None)
     plain = checkpoint[key] = to_plain(params)
     configs = [name for name, value in params.items() if kind_of(value) == "omegaconf"]
     if configs:
@@ -207,129 +263,6 @@ def _put(checkpoint: dict[str, Any], key: str, params: Any) -> None:
     objects = objects_of(params, plain)
     if objects:
         checkpoint[f"{key}_objects"] = objects
-
-
-def _params(checkpoint: dict[str, Any], key: str, objects_to: Any, known: Any) -> dict[str, Any]:
-    """The hyper-parameters as they were; the objects among them, on a device, if one is given."""
-    params = from_plain(checkpoint.get(key, {}))
-    for name in checkpoint.get(f"{key}_configs", ()):
-        params[name] = in_kind(params[name], "omegaconf")
-    objects = checkpoint.get(f"{key}_objects", {})
-    if objects_to is not None:
-        return {**params, **from_objects(objects, objects_to)}
-    left = sorted(set(objects) - set(known))
-    if left:
-        rank_zero_warn(
-            f"hyper-parameters that are objects were left out: {', '.join(left)}. If you trust the "
-            f"file, weights_only=False (or the environment's {FORCE}=1) reads them, too"
-        )
-    return params
-
-
-def module_from_checkpoint(
-    cls: type[Any],
-    path: str | os.PathLike[str],
-    map_location: Any,
-    hparams_file: str | os.PathLike[str] | None,
-    strict: bool,
-    weights_only: bool,
-    overrides: dict[str, Any],
-) -> Any:
-    """A module of class `cls` with the checkpoint's hyper-parameters and weights."""
-    device = map_location or "cpu"
-    checkpoint = read(path, device, weights_only)
-    if hparams_file is not None:
-        checkpoint["hyper_parameters"] = _read_yaml(hparams_file)
-    objects_to = None if is_plain_only(path, weights_only) else device
-    params = _params(checkpoint, "hyper_parameters", objects_to, overrides)
-    arguments = _init_arguments(cls, params, checkpoint, overrides)
-    try:
-        module = cls(**arguments)
-    except TypeError as error:
-        raise TypeError(
-            f"{cls.__name__} cannot be made with what the checkpoint holds "
-            f"({', '.join(arguments) or 'no hyper-parameters'}): {error}. Give what is missing: "
-            f"{cls.__name__}.load_from_checkpoint(path, name=value)"
-        ) from error
-    if not module.hparams and params:
-        module.__dict__["_hparams"] = AttributeDict({**params, **overrides})
-    module.on_load_checkpoint(checkpoint)
-    state = named_for(module, weights_in(checkpoint, repr(os.fspath(path))))
-    try:
-        module.load_state_dict(state, strict=strict)
-    except RuntimeError as error:
-        raise RuntimeError(_misfit(module, state, overrides, os.fspath(path), error)) from error
-    return module
-
-
-def _misfit(
-    module: Any, state: Mapping[str, Any], overrides: dict[str, Any], path: str, error: Exception
-) -> str:
-    """Why the weights of a file are none for the module: shapes first, since they stop it."""
-    mine = module.state_dict()
-    shapes = [
-        f"{name} is {tuple(value.shape)} in the file and {tuple(mine[name].shape)} in the module"
-        for name, value in state.items()
-        if name in mine and hasattr(value, "shape") and value.shape != mine[name].shape
-    ]
-    if not shapes:
-        return f"{error}. strict=False loads what fits"
-    given = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
-    more = f", and {len(shapes) - 3} more" if len(shapes) > 3 else ""
-    return (
-        f"the weights of {path!r} do not fit {type(module).__name__}({given}): "
-        f"{'; '.join(shapes[:3])}{more}. Leave out the argument that changes a shape, or make the "
-        "module anew and copy the weights that you want"
-    )
-
-
-def datamodule_from_checkpoint(
-    cls: type[Any],
-    path: str | os.PathLike[str],
-    map_location: Any,
-    weights_only: bool,
-    overrides: dict[str, Any],
-) -> Any:
-    """A data module of class `cls` with the checkpoint's hyper-parameters and state."""
-    device = map_location or "cpu"
-    checkpoint = read(path, device, weights_only)
-    objects_to = None if is_plain_only(path, weights_only) else device
-    params = _params(checkpoint, "datamodule_hyper_parameters", objects_to, overrides)
-    datamodule = cls(**_init_arguments(cls, params, {}, overrides))
-    state = checkpoint.get(cls.__qualname__)
-    if state:
-        datamodule.load_state_dict(state)
-    return datamodule
-
-
-def _init_arguments(
-    cls: type[Any], params: dict[str, Any], checkpoint: dict[str, Any], overrides: dict[str, Any]
-) -> dict[str, Any]:
-    """What `cls` is called with: its own hyper-parameters, overridden."""
-    parameters = inspect.signature(cls.__init__).parameters
-    name, kind = checkpoint.get("hparams_name"), checkpoint.get("hparams_kind")
-    if name not in (None, "kwargs") and name in parameters:
-        # The hyper-parameters were one object: `save_hyperparameters(args)`.
-        known = {key: value for key, value in overrides.items() if key in parameters}
-        inner = {key: value for key, value in overrides.items() if key not in parameters}
-        return {str(name): in_kind({**params, **inner}, kind), **known}
-    arguments = {**params, **overrides}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return arguments
-    for key in overrides:
-        if key not in parameters:  # programs hand on all that their command line knows
-            near = difflib.get_close_matches(key, list(parameters), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            rank_zero_warn(f"{cls.__name__} has no argument {key!r}: it is left out{hint}")
-    return {key: value for key, value in arguments.items() if key in parameters}
-
-
-def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    import yaml
-
-    with open(path) as file:
-        params: dict[str, Any] = yaml.safe_load(file) or {}
-    return params
 
 
 # ---------------------------------------------------------------------- callbacks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +103,16 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
     @classmethod
     def load_from_checkpoint(
         cls,
-        checkpoint_path: str | os.PathLike[str],
+        checkpoint_path: Any,
         map_location: Any = None,
         weights_only: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """A data module with the hyper-parameters and the state of a checkpoint.
+        """A data module with the hyper-parameters and the state of a checkpoint or open file.
 
         `kwargs` override hyper-parameters.
         """
-        from engine.checkpoint import datamodule_from_checkpoint
+        from engine.from_checkpoint import datamodule_from_checkpoint
 
         module: Self = datamodule_from_checkpoint(
             cls, checkpoint_path, map_location, weights_only, kwargs

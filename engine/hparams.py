@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from engine.distributed import rank_zero_warn
+from engine.errors import MisconfigurationException
+from engine.init_arguments import arguments_in, parameters_of
 
 _TYPE = "__type__"
 
@@ -57,23 +59,31 @@ class KeepsHyperparameters:
         if frame is None:
             current = inspect.currentframe()
             frame = current.f_back if current else None
-        given = _init_arguments(self, frame)
-        name = kind = None
+        found, name, kind = arguments_in(self, frame), None, None
+        is_one = len(args) == 1 and not isinstance(args[0], str)
+        if found is None and not is_one and parameters_of(type(self)):
+            raise MisconfigurationException(_missing(self, parameters_of(type(self)), None))
+        given = found or {}
         if not args:
             kept = dict(given)
-        elif len(args) == 1 and not isinstance(args[0], str):
+        elif is_one:
             name = next((key for key, value in given.items() if value is args[0]), None)
             kept, kind = _as_dict(args[0]), kind_of(args[0])
-        elif all(isinstance(arg, str) for arg in args):
-            kept = {arg: given[arg] for arg in args}
         else:
-            names = [key for key, value in given.items() if any(value is arg for arg in args)]
-            kept = {key: given[key] for key in names}
+            kept = {}
+            for arg in args:
+                is_name = isinstance(arg, str) and arg in given
+                same = [arg] if is_name else [key for key in given if given[key] is arg]
+                if not same:
+                    raise MisconfigurationException(_missing(self, [repr(arg)], given))
+                kept.update((key, given[key]) for key in same)
         dropped = {ignore} if isinstance(ignore, str) else set(ignore or ())
         kept = {key: value for key, value in kept.items() if key not in dropped}
         self.__dict__["_log_hparams"] = logger
         self.__dict__["_hparams_name"], self.__dict__["_hparams_kind"] = name, kind
         self.__dict__["_hparams"] = AttributeDict({**self.hparams, **kept})
+        left = _left_out(self, given, self._hparams)
+        self.__dict__["_hparams_left_out"] = [one for one in left if one != name]
         self.__dict__["_hparams_initial"] = AttributeDict(self._hparams)
 
     def _set_hparams(self, hp: Any) -> None:
@@ -117,22 +127,31 @@ def _as_dict(value: Any) -> dict[str, Any]:
     )
 
 
-def _init_arguments(owner: object, frame: FrameType | None) -> dict[str, Any]:
-    """The arguments of the `__init__` of `owner` that is running, its subclasses' first."""
-    collected: dict[str, Any] = {}
-    while frame is not None and frame.f_code.co_name in ("__init__", "save_hyperparameters"):
-        code, values = frame.f_code, frame.f_locals
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if not names or values.get(names[0]) is not owner:
-            break
-        for name in names[1:]:
-            # A subclass hands arguments on: what its own caller gave counts.
-            collected[name] = values.get(name)
-        if code.co_flags & inspect.CO_VARKEYWORDS:
-            place = len(names) + bool(code.co_flags & inspect.CO_VARARGS)
-            collected.update(values.get(code.co_varnames[place], {}))
-        frame = frame.f_back
-    return {name: value for name, value in collected.items() if name != "__class__"}
+def _missing(owner: object, names: Iterable[str], given: Mapping[str, Any] | None) -> str:
+    """What to say where arguments can't be saved."""
+    kind = type(owner).__name__
+    if given is None:
+        return (
+            f"{kind}.save_hyperparameters(): the arguments ({', '.join(names)}) can't be found, "
+            f"since no __init__ of this {kind} is running. Call it in __init__ or in what that "
+            "calls, or hand over what is to be kept: save_hyperparameters({'name': value})"
+        )
+    return (
+        f"{kind}.save_hyperparameters: {', '.join(names)} is no argument of its __init__, which "
+        f"has {', '.join(given) or 'none'}. Give names or values of these, or one dict or Namespace"
+    )
+
+
+def _left_out(owner: object, given: Mapping[str, Any], kept: Iterable[str]) -> list[str]:
+    """The arguments that are not kept, and not what a module has by default."""
+    parameters = parameters_of(type(owner))
+    left = [name for name in given if name not in kept and name in parameters]
+    return [name for name in left if not _is_same(given[name], parameters[name].default)]
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    plain = (bool, int, float, str, bytes, tuple)
+    return value is default or (type(value) is type(default) in plain and value == default)
 
 
 # ---------------------------------------------------------------------- plain data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -33,6 +32,7 @@ class LightningModule(KeepsHyperparameters, OldModule):
     CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
 
     automatic_optimization: bool = True
+    strict_loading: bool = True  # a checkpoint's weights must be all of the module's, and no others
     truncated_bptt_steps: int = 0  # cut sequences to so many steps; 0: as the Trainer says
 
     if TYPE_CHECKING:  # TorchScript reads what it finds here or in __init__
@@ -304,19 +304,19 @@ class LightningModule(KeepsHyperparameters, OldModule):
     @classmethod
     def load_from_checkpoint(
         cls: type[M],
-        checkpoint_path: str | Path,
+        checkpoint_path: Any,
         map_location: Any = None,
-        hparams_file: str | Path | None = None,
-        strict: bool = True,
+        hparams_file: Any = None,
+        strict: bool | None = None,
         weights_only: bool = True,
         **kwargs: Any,
     ) -> M:
-        """Make a module of a checkpoint: its hyper-parameters, then its weights.
+        """Make a module of a checkpoint, a path or an open file: hyper-parameters, then weights.
 
-        `kwargs` override hyper-parameters. The file is read without running code of its own;
-        `weights_only=False` is your word that you trust it.
+        `kwargs` override hyper-parameters; `strict` is by default the module's `strict_loading`.
+        It is read without running code; `weights_only=False` is your word that you trust it.
         """
-        from engine.checkpoint import module_from_checkpoint
+        from engine.from_checkpoint import module_from_checkpoint
 
         module: M = module_from_checkpoint(
             cls, checkpoint_path, map_location, hparams_file, strict, weights_only, kwargs

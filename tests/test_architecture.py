@@ -135,7 +135,7 @@ DRAWING = {
     "engine.core": "engine.datamodule engine.module",
     "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
     "engine.optimizers engine.preemption engine.resume engine.run engine.rundir engine.seed "
-    "engine.view",
+    "engine.view engine.weights",
     "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
     "engine.loggers.base",
     "engine.folders": "engine.defaults engine.rundir",
@@ -171,13 +171,14 @@ DRAWING = {
     "engine.module_exports": "engine.data engine.module_hooks",
     "engine.old_module": "engine.callbacks engine.gradients engine.module_exports",
     "engine.gather": "engine.apply",
-    "engine.module": "engine.checkpoint engine.data engine.datamodule engine.hparams engine.logged "
+    "engine.module": "engine.data engine.datamodule engine.from_checkpoint engine.hparams "
+    "engine.logged "
     "engine.gather engine.old_module "
     "engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",
     "engine.switches": "",
-    "engine.datamodule": "engine.checkpoint engine.data engine.hparams engine.shell",
+    "engine.datamodule": "engine.data engine.from_checkpoint engine.hparams engine.shell",
     "engine.hooks": "engine.callbacks.base",
     # a loop of the user's own
     "engine.lite": "engine.checkpoint engine.data engine.devices engine.lite_parts engine.options "
@@ -206,14 +207,17 @@ DRAWING = {
     "engine.apply": "engine.data",
     "engine.gradients": "",
     "engine.inner": "engine.logged",
-    "engine.checkpoint": "engine.compiled engine.hparams engine.rundir",
+    "engine.checkpoint": "engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
     "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.seed",
     "engine.logged": "engine.entries",
     "engine.entries": "engine.samples",
+    "engine.from_checkpoint": "engine.checkpoint engine.compiled engine.hparams "
+    "engine.init_arguments",
+    "engine.init_arguments": "",
     "engine.samples": "",
-    "engine.hparams": "",
+    "engine.hparams": "engine.init_arguments",
     "engine.optimizers": "",
     "engine.options": "engine.accelerators engine.durations engine.precision engine.readings "
     "engine.shell",
