@@ -13,7 +13,7 @@ from engine.errors import MisconfigurationException
 from engine.reports import line
 from engine.run import Run
 from engine.rundir import Index
-from engine.weights import checkpoint_to_evaluate
+from engine.weights import checkpoint_to_evaluate, path_or_name
 
 
 def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_only: bool) -> None:
@@ -66,9 +66,10 @@ def load_for(
     trainer: Any, run: Run, model: Any, ckpt_path: Any, weights_only: bool = True
 ) -> str | None:
     """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
-    path = checkpoint_to_evaluate(trainer, model is not None, ckpt_path)
-    if path is not None:
-        resume.load_weights(run, resume.read_for(run, path, weights_only))
+    checkpoint = checkpoint_to_evaluate(trainer, model is not None, ckpt_path)
+    if checkpoint is not None:
+        resume.load_weights(run, resume.read_for(run, checkpoint, weights_only))
+    path = path_or_name(checkpoint)
     run.strategy.place(run.module)
     run.strategy.share_weights(run.module)
     rank_zero_info(f"engine: {run.state.fn} with {path or 'the present weights'}")

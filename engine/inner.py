@@ -67,6 +67,6 @@ def weights_of(module: torch.nn.Module) -> Callable[[], None]:
     }
 
     def put_back() -> None:
-        module.load_state_dict(kept)
+        module.load_state_dict(kept, strict=getattr(module, "strict_loading", True))
 
     return put_back

@@ -74,8 +74,8 @@ def _has_seen(value: Any, config: SchedulerConfig, metrics: Mapping[str, Any]) -
     return value is not None and value is metrics.get(str(config.monitor))
 
 
-def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None:
-    """Give the module the weights of a checkpoint."""
+def load_weights(run: Run, content: dict[str, Any]) -> None:
+    """Give the module the weights of a checkpoint, as strictly as it wants them."""
     files.weights_in(content)
     if run.datamodule is not None:
         run.datamodule.on_load_checkpoint(content)
@@ -84,7 +84,7 @@ def load_weights(run: Run, content: dict[str, Any], strict: bool = True) -> None
             run.datamodule.load_state_dict(state)
     run.module.on_load_checkpoint(content)
     state = named_for(run.module, content["state_dict"])
-    run.strategy.load_module_state(run.module, state, strict)
+    run.strategy.load_module_state(run.module, state, files.is_strict(run.module))
 
 
 def load_callbacks(
@@ -174,7 +174,7 @@ def _of_this_rank(run: Run, gathered: list[Any] | None) -> Any:
     return gathered[world.rank] if gathered and len(gathered) == world.world_size else None
 
 
-def read_for(run: Run, path: str, weights_only: bool = True) -> dict[str, Any]:
+def read_for(run: Run, path: Any, weights_only: bool = True) -> dict[str, Any]:
     """Read a checkpoint on every rank; where one cannot, all raise."""
     error: BaseException | None = None
     content: dict[str, Any] = {}

@@ -116,11 +116,11 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
         datamodule: Any = None,
-        ckpt_path: str | os.PathLike[str] | None = None,
+        ckpt_path: Any = None,
         train_dataloader: Any = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Train `model`; `ckpt_path` resumes a run from a checkpoint.
+        """Train `model`; `ckpt_path` resumes a run from a checkpoint, a path or an open file.
 
         `train_dataloader` is the name of 1.x; a data module may also come in its place.
         `weights_only=False` reads a checkpoint that holds more than plain data: only if you trust
@@ -149,7 +149,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self,
         model: LightningModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: str | os.PathLike[str] | None = None,
+        ckpt_path: Any = None,
         verbose: bool = True,
         datamodule: Any = None,
         val_dataloaders: Any = None,
@@ -164,7 +164,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self,
         model: LightningModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: str | os.PathLike[str] | None = None,
+        ckpt_path: Any = None,
         verbose: bool = True,
         datamodule: Any = None,
         test_dataloaders: Any = None,
@@ -173,7 +173,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         """Run the test loop once; returns the metrics, one dict a loader.
 
         With `model` its present weights are tested, without it the best checkpoint of the last
-        fit; `ckpt_path` says otherwise ("best", "last" or a path).
+        fit; `ckpt_path` says otherwise ("best", "last", a path or an open file).
         """
         given = dataloaders if dataloaders is not None else test_dataloaders
         path = (ckpt_path, weights_only)
@@ -185,7 +185,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         dataloaders: Any = None,
         datamodule: Any = None,
         return_predictions: bool | None = None,
-        ckpt_path: str | os.PathLike[str] | None = None,
+        ckpt_path: Any = None,
         weights_only: bool | None = None,
     ) -> list[Any] | None:
         """What `predict_step` says to every batch, in the order of the data, on every rank.

@@ -25,6 +25,7 @@ from engine.preemption import Watch, remove_outdated
 from engine.run import Run, to_device_function
 from engine.seed import fresh_seed
 from engine.view import TrainerView
+from engine.weights import path_or_name
 
 
 class TrainerFit(TrainerView):
@@ -53,7 +54,7 @@ class TrainerFit(TrainerView):
         self._index = rundir.Index.of_fit(run_dir, ordinal) if run_dir else None
 
     def _planned(
-        self, run: Run, val: Any, path: str | None, weights_only: bool
+        self, run: Run, val: Any, path: Any, weights_only: bool
     ) -> tuple[Run, FitPlan | None]:
         """The run with its optimizers, and what there is to train, if there is anything."""
         state, progress, before = run.state, run.state.progress, self._training
@@ -61,7 +62,7 @@ class TrainerFit(TrainerView):
         state.asked, state.restored_metrics = {}, state.restored_metrics if progress.rest else None
         state.validation_random = None
         if path is not None:
-            self.ckpt_path = path
+            self.ckpt_path = path_or_name(path)
             content = resume.read_for(run, path, weights_only)
             resume.load_weights(run, content)
             resume.load_callbacks(run, content, self.callbacks, self)

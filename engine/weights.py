@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import distributed
+from engine.checkpoint import called, is_path
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import CheckpointError, MisconfigurationException
 from engine.rundir import Index
@@ -32,16 +33,23 @@ def newest_of_run(index: Index | None) -> tuple[str | None, bool]:
     return found
 
 
-def given_checkpoint(trainer: Any, given: Any) -> str | None:
-    """The file that `ckpt_path` means: best, last or a path."""
-    if given in ("best", "last"):
+def given_checkpoint(trainer: Any, given: Any) -> Any:
+    """The file that `ckpt_path` means: best, last, a path, or an open file as it is."""
+    if isinstance(given, str) and given in ("best", "last"):
         return named_checkpoint(trainer, given)
+    if given is not None and not is_path(given):
+        return given
     return None if given is None else os.path.abspath(os.fspath(given))
 
 
-def checkpoint_to_resume(trainer: Any, given: Any) -> str | None:
+def path_or_name(checkpoint: Any) -> str | None:
+    """What `trainer.ckpt_path` tells of a checkpoint."""
+    return checkpoint if checkpoint is None or is_path(checkpoint) else called(checkpoint)
+
+
+def checkpoint_to_resume(trainer: Any, given: Any) -> Any:
     """The file that fit goes on from; "last" of a run that has not saved yet is a new beginning."""
-    if given == "last" and not found_checkpoint(trainer, "last"):
+    if isinstance(given, str) and given == "last" and not found_checkpoint(trainer, "last"):
         rank_zero_warn('fit(ckpt_path="last"): there is none yet, so the training begins anew')
         return None
     return given_checkpoint(trainer, given)
@@ -100,11 +108,11 @@ def named_checkpoint(trainer: Any, name: str) -> str:
     return str(path)
 
 
-def checkpoint_to_evaluate(trainer: Any, model_given: bool, ckpt_path: Any) -> str | None:
+def checkpoint_to_evaluate(trainer: Any, model_given: bool, ckpt_path: Any) -> Any:
     """The checkpoint whose weights are evaluated; None for the weights that the module has."""
     path = given_checkpoint(trainer, ckpt_path)
-    if path is not None:
-        return str(trainer.strategy.broadcast(path))
+    if path is not None:  # each rank has an open file of its own
+        return str(trainer.strategy.broadcast(path)) if is_path(path) else path
     if model_given or trainer.checkpoint_callback is None or trainer.fast_dev_run:
         return None
     return str(trainer.strategy.broadcast(named_checkpoint(trainer, "best")))
