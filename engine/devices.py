@@ -14,7 +14,7 @@ from engine.distributed import World, join_group, rank_zero_info, read_world
 from engine.errors import MisconfigurationException
 from engine.gpus import pick_idle
 from engine.settings import HardwareSettings
-from engine.strategies.environments import ClusterEnvironment
+from engine.strategies.environments import OWN, ClusterEnvironment
 from engine.strategies.single import SingleDevice
 from engine.strategies.wanted import INSTEAD, Wanted, wanted
 
@@ -140,6 +140,8 @@ def _world_now(hardware: HardwareSettings, found: World) -> World:
 def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:
     """The world as an environment object says it; one of the user's own is a launcher as any."""
     found = environment.read_world()
+    if type(environment) in OWN:
+        return found
     said = (environment.world_size(), environment.global_rank(), environment.local_rank())
     if said == (found.world_size, found.rank, found.local_rank):
         return found

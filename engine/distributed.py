@@ -210,7 +210,8 @@ class RankZeroOnly:
             return self._given
         if dist.is_available() and dist.is_initialized():
             return dist.get_rank()
-        return int(os.environ.get("RANK", "0"))
+        known = os.environ.get("RANK") or torchrun_variables(os.environ).get("RANK", "0")
+        return int(known)
 
     @rank.setter
     def rank(self, value: int) -> None:

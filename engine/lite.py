@@ -33,7 +33,7 @@ from engine.errors import MisconfigurationException
 from engine.lite_parts import LiteDataLoader, LiteModule, LiteOptimizer
 from engine.options import parse
 from engine.precision import make_precision
-from engine.seed import fresh_seed, mix, seed_everything
+from engine.seed import fresh_seed, mix, seed_everything, share_random_state
 
 
 class LightningLite:
@@ -79,6 +79,7 @@ class LightningLite:
     def _run(self, own: Any, *args: Any, **kwargs: Any) -> Any:
         self._strategy = joined(self._strategy, self._hardware)
         self._precision = make_precision(self._hardware.precision, self.device)
+        share_random_state()
         return own(self, *args, **kwargs)
 
     # ------------------------------------------------------------------ who this process is

@@ -30,6 +30,26 @@ class OldModule(ModuleExports):
         self.__dict__["datamodule"] = value
 
     @property
+    def _device(self) -> Any:
+        """Where the module is, as its own inside was called."""
+        module: Any = self
+        return self.__dict__.get("_device", module.device)
+
+    @_device.setter
+    def _device(self, value: Any) -> None:
+        self.__dict__["_device"] = value
+
+    @property
+    def _dtype(self) -> Any:
+        """The type of the parameters, as its own inside was called."""
+        module: Any = self
+        return self.__dict__.get("_dtype", module.dtype)
+
+    @_dtype.setter
+    def _dtype(self, value: Any) -> None:
+        self.__dict__["_dtype"] = value
+
+    @property
     def model_size(self) -> Any:
         """What the parameters and buffers take, in MB."""
         if "model_size" in self.__dict__:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import dis
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
@@ -73,7 +74,9 @@ _FORMS = (
 )
 
 
-def configure(returned: Any, is_automatic: bool = True) -> Optimization:
+def configure(
+    returned: Any, is_automatic: bool = True, max_epochs: int | None = None
+) -> Optimization:
     """Optimizers and schedulers of any form that `configure_optimizers` may return.
 
     Unless `is_automatic`, the module steps its schedulers itself.
@@ -94,7 +97,22 @@ def configure(returned: Any, is_automatic: bool = True) -> Optimization:
             raise MisconfigurationException(
                 f"a scheduler has opt_idx={config.opt_idx}; there are {len(optimizers)} optimizers"
             )
+    for config in configs if is_automatic else ():
+        _warn_of_cycle(config, max_epochs)
     return Optimization(optimizers, configs, frequencies)
+
+
+def _warn_of_cycle(config: SchedulerConfig, max_epochs: int | None) -> None:
+    """One cycle is counted in steps, unless it is as short as the epochs."""
+    if config.interval != "epoch" or not isinstance(config.scheduler, OneCycleLR):
+        return
+    total = config.scheduler.total_steps * config.frequency
+    if max_epochs is None or max_epochs < 0 or total > max_epochs:
+        rank_zero_warn(
+            f"OneCycleLR has {config.scheduler.total_steps} steps and is stepped once an epoch: "
+            "for a step after each batch return {'scheduler': ..., 'interval': 'step'}",
+            RuntimeWarning,
+        )
 
 
 def _index_of(optimizer: Any, optimizers: list[Any]) -> int | None:
@@ -134,12 +152,27 @@ def _frequencies(given: list[Any]) -> list[int]:
     return given
 
 
+_OPTIMIZER_KEYS = ("optimizer", "lr_scheduler", "monitor", "frequency")
+
+
+def _warn_of(what: str, unknown: list[str], known: Sequence[str]) -> None:
+    near = {key: difflib.get_close_matches(str(key), known, 1) for key in unknown}
+    said = [
+        f"{key!r}" + (f" (did you mean {near[key][0]!r}?)" if near[key] else "") for key in near
+    ]
+    rank_zero_warn(
+        f"configure_optimizers: {what} has keys of {list(known)}; without effect: "
+        f"{', '.join(said)}",
+        RuntimeWarning,
+    )
+
+
 def _of_dict(returned: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    unknown = set(returned) - {"optimizer", "lr_scheduler", "monitor", "frequency"}
+    unknown = sorted(set(returned) - set(_OPTIMIZER_KEYS))
     if "optimizer" not in returned:
         raise MisconfigurationException(_FORMS.format(what=f"a dict of {sorted(returned)}"))
     if unknown:
-        rank_zero_warn(f"configure_optimizers: keys without effect: {', '.join(sorted(unknown))}")
+        _warn_of("an optimizer's dict", unknown, _OPTIMIZER_KEYS)
     scheduler = returned.get("lr_scheduler")
     if scheduler is None:
         return [returned["optimizer"]], []
@@ -164,9 +197,7 @@ def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
         )
     unknown = sorted(set(given) - known)
     if unknown:
-        rank_zero_warn(
-            f"a scheduler's dict has keys of {sorted(known)}; without effect: {', '.join(unknown)}"
-        )
+        _warn_of("a scheduler's dict", unknown, sorted(known))
     config = SchedulerConfig(**{key: given[key] for key in given if key in known})
     if not callable(getattr(config.scheduler, "step", None)):
         raise MisconfigurationException(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.distributed import rank_zero_info
+from engine.distributed import broadcast, gather_all, rank_zero_info, rank_zero_warn
 
 MAX_SEED = 2**32 - 1
 
@@ -19,15 +19,17 @@ MAX_SEED = 2**32 - 1
 def seed_everything(seed: int | None = None, workers: bool = False, verbose: bool = True) -> int:
     """Seed python, numpy, torch and its GPUs; returns the seed.
 
-    Without `seed`, `PL_GLOBAL_SEED` of the environment is taken, else one is drawn. Workers of a
-    DataLoader are always seeded by the engine, differently on each rank, from this seed.
+    Without `seed`, `PL_GLOBAL_SEED` of the environment is taken, else one is drawn, as in the
+    place of one that is none; a warning says so. Workers of a DataLoader are always seeded by the
+    engine, differently on each rank, from this seed. Ranks of one seed begin each run alike,
+    whatever each has drawn before.
     """
+    given = os.environ.get("PL_GLOBAL_SEED") if seed is None else seed
+    seed = _as_seed(given)
     if seed is None:
-        env_seed = os.environ.get("PL_GLOBAL_SEED")
-        seed = int(env_seed) if env_seed is not None else random.randint(0, MAX_SEED)
-    seed = int(seed)
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"a seed lies between 0 and {MAX_SEED}, not {seed}")
+        seed = random.randint(0, MAX_SEED)
+        what = "no seed was given" if given is None else f"{given!r} is no seed (0 to {MAX_SEED})"
+        rank_zero_warn(f"seed_everything: {what}: it is {seed}")
     if verbose:
         rank_zero_info(f"Global seed set to {seed}")
     os.environ["PL_GLOBAL_SEED"] = str(seed)
@@ -36,6 +38,21 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     np.random.seed(seed)
     torch.manual_seed(seed)
     return seed
+
+
+def _as_seed(given: Any) -> int | None:
+    try:
+        seed = int(given)
+    except (ValueError, TypeError):
+        return None
+    return seed if 0 <= seed <= MAX_SEED else None
+
+
+def reset_seed() -> None:
+    """Seed all again with what `seed_everything` was given, in this process or in its parent."""
+    if "PL_GLOBAL_SEED" in os.environ:
+        workers = _as_seed(os.environ.get("PL_SEED_WORKERS", "0"))
+        seed_everything(workers=bool(workers), verbose=False)
 
 
 def random_state() -> dict[str, Any]:
@@ -67,6 +84,16 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def share_random_state() -> None:
+    """Let all ranks draw what rank zero does, if they were given one seed: they may have drawn
+    differently since then, and what `setup` draws is to be the same everywhere.
+    """
+    seeds = gather_all(os.environ.get("PL_GLOBAL_SEED"))
+    if len(seeds) > 1 and seeds[0] is not None and len(set(seeds)) == 1:
+        state = broadcast(random_state())
+        set_random_state({name: value for name, value in state.items() if name != "cuda"})
 
 
 @contextmanager

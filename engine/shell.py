@@ -23,6 +23,10 @@ class Argument(NamedTuple):
     parse: Callable[[Any], Any]
     types: tuple[Any, ...]
 
+    def read(self, text: str) -> Any:
+        """The value that `text` on a command line means; raises with what to give instead."""
+        return read(text, self.parse, True if bool in self.types else self.default)
+
 
 class FromShell:
     """A class whose constructor's arguments can come from argparse."""
@@ -90,14 +94,14 @@ def _typed(argument: Argument, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return read(value, argument.parse, argument.default)
+        return argument.read(value)
     except (ValueError, TypeError):
         return value  # the constructor says what is wrong with it
 
 
 def _from_text(argument: Argument, text: str) -> Any:
     try:
-        return read(text, argument.parse, argument.default)
+        return argument.read(text)
     except (ValueError, TypeError) as error:
         raise ArgumentTypeError(f"{text!r}: give {error}") from None
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from engine import lifecycle, rundir
 from engine.checkpointing import load_for, save_if_all_come
+from engine.compat_flags import compat_flags
 from engine.compiled import with_compiled_steps
 from engine.datamodule import sorted_out
 from engine.defaults import make_callbacks, with_module_callbacks
 from engine.devices import joined, place
-from engine.distributed import read_world
+from engine.distributed import rank_zero_warn, read_world
 from engine.errors import MisconfigurationException, Preempted
 from engine.folders import TrainerFolders
 from engine.inner import aside, taking_part, weights_of
@@ -46,6 +47,7 @@ from engine.preemption import is_wanted, was_left_alone
 from engine.profiling import Measurement, make_profiler
 from engine.results import print_results, report
 from engine.run import Run
+from engine.seed import share_random_state
 from engine.settings import Settings
 from engine.shell import Argument, FromShell
 from engine.signals import listening
@@ -225,9 +227,11 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         loaders, datamodule = sorted_out(loaders, datamodule)
         module = self._module_for(model)
         if not callable(getattr(module, step, None)):
-            raise MisconfigurationException(
-                f"{type(module).__name__} has no `{step}`: trainer.{verb} needs one"
-            )
+            missing = f"{type(module).__name__} has no `{step}`: trainer.{verb} needs one"
+            if verb == "test" and not compat_flags.needs_test_step:
+                rank_zero_warn(f"{missing}; nothing is tested")
+                return []
+            raise MisconfigurationException(missing)
         kind = "val" if verb == "validate" else verb
         with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
@@ -293,6 +297,8 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         state, status = self._state, "success"
         try:
             lifecycle.prepare(run)
+            if not run.is_inner:
+                share_random_state()
             self.callbacks = with_module_callbacks(self.callbacks, module, replaces)
             self._run = run = replace(run, hooks=self._hooks(module))
             lifecycle.set_up(run, verb)

@@ -118,7 +118,9 @@ class TrainerFit(TrainerView):
                 "trainer.optimizers was set before fit, which takes what `configure_optimizers` "
                 "returns: set it in on_fit_start or on_train_start, or return them there"
             )
-        optimization = configure(returned, run.module.automatic_optimization)
+        optimization = configure(
+            returned, run.module.automatic_optimization, run.settings.fit.max_epochs
+        )
         self._optimization = optimization
         self._run = replace(run, optimization=optimization)
         run.hooks.callbacks_only("on_optimizers_made")  # for those that add groups to them

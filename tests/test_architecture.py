@@ -130,7 +130,8 @@ DRAWING = {
     "engine.devices engine.folders engine.inner engine.late_dynamo engine.lifecycle engine.loaders "
     "engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
     "engine.precision engine.preemption engine.profiling engine.results engine.run "
-    "engine.rundir engine.shell engine.signals engine.state engine.strategies engine.switches "
+    "engine.rundir engine.seed engine.shell engine.signals engine.state engine.strategies "
+    "engine.switches "
     "engine.training engine.tuner engine.weights",
     "engine.core": "engine.datamodule engine.module",
     "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
@@ -187,7 +188,8 @@ DRAWING = {
     # old programs
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
     "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.lite_parts "
-    "engine.loggers engine.metrics engine.module engine.optimizers engine.readings engine.seed "
+    "engine.loggers engine.metrics engine.module engine.optimizers engine.options "
+    "engine.readings engine.seed engine.slurm_world "
     "engine.strategies engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "

@@ -8,6 +8,7 @@ import torch
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
+from engine.callbacks.monitored import needs_logger
 from engine.distributed import rank_zero_warn
 
 _CUDA = ("allocated_bytes.all.current", "allocated_bytes.all.peak", "reserved_bytes.all.current")
@@ -27,8 +28,7 @@ class DeviceStatsMonitor(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Look whether there is anywhere to log to."""
         self._logged_step = -1
-        if not trainer.loggers and not trainer.fast_dev_run:
-            rank_zero_warn(f"{type(self).__name__} has no logger to write to")
+        needs_logger(self, trainer)
 
     def on_train_batch_end(
         self,

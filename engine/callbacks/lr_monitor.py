@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
+from engine.callbacks.monitored import needs_logger
 from engine.distributed import rank_zero_warn
 
 INTERVALS = (None, "step", "epoch")
@@ -37,11 +38,24 @@ class LearningRateMonitor(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Name what there is to log."""
-        if not trainer.loggers and not trainer.fast_dev_run:
-            rank_zero_warn("LearningRateMonitor has no logger to write to")
+        needs_logger(self, trainer)
         self._sources = [] if trainer.fast_dev_run else _sources(trainer)
+        self._warn()
         self.lrs = {}
         self._logged_step = -1
+
+    def _warn(self) -> None:
+        without = {
+            type(optimizer).__name__
+            for _, _, optimizer in self._sources
+            if not {"momentum", "betas"} & set(optimizer.defaults)
+        }
+        if self.log_momentum and without:
+            rank_zero_warn(
+                f"LearningRateMonitor(log_momentum=True): {', '.join(sorted(without))} has no "
+                "momentum, 0 is logged",
+                RuntimeWarning,
+            )
 
     def _at_step(self, trainer: Any, *_: Any) -> None:
         step = trainer.global_step

@@ -6,6 +6,17 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.errors import MisconfigurationException
+
+
+def needs_logger(callback: Any, trainer: Any) -> None:
+    """Raise where a callback that only logs has no logger; a fast_dev_run keeps nothing anyway."""
+    if not trainer.loggers and not trainer.fast_dev_run:
+        raise MisconfigurationException(
+            f"{type(callback).__name__} logs, and the Trainer has no logger: leave out the "
+            "callback, or logger=False"
+        )
+
 
 class Freshness:
     """Knows at which step each of some metrics got the value that it has.

@@ -127,7 +127,10 @@ class Timer(Callback):
         self._every = None
         if self._verbose:
             limit = timedelta(seconds=self._duration_s or 0)
-            rank_zero_info(f"engine: the time is over ({limit}): training stops")
+            elapsed = timedelta(seconds=int(self.time_elapsed()))
+            rank_zero_info(
+                f"engine: Time limit reached ({limit}), elapsed time is {elapsed}: training stops"
+            )
 
 
 def _stage(stage: Any) -> str:

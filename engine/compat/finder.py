@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-from engine.compat import spawned
+from engine.compat import ranks, spawned
 from engine.compat.installed import Said, said_of
 from engine.compat.tables import children, is_module, names_of, resolve, say_missing, value_of
 
@@ -52,6 +52,8 @@ class Finder:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A spec for a module of the tables; an error that says what is missing for any other."""
+        if fullname == ranks.MODULE:
+            return ranks.spec_with_rank(path)
         package, dot, _ = fullname.partition(".")
         if package not in self.packages:
             return None
@@ -114,6 +116,7 @@ def install(name: str = "pytorch_lightning") -> None:
     if _finder not in sys.meta_path:
         finder: Any = _finder
         sys.meta_path.insert(0, finder)
+    ranks.set_now()
     spawned.carry_over(name)
 
 

@@ -15,6 +15,7 @@ from engine.hooks import accepted, requires, takes
 from engine.loops.batches import note_length
 from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
+from engine.loops.returned import was_logged
 from engine.loops.schedules import Schedules
 from engine.old_module import write_out
 from engine.run import Run, batches_of, send_to_loggers, until_told
@@ -56,7 +57,8 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         kept = outputs[0] if count == 1 else outputs
         if epoch_end is not None:
             run.logged.hook = f"{verb}_epoch_end"
-            if epoch_end(kept) is not None:
+            returned = epoch_end(kept)
+            if returned is not None and not was_logged(run, f"{verb}_epoch_end", returned):
                 rank_zero_warn(
                     f"{verb}_epoch_end returned something, which nobody gets: use self.log to keep "
                     "a value"

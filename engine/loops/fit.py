@@ -17,6 +17,7 @@ from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_d
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.manual import ManualStep
 from engine.loops.missing import say_skipped
+from engine.loops.returned import was_logged
 from engine.loops.schedules import Schedules
 from engine.loops.steps import step_of
 from engine.loops.together import Together
@@ -365,7 +366,7 @@ class TrainingEpoch:
             run.logged.hook = "training_epoch_end"
             returned = self._epoch_end(outputs)
             run.logged.hook = None
-            if returned is not None:
+            if returned is not None and not was_logged(run, "training_epoch_end", returned):
                 raise MisconfigurationException(
                     "training_epoch_end returned something; use self.log to keep a value"
                 )

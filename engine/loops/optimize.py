@@ -14,6 +14,7 @@ from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import by_name
 from engine.loops.missing import say_missing
+from engine.loops.returned import was_logged
 from engine.run import Run
 
 Backward = Callable[[torch.Tensor], None]
@@ -116,7 +117,7 @@ class TrainingStep:
             self._count_skip(batch)
             self._forget(batch_idx)
             return None, None
-        loss = raw if isinstance(raw, torch.Tensor) else loss_of(raw)
+        loss = raw if isinstance(raw, torch.Tensor) else self._loss_of(raw)
         output = outputs_of(raw, loss) if self._wants_outputs else None
         if self.optimizer is None and not loss.requires_grad:
             return loss, output
@@ -126,6 +127,13 @@ class TrainingStep:
         self._backward(loss / shares if shares > 1 else loss)
         self.pending = self.optimizer is not None
         return loss, output
+
+    def _loss_of(self, output: Any) -> torch.Tensor:
+        loss = loss_of(output)
+        has_old = "log" in output or "progress_bar" in output
+        if has_old and not was_logged(self._run, "training_step", output):
+            _say_old_keys()
+        return loss
 
     def _count_skip(self, batch: Any) -> None:
         self._run.strategy.skip_batch()
@@ -192,8 +200,6 @@ def loss_of(output: Any) -> torch.Tensor:
             "training_step returns a tensor (the loss), a dict with the key 'loss', or None to "
             f"skip the batch; this one returned {_shown(output)}"
         )
-    if "log" in output or "progress_bar" in output:
-        _say_old_keys()
     return loss
 
 

@@ -7,8 +7,9 @@ with the nearest name.
 
 from engine.options.changing import CHANGEABLE, changed
 from engine.options.environment import from_environment, said
+from engine.options.parsers import as_list
 from engine.options.parsing import parse
-from engine.options.spellings import as_list, named
+from engine.options.spellings import named
 from engine.options.table import NEVER, OLD, OPTIONS, SHOWN
 from engine.options.words import description, notices, shell_arguments, signature
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from engine.errors import MisconfigurationException
 from engine.options.words import shell_arguments
-from engine.readings import read
 
 PREFIX = "PL_TRAINER_"
 
@@ -37,7 +36,7 @@ def from_environment(
         if argument.name in given:
             continue
         try:
-            found[argument.name] = read(text, argument.parse, argument.default)
+            found[argument.name] = argument.read(text)
         except (ValueError, TypeError) as error:
             raise MisconfigurationException(
                 f"{word}={text} in the environment: give {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,25 @@ from engine.durations import duration
 from engine.settings import OptimizerSteps
 
 Parser = Callable[[Any], Any]
+
+
+def as_list(value: Any) -> list[Any]:
+    """None, one, or any iterable of several, as a list; a set in an order that all ranks have."""
+    if value is None:
+        return []
+    is_one = isinstance(value, (str, bytes, Mapping)) or any(
+        hasattr(value, name) for name in ("on_fit_start", "log_metrics")
+    )
+    if is_one or not isinstance(value, Iterable):
+        return [value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=lambda one: (type(one).__module__, type(one).__qualname__))
+    return list(value)
+
+
+def several(value: Any) -> list[Any] | None:
+    """One or any iterable of several; an iterator is walked through once."""
+    return None if value is None else as_list(value)
 
 
 def as_is(value: Any) -> Any:
@@ -194,7 +213,8 @@ def devices(value: Any) -> int | list[int] | str | None:
         return "auto"
     if isinstance(value, str):
         value = _of_text(value.strip())
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
+        value = list(value)
         if all(isinstance(one, str) for one in value):
             value = [_of_text(one.strip()) for one in value]
         named = [one for one in value if isinstance(one, int) and not isinstance(one, bool)]
@@ -233,11 +253,11 @@ def _of_text(text: str) -> int | list[int] | None:
 
 def logger(value: Any) -> Any:
     """True, False, a logger or several."""
-    several = value if isinstance(value, (list, tuple)) else [value]
     if value is None or isinstance(value, bool):
         return True if value is None else value
-    if all(callable(getattr(one, "log_metrics", None)) for one in several):
-        return list(value) if isinstance(value, tuple) else value
+    loggers = as_list(value)
+    if all(callable(getattr(one, "log_metrics", None)) for one in loggers):
+        return value if hasattr(value, "log_metrics") else loggers
     raise ValueError("True, False, a logger of engine.loggers or a list of them")
 
 

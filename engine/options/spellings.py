@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.accelerators import Accelerator
 from engine.errors import MisconfigurationException
+from engine.options.parsers import as_list
 from engine.options.table import OLD
 
 RENAMED = {
@@ -50,7 +51,17 @@ def _put(arguments: dict[str, Any], old: str, new: str, value: Any) -> None:
     arguments[new] = value
 
 
+def _take_from_strategies(arguments: dict[str, Any]) -> None:
+    """What strategy objects were given for the Trainer: DDPStrategy(accelerator=...)."""
+    for given in (arguments.get("strategy"), *as_list(arguments.get("plugins"))):
+        for name, value in getattr(given, "asked", {}).items():
+            if arguments.get(name) == "auto":
+                del arguments[name]
+            _put(arguments, f"strategy={type(given).__name__}(...), {name}", name, value)
+
+
 def _translate_devices(arguments: dict[str, Any]) -> None:
+    _take_from_strategies(arguments)
     device = arguments.get("accelerator")
     if isinstance(device, Accelerator):  # 1.2 to 1.5: device and strategy in one object
         arguments["accelerator"] = device.kind
@@ -107,10 +118,3 @@ def _translate_output(arguments: dict[str, Any]) -> None:
         if not depth:
             arguments["enable_model_summary"] = False
         arguments["summary_depth"] = depth or 1
-
-
-def as_list(value: Any) -> list[Any]:
-    """None, one or several as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -62,14 +62,14 @@ OPTIONS = (
     Option("num_nodes", 1, "number of nodes", read.at_least_one, "1.0"),
     Option("strategy", None, "ddp, fsdp, auto or a strategy object", read.strategy, "1.5"),
     Option("precision", 32, "32, 16, bf16 or 64", precision_name, "1.0"),
-    Option("plugins", None, "DDPPlugin, SLURMEnvironment and their like", read.as_is, "1.1"),
+    Option("plugins", None, "DDPPlugin, SLURMEnvironment and their like", read.several, "1.1"),
     Option("amp_backend", "native", "what computes in 16 bits: native", read.native, "1.0"),
     Option("amp_level", None, "of Apex; O1 and O2 are what native does", read.level, "1.0"),
     Option("auto_select_gpus", False, "take GPUs that are idle", _FLAG, "1.0"),
     Option(
         "logger", True, "True: TensorBoard; False: none; a logger or several", read.logger, "1.0"
     ),
-    Option("callbacks", None, "a callback or several", read.as_is, "1.0"),
+    Option("callbacks", None, "a callback or several", read.several, "1.0"),
     Option("fast_dev_run", False, "run a few batches (True: one) of everything", read.runs, "1.0"),
     Option(
         "max_epochs", None, "stop after so many epochs; None: 1000; -1: never", read.epochs, "1.0"

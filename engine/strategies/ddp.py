@@ -37,6 +37,8 @@ class Steps(torch.nn.Module):
 class DDP(SingleDevice):
     """DistributedDataParallel around the training step, and nothing around the others."""
 
+    runs_as = "ddp"
+
     def __init__(
         self,
         device: torch.device,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn
 
+import torch
+
 from engine.errors import MisconfigurationException
 
 # What DistributedDataParallel takes, and a user may want to change.
@@ -20,7 +22,17 @@ DDP_OPTIONS = (
 )
 
 
-class DDPStrategy:
+class _Strategies(type):
+    """What runs is an instance of what asks for it: `isinstance(trainer.strategy, DDPStrategy)`."""
+
+    word: str
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        asks = super().__instancecheck__(instance)
+        return asks or (getattr(instance, "runs_as", None) == cls.word)
+
+
+class DDPStrategy(metaclass=_Strategies):
     """Data parallel training, with options of DistributedDataParallel."""
 
     word: ClassVar[str] = "ddp"
@@ -36,9 +48,6 @@ class DDPStrategy:
         num_nodes: int | None = None,
         **options: Any,
     ) -> None:
-        _refuse(self, "accelerator", accelerator, "Trainer(accelerator=...)")
-        _refuse(self, "parallel_devices", parallel_devices, "Trainer(devices=...)")
-        _refuse(self, "num_nodes", num_nodes, "Trainer(num_nodes=...)")
         unknown = [name for name in options if name not in self.known]
         if unknown:
             raise TypeError(
@@ -49,6 +58,8 @@ class DDPStrategy:
         self.process_group_backend = process_group_backend
         self.sync_batchnorm = bool(sync_batchnorm)
         self.options = options
+        # What a Trainer takes from here, as if it had been given it.
+        self.asked = {**_devices(parallel_devices), **_said(accelerator, num_nodes)}
 
 
 class DDPSpawnStrategy(DDPStrategy):
@@ -122,8 +133,16 @@ DDPFullyShardedPlugin = DDPFullyShardedStrategy
 DeepSpeedPlugin = DeepSpeedStrategy
 
 
-def _refuse(owner: Any, name: str, value: Any, instead: str) -> None:
-    if value is not None:
-        raise MisconfigurationException(
-            f"{type(owner).__name__}({name}=...): give {instead} in its place"
-        )
+def _said(accelerator: Any, num_nodes: int | None) -> dict[str, Any]:
+    given = {"accelerator": getattr(accelerator, "kind", accelerator), "num_nodes": num_nodes}
+    return {name: value for name, value in given.items() if value not in (None, "auto")}
+
+
+def _devices(parallel_devices: Any) -> dict[str, Any]:
+    """The Trainer's words for a list of torch devices."""
+    devices = [torch.device(one) for one in parallel_devices or ()]
+    if not devices:
+        return {}
+    if any(one.type == "cpu" for one in devices):
+        return {"accelerator": "cpu", "devices": len(devices)}
+    return {"accelerator": "gpu", "devices": [one.index or 0 for one in devices]}

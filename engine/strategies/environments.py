@@ -7,10 +7,13 @@ variables do not count; an own subclass of `ClusterEnvironment` says it all.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 
 from engine.distributed import World, read_world
-from engine.slurm_world import torchrun_variables
+from engine.slurm_world import first_host, torchrun_variables
+
+FIRST_PORT, NO_JOB_PORT = 15000, 12910  # of a job of SLURM's: the first and its last four digits
 
 
 class ClusterEnvironment:
@@ -87,6 +90,43 @@ class ClusterEnvironment:
 class LightningEnvironment(ClusterEnvironment):
     """A single machine: torchrun's variables count, SLURM's do not."""
 
+    _size: int | None = None
+    _rank: int | None = None
+    _port: int | None = None
+
+    @property
+    def main_port(self) -> int:
+        """The port that ranks meet at; where nobody says one, one that was free when asked."""
+        if self._port is None:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self._port = probe.getsockname()[1]
+        return _number(os.environ, self._port, "MASTER_PORT")
+
+    def world_size(self) -> int:
+        """Number of processes: as it was set, else as a launcher says."""
+        return super().world_size() if self._size is None else self._size
+
+    def global_rank(self) -> int:
+        """The rank of this process: as it was set, else as a launcher says."""
+        return super().global_rank() if self._rank is None else self._rank
+
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return _number(os.environ, 0, "LOCAL_RANK")
+
+    def node_rank(self) -> int:
+        """The index of this node."""
+        return _number(os.environ, 0, "NODE_RANK", "GROUP_RANK")
+
+    def set_world_size(self, size: int) -> None:
+        """What `world_size` answers from now on; the launched world counts all the same."""
+        self._size = size
+
+    def set_global_rank(self, rank: int) -> None:
+        """What `global_rank` answers from now on; the launched world counts all the same."""
+        self._rank = rank
+
     @property
     def creates_processes_externally(self) -> bool:
         """Whether torchrun's variables are there."""
@@ -103,6 +143,27 @@ class LightningEnvironment(ClusterEnvironment):
 
 class TorchElasticEnvironment(ClusterEnvironment):
     """torchrun, plaunch, and others that set torchrun's variables."""
+
+    @property
+    def main_port(self) -> int:
+        """The port that ranks meet at."""
+        return _number(os.environ, NO_JOB_PORT, "MASTER_PORT")
+
+    def world_size(self) -> int:
+        """Number of processes of the job."""
+        return _number(os.environ, 1, "WORLD_SIZE")
+
+    def global_rank(self) -> int:
+        """The rank of this process."""
+        return _number(os.environ, 0, "RANK")
+
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return _number(os.environ, 0, "LOCAL_RANK")
+
+    def node_rank(self) -> int:
+        """The index of this node."""
+        return _number(os.environ, 0, "GROUP_RANK")
 
     @classmethod
     def detect(cls) -> bool:
@@ -126,7 +187,42 @@ class SLURMEnvironment(ClusterEnvironment):
     @property
     def main_address(self) -> str:
         """The address of rank zero: the first node."""
-        return self._main_address or super().main_address
+        if self._main_address or self._is_step():
+            return self._main_address or super().main_address
+        nodes = os.environ.get("SLURM_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
+        first = nodes.replace(",", " ").split(" ")[0] if "[" not in nodes else first_host(nodes)
+        return first or super().main_address
+
+    @property
+    def main_port(self) -> int:
+        """The port that ranks meet at: `MASTER_PORT`, or one that follows from the job."""
+        if self._is_step() or "MASTER_PORT" in os.environ:
+            return super().main_port
+        job = self.job_id()
+        return NO_JOB_PORT if job is None else FIRST_PORT + job % 10_000
+
+    def world_size(self) -> int:
+        """Number of processes: of srun's step, else of the job's tasks."""
+        return super().world_size() if self._is_step() else self._ask("SLURM_NTASKS", 1)
+
+    def global_rank(self) -> int:
+        """The rank of this process."""
+        return super().global_rank() if self._is_step() else self._ask("SLURM_PROCID", 0)
+
+    def local_rank(self) -> int:
+        """The rank of this process on its node."""
+        return super().local_rank() if self._is_step() else self._ask("SLURM_LOCALID", 0)
+
+    def node_rank(self) -> int:
+        """The index of this node."""
+        return super().node_rank() if self._is_step() else self._ask("SLURM_NODEID", 0)
+
+    def _is_step(self) -> bool:
+        """Whether srun, or a launcher within it, started this process as one of several."""
+        return "RANK" in self._variables()
+
+    def _ask(self, name: str, default: int) -> int:
+        return _number(os.environ, default, name)
 
     def _variables(self) -> Mapping[str, str]:
         return {**os.environ, **torchrun_variables(os.environ)}
@@ -146,3 +242,12 @@ class SLURMEnvironment(ClusterEnvironment):
         """The id of the job."""
         text = os.environ.get("SLURM_JOB_ID", "")
         return int(text) if text.isdigit() else None
+
+
+def _number(env: Mapping[str, str], default: int, *names: str) -> int:
+    """The number in the first variable that is set."""
+    return next((int(env[name]) for name in names if env.get(name)), default)
+
+
+# Their answers are of the variables; who is launched, and how many, `read_world` knows better.
+OWN = (LightningEnvironment, TorchElasticEnvironment, SLURMEnvironment)

@@ -26,6 +26,7 @@ _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 class FSDP(SingleDevice):
     """`fully_shard` on the module's blocks and on the module."""
 
+    runs_as = "fsdp"
     holds_all = False
     allows_inference_mode = False  # what is gathered there could not be used in training
 

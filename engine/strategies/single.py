@@ -19,6 +19,7 @@ T = TypeVar("T")
 class SingleDevice:
     """How a model is placed and stepped, and how ranks agree: here there is one rank."""
 
+    runs_as = "single_device"
     backend: str | None = None  # of the process group; None: what fits the device
     allows_inference_mode = True
     holds_all = True  # each rank has all of the model

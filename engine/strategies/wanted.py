@@ -71,7 +71,9 @@ INSTEAD = {
 def wanted(strategy: Any, plugins: Any = None) -> Wanted:
     """What `strategy` and `plugins` ask for; raises for what there is not."""
     environment: ClusterEnvironment | None = None
-    for plugin in _several(plugins):
+    for plugin in plugins if isinstance(plugins, (list, tuple)) else [plugins]:
+        if plugin is None:
+            continue
         if isinstance(plugin, ClusterEnvironment):
             environment = plugin
         elif isinstance(plugin, (str, DDPStrategy)):
@@ -104,13 +106,6 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
 def _kind(strategy: Any) -> str:
     """What 1.x wrote twice, `accelerator="ddp", plugins=DDPPlugin(...)`, is one strategy."""
     return _of_word(strategy.word if isinstance(strategy, DDPStrategy) else strategy)[0]
-
-
-def _several(plugins: Any) -> list[Any]:
-    if plugins is None:
-        return []
-    given = plugins if isinstance(plugins, (list, tuple)) else [plugins]
-    return [plugin for plugin in given if plugin is not None]
 
 
 def _of_word(word: Any) -> tuple[str, dict[str, Any], str | None]:

@@ -23,6 +23,14 @@ def _signals_as_before() -> Iterator[None]:
     signals.set_all(before)
 
 
+@pytest.fixture(autouse=True)
+def _seed_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed that a test sets is not that of the next one's ranks."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "")  # so that it is taken back afterwards
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A function that finds a port on which nobody listens."""

@@ -324,7 +324,7 @@ def test_time_is_up(tmp_path, capsys):
     trainer = quiet(tmp_path, max_epochs=9, callbacks=timer())
     trainer.fit(Slow(), loader(), ckpt_path=path)
     assert trainer.global_step == 4
-    assert "the time is over (0:00:35)" in capsys.readouterr().err
+    assert "Time limit reached (0:00:35), elapsed time is 0:0" in capsys.readouterr().err
     trainer.save_checkpoint(path)
     trainer.fit(Slow(), loader(), ckpt_path=path)
     assert trainer.global_step == 4  # there is no time left for another step

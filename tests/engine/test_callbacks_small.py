@@ -62,7 +62,7 @@ def test_functions_are_hooks(tmp_path):
 
 
 def test_statistics_of_the_device(tmp_path):
-    """S219: as often as other values, under the callback's name; without a logger it says so."""
+    """S219: as often as other values, under the callback's name; an error without a logger."""
     log = MemoryLogger()
     options = {"max_epochs": 2, "log_every_n_steps": 4}
     quiet(tmp_path, logger=log, callbacks=DeviceStatsMonitor(), **options).fit(
@@ -71,8 +71,9 @@ def test_statistics_of_the_device(tmp_path):
     found = log.series("DeviceStatsMonitor/process_bytes")
     assert [step for step, _ in found] == [3, 7, 11]
     assert all(value > 1e6 for _, value in found)
-    with pytest.warns(UserWarning, match="DeviceStatsMonitor has no logger"):
-        quiet(tmp_path, callbacks=DeviceStatsMonitor()).fit(Toy(), loader(), loader())
+    for monitor in (DeviceStatsMonitor(), GPUStatsMonitor()):
+        with pytest.raises(MisconfigurationException, match="StatsMonitor logs, and the Trainer"):
+            quiet(tmp_path, callbacks=monitor).fit(Toy(), loader(), loader())
     assert DeviceStatsMonitor(cpu_stats=False).read(torch.device("cpu")) == {}
 
 

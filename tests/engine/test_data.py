@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -22,7 +23,7 @@ from toy import Toy, loader, quiet, samples
 from engine import MisconfigurationException
 from engine.data import Stripe, Turns, begin_epoch, drawn, for_training, limited
 from engine.distributed import World
-from engine.seed import mix, random_state, seed_everything, set_random_state
+from engine.seed import mix, random_state, reset_seed, seed_everything, set_random_state
 
 sizes = st.integers(1, 40)
 worlds = st.integers(1, 7)
@@ -158,6 +159,27 @@ def test_a_seed_makes_two_runs_equal(tmp_path):
     assert orders[0] == orders[1] != orders[2]
     assert draws[0] == draws[1]
     assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
+
+
+def test_what_is_no_seed_is_replaced_with_a_warning(monkeypatch):
+    """Without one, and in the place of a wrong one, a seed is drawn that is said and kept; a reset
+    goes back to it, workers and all.
+    """
+    with pytest.warns(UserWarning, match="no seed was given") as said:
+        drawn = seed_everything(verbose=False)
+    assert str(drawn) in str(said[0].message)
+    assert seed_everything(verbose=False) == drawn
+    for wrong in (-1, 2**32, "many"):
+        with pytest.warns(UserWarning, match="is no seed"):
+            seed_everything(wrong, verbose=False)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "text")
+    with pytest.warns(UserWarning, match="'text' is no seed"):
+        seed_everything(verbose=False)
+    seed_everything(3, workers=True, verbose=False)
+    first = [random.random(), np.random.rand(), torch.rand(1).item()]
+    reset_seed()
+    assert [random.random(), np.random.rand(), torch.rand(1).item()] == first
+    assert (os.environ["PL_GLOBAL_SEED"], os.environ["PL_SEED_WORKERS"]) == ("3", "1")
 
 
 def test_workers_are_seeded_by_rank_and_epoch():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scripted import Scripted, trainer_for
 
+from engine import MisconfigurationException
 from engine.callbacks import LearningRateLogger, LearningRateMonitor, lr_monitor
 from engine.loggers import MemoryLogger
 
@@ -120,10 +121,22 @@ def test_groups_may_have_names(tmp_path):
     }
 
 
-def test_without_a_logger_it_says_so(tmp_path):
-    """One warning, and the training goes on."""
-    with pytest.warns(UserWarning, match="no logger"):
+def test_without_a_logger_it_is_an_error(tmp_path):
+    """It could only be in vain, as its momentum of an optimizer without one: that is a warning."""
+    with pytest.raises(MisconfigurationException, match="LearningRateMonitor logs, and the Trai"):
         trainer_for(tmp_path, LearningRateMonitor()).fit(Halving())
+    trainer_for(tmp_path, LearningRateMonitor(), fast_dev_run=True).fit(Halving())
+
+    class Without(Scripted):
+        def configure_optimizers(self):
+            return torch.optim.Adagrad(self.parameters(), lr=1.0)
+
+    monitor = LearningRateMonitor("step", log_momentum=True)
+    with pytest.warns(RuntimeWarning, match="Adagrad has no momentum, 0 is logged"):
+        assert {
+            value for _, value in rates(tmp_path, monitor, Without(), "lr-Adagrad-momentum")
+        } == {0}
+    rates(tmp_path, LearningRateMonitor(log_momentum=True), Halving(), "lr-SGD")
 
 
 def test_other_spellings():

@@ -369,8 +369,54 @@ def test_a_plateau_is_no_error_where_max_steps_ends_the_epoch(tmp_path):
 def test_keys_without_effect_are_named(adam):
     """What Lightning only warned of is no error: extra keys of optimizer and scheduler."""
     given = {"optimizer": adam, "optimizer_idx": 0, "lr_scheduler": step_lr(adam)}
-    with pytest.warns(UserWarning, match="without effect: optimizer_idx"):
+    with pytest.warns(UserWarning, match="without effect: 'optimizer_idx'"):
         assert configure(given).optimizers == [adam]
-    with pytest.warns(UserWarning, match="without effect: gamma"):
+    wrong = {"optimizer": adam, "schedular": step_lr(adam), "scheduler": 1}
+    near = r"'schedular' \(did you mean 'lr_scheduler'\?\), 'scheduler' \(did you mean 'lr_sched"
+    with pytest.warns(RuntimeWarning, match=near):
+        assert configure([wrong]).schedulers == []
+    with pytest.warns(RuntimeWarning, match=r"'intervall' \(did you mean 'interval'\?\)"):
+        configure(([adam], [{"scheduler": step_lr(adam), "intervall": "step"}]))
+    with pytest.warns(UserWarning, match="without effect: 'gamma'"):
         found = configure(([adam], [{"scheduler": step_lr(adam), "gamma": 0.5}])).schedulers
     assert isinstance(found[0].scheduler, torch.optim.lr_scheduler.StepLR)
+
+
+@pytest.mark.parametrize(
+    ("total", "interval", "max_epochs", "is_told"),
+    [
+        (100, "epoch", 10, True),
+        (100, "epoch", None, True),
+        (100, "epoch", -1, True),
+        (10, "epoch", 10, False),
+        (100, "step", 10, False),
+    ],
+)
+def test_one_cycle_by_epoch_is_told_of(adam, recwarn, total, interval, max_epochs, is_told):
+    """Its total_steps are those of batches, mostly: then it would never come down again. By hand
+    it is stepped as the module likes.
+    """
+    cycle = torch.optim.lr_scheduler.OneCycleLR(adam, 1.0, total_steps=total)
+    given = [adam], [{"scheduler": cycle, "interval": interval}]
+    configure(given, True, max_epochs)
+    configure(given, False, max_epochs)
+    said = [str(one.message) for one in recwarn if "'interval': 'step'" in str(one.message)]
+    assert len(said) == is_told
+    assert all(f"OneCycleLR has {total} steps" in one for one in said)
+
+
+def test_the_trainer_knows_its_epochs_of_one_cycle(tmp_path):
+    """A cycle as long as the fit has epochs is meant so; a longer one is told of."""
+
+    class Cycle(Toy):
+        total = 2
+
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            kind = torch.optim.lr_scheduler.OneCycleLR
+            return [optimizer], [kind(optimizer, 1.0, total_steps=self.total)]
+
+    quiet(tmp_path, max_epochs=2).fit(Cycle(), loader(8), loader(8))
+    Cycle.total = 4
+    with pytest.warns(RuntimeWarning, match="OneCycleLR has 4 steps"):
+        quiet(tmp_path, max_epochs=2).fit(Cycle(), loader(8), loader(8))

@@ -243,7 +243,8 @@ def test_a_fit_with_fewer_validation_batches_than_ranks(run_ranks):
 AGREEMENT = (
     COMMON
     + """
-import os
+import os, random
+import numpy
 from engine import rank_zero_only
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 rank = int(os.environ["RANK"])
@@ -269,11 +270,17 @@ class Mine(Net):
     def prepare_data(self):
         open(f"prepared-{rank}", "w").close()
 
+    def setup(self, stage):
+        drawn.append([torch.rand(1).item(), random.random(), numpy.random.rand()])
+
     def test_step(self, batch, batch_idx):
         self.log("test", self.loss(batch))
 
-seed_everything(1, verbose=False)
+drawn = []
+seed_everything(1, workers=True, verbose=False)
 model = Mine()
+if rank:  # what one rank alone draws
+    torch.rand(5), random.random(), numpy.random.rand()
 t = trainer(max_epochs=2, enable_checkpointing=True, logger=True, limit_train_batches=2,
             callbacks=ModelCheckpoint(monitor="val"), devices=1, log_every_n_steps=1)
 t.fit(model, DataLoader(data, batch_size=8), DataLoader(data, batch_size=8))
@@ -289,7 +296,9 @@ try:
     trainer().fit(Mine(), DataLoader(data), ckpt_path="nowhere.ckpt")
 except Exception as failure:
     error = str(failure)
-done(best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
+seed_everything(10 + rank, verbose=False)  # a seed of its own is kept
+t.test(verbose=False, dataloaders=DataLoader(data))
+done(drawn=drawn, best=best, version=t.logger.version, synced=numbers(t.callback_metrics),
      test=t.test(verbose=False, dataloaders=DataLoader(data)), step=resumed.global_step,
      experiment=type(t.logger.experiment).__name__, error=error, files=sorted(os.listdir(".")),
      world=[t.world_size, t.global_rank])
@@ -304,6 +313,8 @@ def test_ranks_agree(run_ranks, tmp_path):
     """
     first, second = run_ranks(AGREEMENT, ranks=2)
     assert first["best"] == second["best"]
+    assert first["drawn"][:-2] == second["drawn"][:-2]
+    assert first["drawn"][-2] != second["drawn"][-2]
     assert first["version"] == second["version"] == 0
     for one in (first, second):
         assert one["synced"]["synced"] == 0.5

@@ -53,6 +53,24 @@ def parsed(*words: str) -> Namespace:
         ("--max_time 00:12:00:00", "max_time", "00:12:00:00"),
         ("--auto_lr_find my_lr", "auto_lr_find", "my_lr"),
         ("--tpu_cores 0", "tpu_cores", 0),
+        ("--auto_lr_find TRUE", "auto_lr_find", True),
+        ("--auto_lr_find t", "auto_lr_find", True),
+        ("--auto_lr_find ON", "auto_lr_find", True),
+        ("--auto_lr_find y", "auto_lr_find", True),
+        ("--auto_lr_find=N", "auto_lr_find", False),
+        ("--fast_dev_run=0", "fast_dev_run", False),
+        ("--fast_dev_run=1", "fast_dev_run", True),
+        ("--fast_dev_run=off", "fast_dev_run", False),
+        ("--auto_scale_batch_size TRUE", "auto_scale_batch_size", True),
+        ("--auto_scale_batch_size f", "auto_scale_batch_size", False),
+        ("--benchmark Yes", "benchmark", True),
+        ("--profiler t", "profiler", True),
+        ("--checkpoint_callback 0", "checkpoint_callback", False),
+        ("--logger 0", "logger", False),
+        ("--sync_batchnorm F", "sync_batchnorm", False),
+        ("--num_sanity_val_steps 0", "num_sanity_val_steps", 0),
+        ("--devices 1", "devices", 1),
+        ("--limit_val_batches 1", "limit_val_batches", 1),
     ],
 )
 def test_words_mean_what_one_writes_in_python(words: str, name: str, value: object) -> None:
@@ -174,6 +192,8 @@ def test_a_data_module_has_the_same() -> None:
     args = parser.parse_args(words.split())
     assert Images.from_argparse_args(args).given == ("12", 8, 1.0, True, None, None, 2)
     assert Images.from_argparse_args(args, batch_size=4).given[1] == 4
+    off = parser.parse_args(["--data_dir", "x", "--normalize", "F"])
+    assert Images.from_argparse_args(off).given[3] is False
     assert Trainer.from_argparse_args(args, **QUIET).max_epochs == 1000
     with pytest.raises(TypeError, match="data_dir"):
         Images.from_argparse_args(parser.parse_args([]))

@@ -103,8 +103,8 @@ def test_an_unknown_word_or_plugin_lists_the_known():
         DeepSpeedStrategy(stage=2)
     with pytest.raises(TypeError, match="no option 'find_unused'; there are broadcast_buffers"):
         DDPStrategy(find_unused=True)
-    with pytest.raises(MisconfigurationException, match=r"Trainer\(devices=...\)"):
-        DDPStrategy(parallel_devices=[torch.device("cpu")])
+    with pytest.raises(MisconfigurationException, match=r"DDPStrategy\(...\), accelerator=..."):
+        Trainer(accelerator="cpu", strategy=DDPStrategy(accelerator="gpu"))
     with pytest.raises(MisconfigurationException, match="use 'ddp'"):
         placed(strategy=FSDPStrategy(), sync_batchnorm=True)
 
@@ -236,6 +236,20 @@ def test_environments_say_who_this_process_is(monkeypatch):
     assert placed(World(), plugins=plain).world == World()
     assert placed(World(), plugins=[slurm], accelerator="cpu").world.rank == 3
     assert not TorchElasticEnvironment.detect()
+    # In no step of srun's the job's variables answer; this process is alone all the same.
+    job = {"NTASKS": "20", "NODELIST": "10.1.1.1, 10.1.1.2", "NODEID": "3"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_STEP_ID")
+    found = [slurm.world_size(), slurm.global_rank(), slurm.local_rank(), slurm.node_rank()]
+    assert found == [20, 3, 1, 3]
+    assert (slurm.main_address, slurm.main_port) == ("10.1.1.1", 15000 + 4242)
+    assert placed(World(), plugins=[slurm], accelerator="cpu").world == World()
+    monkeypatch.setenv("MASTER_PORT", "777")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert slurm.main_port == 777
+    monkeypatch.delenv("MASTER_PORT")
+    monkeypatch.delenv("SLURM_NTASKS")
     # Bound to its GPU by srun, a task sees that one only: the number was for srun.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -269,6 +283,29 @@ def test_environments_say_who_this_process_is(monkeypatch):
     assert (world.rank, world.world_size, world.local_world_size) == (4, 6, 3)
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.1.2.3", "1234")
     assert TorchElasticEnvironment.detect()
+
+
+def test_environments_answer_from_their_variables(monkeypatch):
+    """Asked without a Trainer: each variable counts by itself, and what a program has set."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    plain, elastic = LightningEnvironment(), TorchElasticEnvironment()
+    assert [plain.world_size(), plain.global_rank(), plain.local_rank(), plain.node_rank()] == [
+        *(1, 0, 0, 0)
+    ]
+    assert plain.main_port == plain.main_port > 1023
+    plain.set_world_size(6)
+    plain.set_global_rank(5)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("GROUP_RANK", "3")
+    assert (plain.world_size(), plain.global_rank(), plain.local_rank()) == (6, 5, 2)
+    assert (plain.node_rank(), elastic.node_rank(), elastic.main_port) == (3, 3, 12910)
+    monkeypatch.setenv("NODE_RANK", "4")
+    monkeypatch.setenv("MASTER_PORT", "4711")
+    assert (plain.node_rank(), plain.main_port, elastic.main_port) == (4, 4711, 4711)
+    monkeypatch.setenv("RANK", "9")
+    assert (elastic.global_rank(), elastic.local_rank(), elastic.world_size()) == (9, 2, 1)
+    assert placed(World(), plugins=plain).world == World()
 
 
 def test_a_loaded_module_is_a_module(tmp_path):

@@ -1,4 +1,4 @@
-"""Parameters that a step leaves out, on several ranks: what old programs and new ones may expect."""
+"""Parameters that a step leaves out, on several ranks: in old programs and in new ones."""
 
 from __future__ import annotations
 

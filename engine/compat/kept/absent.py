@@ -36,7 +36,7 @@ _GROUPS = {
     "ModelParallelStrategy RPCPlugin RPCSequentialPlugin "
     "ShardedNativeMixedPrecisionPlugin",
     _DATA_PARALLEL: "HivemindStrategy HorovodPlugin HorovodStrategy ParallelPlugin "
-    "ParallelStrategy TrainingTypePlugin register_ddp_comm_hook",
+    "TrainingTypePlugin register_ddp_comm_hook",
     _LAUNCHED: "KubeflowEnvironment LSFEnvironment MPIEnvironment",
     _TPU: "SingleTPUPlugin SingleTPUStrategy TPUAccelerator TPUBf16PrecisionPlugin "
     "TPUPrecisionPlugin TPUSpawnPlugin TPUSpawnStrategy XLAAccelerator "
@@ -55,7 +55,8 @@ _GROUPS = {
     "there is no MPS here; use GPUs or the CPU": "MPSAccelerator",
     _PRECISION: "ApexMixedPrecisionPlugin DoublePrecision DoublePrecisionPlugin "
     "LightningDoublePrecisionModule "
-    "FSDPMixedPrecisionPlugin FSDPPrecision FullyShardedNativeMixedPrecisionPlugin HalfPrecision "
+    "BitsandbytesPrecision FSDPMixedPrecisionPlugin FSDPPrecision TransformerEnginePrecision "
+    "FullyShardedNativeMixedPrecisionPlugin HalfPrecision "
     "MixedPrecision MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin",
     _IO: "AsyncCheckpointIO CheckpointIO TorchCheckpointIO upgrade_checkpoint "
     "convert_zero_checkpoint_to_fp32_state_dict",
@@ -63,10 +64,15 @@ _GROUPS = {
     _SAMPLER: "DistributedSamplerWrapper IndexBatchSamplerWrapper UnrepeatedDistributedSampler",
     _OWN_LOOP: "DataLoaderLoop EvaluationEpochLoop EvaluationLoop FitLoop ManualOptimization "
     "OptimizerLoop PredictionEpochLoop PredictionLoop TrainingBatchLoop TrainingEpochLoop",
-    "use LightningLite, which has its methods but `launch`": "Fabric",
+    "use LightningLite, which has its methods but `launch`": "Fabric _FabricModule "
+    "_FabricOptimizer is_wrapped",
     "use CSVLogger; its `experiment` writes": "ExperimentWriter",
     _RESULT: "EvalResult Result TrainResult",
     "log what you watch for with self.log": "SpikeDetection ThroughputMonitor",
+    "torch.utils.flop_counter.FlopCounterMode counts": "measure_flops",
+    "let rank zero write a file and look for it on the others": "is_shared_filesystem",
+    "there is no server for models": "ServableModule ServableModuleValidator",
+    "checkpoints are one file, also of strategy='fsdp'": "migrate_checkpoint",
 }
 _INSTEAD = {name: text for text, names in _GROUPS.items() for name in names.split()}
 

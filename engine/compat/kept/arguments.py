@@ -6,8 +6,6 @@ import os
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from engine.readings import read
-
 
 def add_argparse_args(cls: Any, parent_parser: ArgumentParser, **options: Any) -> ArgumentParser:
     """Add the arguments of a class to a parser; returns what can parse them."""
@@ -33,7 +31,7 @@ def parse_env_variables(cls: Any, template: str = "PL_%(cls_name)s_%(cls_argumen
         names = {"cls_name": cls.__name__.upper(), "cls_argument": argument.name.upper()}
         text = os.environ.get(template % names)
         if text:
-            found[argument.name] = read(text, argument.parse, argument.default)
+            found[argument.name] = argument.read(text)
     return Namespace(**found)
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from engine import Callback, Trainer, seed_everything
 from engine.compat.kept.registries import instantiate_class
 from engine.errors import MisconfigurationException
+from engine.options import as_list
 
 VERBS = ("fit", "validate", "test", "predict", "tune")
 Config = dict[str, Any]
@@ -74,7 +75,7 @@ class LightningArgumentParser:
         while rest:
             name, equals, text = rest.pop(0).partition("=")
             if not name.startswith("--"):
-                self._refuse(f"{name!r} is no option")
+                self.refuse(f"{name!r} is no option")
             if not equals and rest and not rest[0].startswith("--"):
                 text = rest.pop(0)
             self._take(name[2:], text if equals or text else "true")
@@ -109,7 +110,7 @@ class LightningArgumentParser:
 
         head, _, name = path.partition(".")
         if head not in self.classes and path not in ("seed_everything", "ckpt_path"):
-            self._refuse(f"no option --{path}", [f"{key}." for key in self.classes])
+            self.refuse(f"no option --{path}", [f"{key}." for key in self.classes])
         cls, is_subclass = self.classes.get(head, (None, True))
         parameter = None
         if cls is not None and not is_subclass:
@@ -117,7 +118,7 @@ class LightningArgumentParser:
             is_open = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
             parameter = parameters.get(name.partition(".")[0])
             if parameter is None and not (is_open and cls is not Trainer):
-                self._refuse(f"no option --{path}", [f"{head}.{one}" for one in parameters])
+                self.refuse(f"no option --{path}", [f"{head}.{one}" for one in parameters])
         wants_text = parameter is not None and parameter.annotation in (str, "str")
         value = text if wants_text else yaml.safe_load(text)
         if isinstance(value, str) and not wants_text:
@@ -134,7 +135,8 @@ class LightningArgumentParser:
             sys.stdout.write(f"\n{head}: " + ", ".join(f"--{head}.{name}" for name in names) + "\n")
         raise SystemExit
 
-    def _refuse(self, what: str, known: list[str] | None = None) -> NoReturn:
+    def refuse(self, what: str, known: list[str] | None = None) -> NoReturn:
+        """Say what is wrong with the command line, and end."""
         near = get_close_matches(what.rpartition("--")[2], known or [], n=1)
         sys.stderr.write(what + (f"; did you mean --{near[0]}?" if near else "") + "\n")
         raise SystemExit(2)
@@ -226,8 +228,7 @@ class LightningCLI:
         """The trainer."""
         config = self.config.get(self.subcommand, self.config)
         given = {**self._trainer_defaults, **made(config.get("trainer", {})), **kwargs}
-        callbacks = given.pop("callbacks", None) or []
-        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        callbacks = as_list(given.pop("callbacks", None))
         for name in self.parser.classes.keys() - {"trainer", "model", "data"}:
             own = self._make(name, config)  # a callback, by add_lightning_class_args
             callbacks += [own] if isinstance(own, Callback) else []
@@ -241,7 +242,13 @@ class LightningCLI:
             return None
         cls, is_subclass = self.parser.classes[name]
         given = config.get(name, {})
-        return made(given) if is_subclass or "class_path" in given else cls(**made(given))
+        if is_subclass or "class_path" in given:
+            return made(given)
+        required, untyped = required_arguments(cls)
+        missing = [one for one in required if one not in given]
+        if missing:
+            self.parser.refuse(f"--{name}.{missing[0]} is not given: {cls.__name__} needs it")
+        return cls(**{**dict.fromkeys(untyped), **made(given)})
 
     def _run(self, ckpt_path: str | None) -> None:
         for part in ("before_", "", "after_"):
@@ -253,6 +260,16 @@ class LightningCLI:
             getattr(self.trainer, self.subcommand)(
                 self.model, datamodule=self.datamodule, **options
             )
+
+
+def required_arguments(cls: Any) -> tuple[list[str], list[str]]:
+    """The arguments without a default: those with a type must be given, the others may be None."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    empty = inspect.Parameter.empty
+    found = inspect.signature(cls).parameters.values()
+    without = [one for one in found if one.kind in kinds and one.default is empty]
+    untyped = [one.name for one in without if one.annotation is empty]
+    return [one.name for one in without if one.name not in untyped], untyped
 
 
 def made(value: Any) -> Any:

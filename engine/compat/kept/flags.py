@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from engine.compat.kept.returned import log_returned
 from engine.compat_flags import compat_flags
 
 
 def set_for_version_1() -> None:
-    """From now on this process has the defaults of 1.x."""
+    """From now on this process has the defaults of 1.x; of those that changed within, the most
+    lenient.
+    """
     compat_flags.find_unused_parameters = True
+    compat_flags.needs_test_step = False
+    compat_flags.log_returned = log_returned

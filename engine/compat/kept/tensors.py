@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from engine.apply import apply_to_collection
 from engine.distributed import all_reduce, is_connected, rank_zero_only
-from engine.seed import mix, seed_everything
+from engine.seed import mix
 
 tpu_distributed = bool  # always false: there is no TPU
 
@@ -103,12 +103,6 @@ def pl_worker_init_function(worker_id: int, rank: int | None = None) -> None:
     import numpy as np
 
     np.random.seed(seed % 2**32)
-
-
-def reset_seed() -> None:
-    """Seed all again with what `seed_everything` was given, if it was."""
-    if "PL_GLOBAL_SEED" in os.environ:
-        seed_everything(int(os.environ["PL_GLOBAL_SEED"]), verbose=False)
 
 
 def metrics_to_scalars(metrics: Any) -> Any:

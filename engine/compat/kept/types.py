@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -74,3 +74,8 @@ class OptimizerLRSchedulerConfig(TypedDict, total=False):
 OptimizerLRScheduler: Any = (
     Optimizer | Sequence[Optimizer] | tuple[Any, Any] | Mapping[str, Any] | None
 )
+
+# Of the command line.
+ArgsType: Any = list[str] | dict[str, Any] | None
+OptimizerCallable: Any = Callable[..., Any]
+LRSchedulerCallable: Any = Callable[..., Any]

@@ -1,21 +1,46 @@
-"""What programs take from `lightning.fabric` beside `lightning.pytorch`."""
+"""What programs take from `lightning.fabric` beside `lightning.pytorch`: much of it is the same."""
 
 from __future__ import annotations
 
+from engine.compat.tables.parts import PARTS
+from engine.compat.tables.tools import TOOLS
+
 _KEPT = "engine.compat.kept"
+_ABSENT = f"{_KEPT}.absent"
+
+_SAME = (
+    *("accelerators", "loggers", "loggers.logger", "plugins", "plugins.environments", "plugins.io"),
+    *("plugins.precision", "strategies", "strategies.ddp", "strategies.fsdp"),
+)
+_SAME_TOOLS = (
+    *("data", "distributed", "enums", "exceptions", "imports", "logger", "rank_zero", "seed"),
+    *("types", "warnings"),
+)
 
 FABRIC: dict[str, dict[str, str]] = {
-    "fabric": {f"{_KEPT}.absent": "Fabric", "engine": "seed_everything"},
-    "fabric.fabric": {f"{_KEPT}.absent": "Fabric"},
+    **{f"fabric.{name}": PARTS[name] for name in _SAME if name in PARTS},
+    **{f"fabric.utilities.{name}": TOOLS[f"utilities.{name}"] for name in _SAME_TOOLS},
+    "fabric": {_ABSENT: "Fabric is_shared_filesystem", "engine": "seed_everything"},
+    "fabric.fabric": {_ABSENT: "Fabric"},
     "fabric.utilities": {
         "engine": "rank_zero_info rank_zero_only rank_zero_warn",
         "engine.apply": "move_data_to_device",
+        "engine.hparams": "AttributeDict",
+        f"{_KEPT}.data": "suggested_max_num_workers",
+        _ABSENT: "is_shared_filesystem measure_flops",
     },
     "fabric.utilities.apply_func": {"engine.apply": "move_data_to_device"},
     "fabric.utilities.cloud_io": {f"{_KEPT}.files": "_load=load get_filesystem"},
-    "fabric.utilities.rank_zero": {"engine": "rank_zero_info rank_zero_only rank_zero_warn"},
-    "fabric.utilities.types": {
-        f"{_KEPT}.types": "_DEVICE _PATH _TORCH_LRSCHEDULER=_LRScheduler ReduceOp"
+    "fabric.utilities.data": {**TOOLS["utilities.data"], "engine.hparams": "AttributeDict"},
+    "fabric.utilities.device_dtype_mixin": {
+        f"{_KEPT}.mixins": "_DeviceDtypeModuleMixin=DeviceDtypeModuleMixin"
     },
-    "fabric.utilities.seed": {"engine.seed": "seed_everything"},
+    "fabric.utilities.distributed": {
+        **TOOLS["utilities.distributed"],
+        f"{_KEPT}.tensors": "_all_gather_ddp_if_available=all_gather_ddp_if_available "
+        "_distributed_is_initialized=distributed_available gather_all_tensors "
+        "_gather_all_tensors=gather_all_tensors _sync_ddp_if_available=sync_ddp",
+    },
+    "fabric.utilities.throughput": {_ABSENT: "ThroughputMonitor measure_flops"},
+    "fabric.wrappers": {_ABSENT: "_FabricModule _FabricOptimizer is_wrapped"},
 }

@@ -24,7 +24,8 @@ _ALL_ENVIRONMENTS = {
     f"{_KEPT}.absent": "KubeflowEnvironment LSFEnvironment MPIEnvironment XLAEnvironment",
 }
 _PRECISION = {
-    f"{_KEPT}.absent": "ApexMixedPrecisionPlugin DeepSpeedPrecisionPlugin DoublePrecision "
+    f"{_KEPT}.absent": "ApexMixedPrecisionPlugin BitsandbytesPrecision "
+    "TransformerEnginePrecision DeepSpeedPrecisionPlugin DoublePrecision "
     "TPUBf16PrecisionPlugin DoublePrecisionPlugin FSDPMixedPrecisionPlugin FSDPPrecision "
     "FullyShardedNativeMixedPrecisionPlugin HalfPrecision IPUPrecisionPlugin MixedPrecision "
     "MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin "
@@ -42,9 +43,10 @@ _NEW_STRATEGIES = {
     "DDPFullyShardedStrategy DDPShardedStrategy DDPSpawnStrategy DDPStrategy DataParallelStrategy "
     "DeepSpeedStrategy FSDPStrategy SingleDeviceStrategy Strategy=SingleDevice",
     f"{_KEPT}.absent": "BaguaStrategy DDPSpawnShardedStrategy HivemindStrategy HorovodStrategy "
-    "IPUStrategy ModelParallelStrategy ParallelStrategy SingleTPUStrategy TPUSpawnStrategy "
+    "IPUStrategy ModelParallelStrategy SingleTPUStrategy TPUSpawnStrategy "
     "XLAStrategy",
     f"{_KEPT}.registries": "StrategyRegistry",
+    f"{_KEPT}.strategies": "ParallelStrategy",
 }
 
 PARTS: dict[str, dict[str, str]] = {
@@ -76,6 +78,7 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.lr_monitor": {_CALLBACKS: "LearningRateMonitor"},
     "callbacks.model_checkpoint": {_CALLBACKS: "ModelCheckpoint"},
     "callbacks.model_summary": {_CALLBACKS: "ModelSummary"},
+    "callbacks.on_exception_checkpoint": {_CALLBACKS: "OnExceptionCheckpoint"},
     "callbacks.prediction_writer": {
         _CALLBACKS: "BasePredictionWriter",
         f"{_KEPT}.enums": "WriteInterval",
@@ -100,6 +103,8 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.pruning": {_CALLBACKS: "ModelPruning"},
     "callbacks.quantization": {_CALLBACKS: "QuantizationAwareTraining"},
     "callbacks.rich_model_summary": {_CALLBACKS: "RichModelSummary"},
+    "callbacks.spike": {f"{_KEPT}.absent": "SpikeDetection"},
+    "callbacks.throughput_monitor": {f"{_KEPT}.absent": "ThroughputMonitor"},
     "callbacks.stochastic_weight_avg": {_CALLBACKS: "StochasticWeightAveraging"},
     "callbacks.swa": {_CALLBACKS: "StochasticWeightAveraging"},
     "callbacks.timer": {_CALLBACKS: "Timer", f"{_KEPT}.enums": "Interval"},
@@ -142,7 +147,7 @@ PARTS: dict[str, dict[str, str]] = {
     "strategies.deepspeed": {_STRATEGIES: "DeepSpeedStrategy"},
     "strategies.dp": {_STRATEGIES: "DataParallelStrategy"},
     "strategies.fsdp": {_STRATEGIES: "FSDPStrategy"},
-    "strategies.parallel": {f"{_KEPT}.absent": "ParallelStrategy"},
+    "strategies.parallel": {f"{_KEPT}.strategies": "ParallelStrategy"},
     "strategies.sharded": {_STRATEGIES: "DDPShardedStrategy"},
     "strategies.single_device": {_STRATEGIES: "SingleDeviceStrategy"},
     "strategies.strategy": {_STRATEGIES: "Strategy=SingleDevice"},

@@ -107,21 +107,28 @@ TOOLS: dict[str, dict[str, str]] = {
     },
     "utilities.memory": _MEMORY,
     "utilities.metrics": {f"{_KEPT}.tensors": "metrics_to_scalars"},
-    "utilities.migration": {f"{_KEPT}.files": "pl_legacy_patch"},
-    "utilities.model_helpers": {f"{_KEPT}.parsing": "is_overridden"},
+    "utilities.migration": {
+        f"{_KEPT}.files": "pl_legacy_patch",
+        _ABSENT: "migrate_checkpoint",
+    },
+    "utilities.model_helpers": {
+        f"{_KEPT}.parsing": "is_overridden",
+        f"{_KEPT}.vision": "get_torchvision_model",
+    },
     "utilities.model_summary": _MODEL_SUMMARY,
     "utilities.model_summary.model_summary": _MODEL_SUMMARY,
     "utilities.parsing": _PARSING,
     "utilities.rank_zero": _RANK_ZERO,
     "utilities.seed": {
-        "engine.seed": "isolate_rng seed_everything",
-        f"{_KEPT}.tensors": "pl_worker_init_function reset_seed",
+        "engine.seed": "isolate_rng reset_seed seed_everything",
+        f"{_KEPT}.tensors": "pl_worker_init_function",
     },
     "utilities.signature_utils": {f"{_KEPT}.parsing": "is_param_in_hook_signature"},
     "utilities.types": {
         f"{_KEPT}.types": "EPOCH_OUTPUT EVAL_DATALOADERS LRSchedulerConfig "
         "LRSchedulerConfigType LRSchedulerPLType LRSchedulerType LRSchedulerTypeTuple "
         "LRSchedulerTypeUnion OptimizerConfig OptimizerLRScheduler OptimizerLRSchedulerConfig "
+        "LRScheduler=_LRScheduler _TORCH_LRSCHEDULER=_LRScheduler "
         "ReduceOp STEP_OUTPUT TRAIN_DATALOADERS _DEVICE _DictKey _EVALUATE_OUTPUT "
         "_LRScheduler _METRIC _METRIC_COLLECTION _NUMBER _PARAMETERS _PATH _PREDICT_OUTPUT "
         "DistributedDataParallel ReduceLROnPlateau"

@@ -11,7 +11,8 @@ _OFFERED = {
 TOP: dict[str, dict[str, str]] = {
     "": {
         **_OFFERED,
-        f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger data_loader log=logger",
+        f"{_KEPT}.about": "__version__=VERSION_1 _logger=logger cli_lightning_logo "
+        "data_loader log=logger",
         f"{_KEPT}.absent": "EvalResult TrainResult",
     },
     "core.step_result": {f"{_KEPT}.absent": "EvalResult Result TrainResult"},
@@ -53,7 +54,12 @@ TOP: dict[str, dict[str, str]] = {
     },
     "trainer.trainer": {"engine": "Trainer"},
     # for bug reports and examples
-    "demos": {f"{_KEPT}.boring": "BoringDataModule BoringModel"},
+    "demos": {
+        f"{_KEPT}.boring": "BoringDataModule BoringModel",
+        f"{_KEPT}.text": "Transformer WikiText2",
+    },
+    "demos.mnist_datamodule": {f"{_KEPT}.vision": "MNIST MNISTDataModule"},
+    "demos.transformer": {f"{_KEPT}.text": "Transformer WikiText2"},
     "demos.boring_classes": {
         f"{_KEPT}.boring": "BoringDataModule BoringModel DemoModel ManualOptimBoringModel "
         "RandomDataset RandomDictDataset RandomIterableDataset"
@@ -85,7 +91,9 @@ TOP: dict[str, dict[str, str]] = {
     "loops.optimization": {f"{_KEPT}.absent": "ManualOptimization OptimizerLoop"},
     "loops.optimization.manual_loop": {f"{_KEPT}.absent": "ManualOptimization ManualResult"},
     "loops.optimization.optimizer_loop": {f"{_KEPT}.absent": "Closure ClosureResult OptimizerLoop"},
+    "serve": {f"{_KEPT}.absent": "ServableModule ServableModuleValidator"},
     "cli": {
+        f"{_KEPT}.types": "ArgsType LRSchedulerCallable OptimizerCallable ReduceLROnPlateau",
         f"{_KEPT}.cli": "LightningArgumentParser LightningCLI SaveConfigCallback",
         f"{_KEPT}.registries": "instantiate_class",
     },
@@ -94,6 +102,6 @@ TOP: dict[str, dict[str, str]] = {
 # The later package of the same makers, with the names of 2.x.
 LIGHTNING: dict[str, str] = {
     **_OFFERED,
-    f"{_KEPT}.about": "__version__=VERSION_2",
+    f"{_KEPT}.about": "__version__=VERSION_2 cli_lightning_logo",
     f"{_KEPT}.absent": "Fabric",
 }
