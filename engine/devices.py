@@ -89,10 +89,21 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     device = torch.device(plan.options.get("device", kind) if kind == "cpu" else kind)
     if kind == "cuda":
         device = torch.device("cuda", _gpu_of(world, named, available))
-        torch.cuda.set_device(device)
-    if plan.remark is not None:
-        rank_zero_info(f"engine: {plan.remark}")
+        _use(device, world)
+    _say_remark(plan)
     return _strategy(plan, hardware, device, world)
+
+
+def _use(device: torch.device, world: World) -> None:
+    """Make a GPU this process's own; not where ranks may be forked, which then could use none."""
+    if device.type == "cuda" and (world.launched or world.world_size == 1):
+        torch.cuda.set_device(device)
+
+
+def _say_remark(plan: Wanted) -> None:
+    # What is said of ranks that are spawned is that here they are not; in a notebook they are.
+    if plan.remark is not None and not (plan.start and starting.why_no_script()):
+        rank_zero_info(f"engine: {plan.remark}")
 
 
 def _idle(devices: int | list[int] | None, world: World, available: int) -> Any:
@@ -121,6 +132,7 @@ def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
         elif strategy.world.world_size > 1:
             starting.start_others(strategy.world)
             strategy.world = _world_now(hardware, read_world())
+            _use(strategy.root_device, strategy.world)
         else:
             starting.note_alone()
     world = strategy.world
@@ -129,6 +141,20 @@ def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
     join_group(world, strategy.root_device, strategy.backend)
     starting.all_joined()
     return strategy
+
+
+def start_method(strategy: SingleDevice, hardware: HardwareSettings) -> str | None:
+    """How a verb gets its ranks where this program can't be run again: fork, spawn or auto.
+
+    None where it can, or where no rank is missing.
+    """
+    if strategy.world.launched or strategy.world.world_size == 1:
+        return None
+    if isinstance(hardware.strategy, SingleDevice) or starting.why_no_script() is None:
+        return None
+    if _world_now(hardware, read_world()).launched:
+        return None
+    return wanted(hardware.strategy, hardware.plugins).start or "auto"
 
 
 def _world_now(hardware: HardwareSettings, found: World) -> World:
@@ -183,6 +209,8 @@ def _say_if_different(
 
 def _number_by_bus(hardware: HardwareSettings, world: World) -> None:
     """Let GPUs have the numbers that nvidia-smi shows; for that it must come before CUDA begins."""
+    # Asked the other way, the driver begins, and no rank that is forked could use it.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     asks = hardware.accelerator in ("gpu", "cuda", "auto") or world.launched
     has_begun: Callable[[], bool] = torch.cuda.is_initialized
     if asks and not has_begun():

@@ -28,6 +28,8 @@ _is_alone = False  # see `alone`
 
 # The run's id where rank zero, which nobody launched, started the other ranks: this and its pid.
 OF_ENGINE = "engine-"
+# The same, where all ranks are children of the process that called the verb.
+OF_PARENT = "engine-children-"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
     SLURM's word comes last: a task that srun started.
     """
     starter = _starter(env)
-    if "RANK" in env and "WORLD_SIZE" in env and _is_one_of_its_ranks(starter, env["RANK"]):
+    if "RANK" in env and "WORLD_SIZE" in env and _is_one_of_its_ranks(starter, env):
         world_size = int(env["WORLD_SIZE"])
         return World(
             rank=int(env["RANK"]),
@@ -73,14 +75,18 @@ def read_world(env: Mapping[str, str] = os.environ) -> World:
 
 
 def _starter(env: Mapping[str, str]) -> int | None:
-    """The process id of the rank zero that started the others, if it was not a launcher."""
-    pid = env.get("TORCHELASTIC_RUN_ID", "").removeprefix(OF_ENGINE)
-    return int(pid) if pid.isdigit() and OF_ENGINE in env["TORCHELASTIC_RUN_ID"] else None
+    """The process id of the one that started the others, if it was not a launcher."""
+    run_id = env.get("TORCHELASTIC_RUN_ID", "")
+    pid = run_id.removeprefix(OF_PARENT).removeprefix(OF_ENGINE)
+    return int(pid) if pid.isdigit() and pid != run_id else None
 
 
-def _is_one_of_its_ranks(starter: int | None, rank: str) -> bool:
+def _is_one_of_its_ranks(starter: int | None, env: Mapping[str, str]) -> bool:
     # Another program that a rank starts has the rank's variables, and is none of them.
-    return starter is None or starter == (os.getpid() if rank == "0" else os.getppid())
+    if starter is None:
+        return True
+    is_starter = env["RANK"] == "0" and not env["TORCHELASTIC_RUN_ID"].startswith(OF_PARENT)
+    return starter == (os.getpid() if is_starter else os.getppid())
 
 
 def join_group(world: World, device: torch.device, backend: str | None = None) -> None:

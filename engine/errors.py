@@ -19,3 +19,18 @@ class Preempted(SystemExit):
 
     def __init__(self, code: int = 75) -> None:
         super().__init__(code)
+
+
+class RankFailed(RuntimeError):
+    """A rank that was forked or spawned from here has failed, with no exception to raise again."""
+
+
+class RankTraceback(Exception):
+    """The cause of an exception that a rank raised: where it was raised there."""
+
+    def __init__(self, rank: int, text: str) -> None:
+        super().__init__(rank, text)
+        self.rank, self.text = rank, text
+
+    def __str__(self) -> str:
+        return f"in rank {self.rank}\n{self.text}"

@@ -156,25 +156,11 @@ def start_others(world: World) -> None:
             f"{world.world_size} processes: they would run it, too. Give all Trainers of a script "
             f"the same number of devices, or start it with `{launch_command(world.world_size)}`"
         )
-    _store, port = _open_store()
-    threads = max(1, (os.cpu_count() or 1) // world.world_size)
-    common = {
-        "WORLD_SIZE": str(world.world_size),
-        "LOCAL_WORLD_SIZE": str(world.world_size),
-        "GROUP_RANK": "0",
-        "GROUP_WORLD_SIZE": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "TORCHELASTIC_RESTART_COUNT": "0",
-        "TORCHELASTIC_MAX_RESTARTS": "0",
-        "TORCHELASTIC_RUN_ID": f"{OF_ENGINE}{os.getpid()}",
-    }
-    if "OMP_NUM_THREADS" not in os.environ:
-        common["OMP_NUM_THREADS"] = str(threads)
-        torch.set_num_threads(threads)
-    if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
-        common["GLOO_SOCKET_IFNAME"] = "lo"
+    listening = socket.create_server(("127.0.0.1", 0))
+    common = variables(world.world_size, listening.getsockname()[1], f"{OF_ENGINE}{os.getpid()}")
+    _store = store_on(listening)
+    if "OMP_NUM_THREADS" in common:
+        torch.set_num_threads(int(common["OMP_NUM_THREADS"]))
     os.environ.update(common)
     _others = Others({rank: _start(command, rank) for rank in range(1, world.world_size)})
     os.environ.update(RANK="0", LOCAL_RANK="0")
@@ -197,15 +183,33 @@ def _start(command: list[str], rank: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _open_store() -> tuple[Any, int]:
-    """The store that all ranks meet at: its port is taken before anybody is told of it."""
+def variables(world_size: int, port: int, run_id: str) -> dict[str, str]:
+    """torchrun's variables that all ranks of this machine have alike."""
+    common = {
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "GROUP_RANK": "0",
+        "GROUP_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_RUN_ID": run_id,
+    }
+    if "OMP_NUM_THREADS" not in os.environ:
+        common["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // world_size))
+    if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
+        common["GLOO_SOCKET_IFNAME"] = "lo"
+    return common
+
+
+def store_on(listening: socket.socket) -> Any:
+    """The store that all ranks meet at, on a socket that listens: its port is known before."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
-    listening = socket.create_server(("127.0.0.1", 0))
-    port = int(listening.getsockname()[1])
-    fd = listening.detach()
-    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=fd)
-    return store, port
+    port, fd = int(listening.getsockname()[1]), listening.detach()
+    return TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=fd)
 
 
 def all_joined() -> None:
@@ -248,27 +252,33 @@ def _after_error(previous: Any, others: Others) -> Any:
 # ---------------------------------------------------------------------- the command
 
 
-def own_command() -> list[str]:
-    """The command that this process was started with; raises where it can't be run again."""
+def why_no_script() -> str | None:
+    """Why this process's command can't be run again, in words that follow "and"; None if it can."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None) or ""
-    why = None
     if hasattr(sys, "ps1") or "__IPYTHON__" in vars(sys.modules["builtins"]):
-        why = "this is an interactive session or a notebook"
-    elif sys.argv[:1] == ["-c"]:
-        why = "this program is the text after `python -c`"
-    elif file == "<stdin>":
-        why = "this program came from standard input"
-    elif not file:
-        why = "this program has no file of its own"
-    elif os.path.basename(file) in ("pytest", "py.test") or file.endswith("pytest/__main__.py"):
-        why = "this is a test within pytest, which would run all tests again"
-    elif _is_a_child():
-        why = "this is a process that multiprocessing started"
+        return "this is an interactive session or a notebook"
+    if sys.argv[:1] == ["-c"]:
+        return "this program is the text after `python -c`"
+    if file == "<stdin>":
+        return "this program came from standard input"
+    if not file:
+        return "this program has no file of its own"
+    if os.path.basename(file) in ("pytest", "py.test") or file.endswith("pytest/__main__.py"):
+        return "this is a test within pytest, which would run all tests again"
+    if _is_a_child():
+        return "this is a process that multiprocessing started"
+    return None
+
+
+def own_command() -> list[str]:
+    """The command that this process was started with; raises where it can't be run again."""
+    why = why_no_script()
     if why is not None:
         raise MisconfigurationException(
-            "the Trainer asks for several processes, which are the same script once more, and "
-            f"{why}. Put the code into a file and start it with `python file.py`, plaunch or "
+            "several processes are asked for, which are the same script once more, and "
+            f"{why}. A Trainer's fit, validate, test and predict have ranks there, too; for "
+            "this put the code into a file and start it with `python file.py`, plaunch or "
             "torchrun; or ask for one device"
         )
     return [sys.executable, *sys.orig_argv[1:]]

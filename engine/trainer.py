@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine import lifecycle, rundir
+from engine.apart import run_apart
 from engine.checkpointing import load_for, save_if_all_come
 from engine.compat_flags import compat_flags
 from engine.compiled import with_compiled_steps
@@ -134,6 +135,10 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             raise MisconfigurationException(
                 f"{type(model).__name__} has no `training_step`: fit needs one"
             )
+        loaders = {"train_dataloaders": train, "val_dataloaders": val_dataloaders}
+        more = {"ckpt_path": ckpt_path, "weights_only": weights_only}
+        if run_apart(self, "fit", model, datamodule, **loaders, **more):
+            return
         self._begin_fit()
         self.given_loaders = {"train": train, "val": val_dataloaders}
         with self._running("fit", model, datamodule) as run:
@@ -197,6 +202,10 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         keeps = return_predictions is not False
         dataloaders, datamodule = sorted_out(dataloaders, datamodule)
         given, module = {"predict": dataloaders}, self._module_for(model)
+        more = {"ckpt_path": ckpt_path, "weights_only": weights_only, "dataloaders": dataloaders}
+        apart = run_apart(self, "predict", model, datamodule, return_predictions=keeps, **more)
+        if apart:
+            return apart.value  # type: ignore[no-any-return]  # what predict returned there
         with self._running("predict", module, datamodule, given) as run:
             loaders = self._loaders("predict", dataloaders, run)
             self._load_for(run, model, ckpt_path, weights_only)
@@ -232,6 +241,10 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
                 rank_zero_warn(f"{missing}; nothing is tested")
                 return []
             raise MisconfigurationException(missing)
+        more = {"dataloaders": loaders, "ckpt_path": path[0], "weights_only": path[1]}
+        apart = run_apart(self, verb, model, datamodule, verbose=verbose, **more)
+        if apart:
+            return apart.value  # type: ignore[no-any-return]  # what the verb returned there
         kind = "val" if verb == "validate" else verb
         with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
@@ -248,6 +261,10 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         if verbose and self.is_global_zero:
             print_results(verb, results)
         return results
+
+    def forget_run(self) -> None:
+        """Let go of what only the last run needed, such as open files; nothing may run now."""
+        self._run, self._at_end = None, ExitStack()
 
     def _module_for(self, model: Any) -> Any:
         module = model if model is not None else self.lightning_module

@@ -21,6 +21,7 @@ class Wanted:
     backend: str | None = None  # of the process group
     environment: ClusterEnvironment | None = None
     remark: str | None = None
+    start: str | None = None  # fork or spawn: how ranks start where there is no script to run again
 
 
 _SAME = "the other processes run the same script; nothing is pickled"
@@ -39,9 +40,15 @@ WORDS: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "ddp_spawn": ("ddp", {}, _SAME),
     "ddp_fork": ("ddp", {}, _SAME),
     "ddp_notebook": ("ddp", {}, _SAME),
-    "ddp_find_unused_parameters_true": ("ddp", {"find_unused_parameters": True}, None),
-    "ddp_find_unused_parameters_false": ("ddp", {"find_unused_parameters": False}, None),
-    "ddp_spawn_find_unused_parameters_false": ("ddp", {"find_unused_parameters": False}, _SAME),
+    **{
+        f"{word}_find_unused_parameters_{str(unused).lower()}": (
+            "ddp",
+            {"find_unused_parameters": unused},
+            None if word == "ddp" else _SAME,
+        )
+        for word in ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")
+        for unused in (True, False)
+    },
     "dp": ("ddp", {}, _DP),
     "ddp2": ("ddp", {}, _DP),
     "fsdp": ("fsdp", {}, None),
@@ -98,9 +105,19 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
             strategy.process_group_backend,
             environment or strategy.cluster_environment,
             remark,
+            _start_of(strategy.word),
         )
     kind, options, remark = _of_word("auto" if strategy is None else strategy)
-    return Wanted(kind, options, environment=environment, remark=remark)
+    start = _start_of(strategy)
+    return Wanted(kind, options, environment=environment, remark=remark, start=start)
+
+
+def _start_of(word: Any) -> str | None:
+    """The start method that a word names: "fork" is what a notebook needs."""
+    parts = str(word).split("_")
+    if "spawn" in parts:
+        return "spawn"
+    return "fork" if "fork" in parts or "notebook" in parts else None
 
 
 def _kind(strategy: Any) -> str:

@@ -1,0 +1,160 @@
+"""What comes back from the ranks: collected on rank zero, and given to the caller's own objects.
+
+Plain data and tensors only, so it is read without running code; what else the ranks made stays
+with them.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import torch
+
+from engine.distributed import rank_zero_warn
+from engine.loggers.base import FolderLogger
+from engine.optimizers import Optimization, SchedulerConfig
+from engine.seed import random_state, set_random_state
+
+_SCALARS = (bool, int, float, complex, str, type(None))
+_DEPTH = 20  # of data in data; what holds itself is no plain data
+_NOT_SHOWN = ("progress", "restored_metrics", "epoch_random")  # of a trainer's state
+_OF_TORCH = frozenset(vars(torch.nn.Module()))
+
+
+class Kept:
+    """An optimizer or scheduler of the ranks, of which the caller has the state only."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+        self.param_groups = state.get("param_groups", [])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state at the end of the run."""
+        return self._state
+
+
+def collect(trainer: Any, is_whole: bool = True) -> dict[str, Any]:
+    """What rank zero hands over; all ranks call it, unless the run failed (`is_whole` False)."""
+    module, strategy, state = trainer.lightning_module, trainer.strategy, trainer.state
+    back: dict[str, Any] = {}
+    if is_whole or strategy.holds_all:
+        weights = back["weights"] = strategy.module_state(module)
+        # Not in a checkpoint, but a module that was trained here would have them.
+        back["buffers"] = {n: b for n, b in module.named_buffers() if n not in weights}
+    if is_whole and state.fn == "fit":
+        made = trainer._optimization
+        back["optimizers"] = [strategy.optimizer_state(one) for one in made.optimizers]
+        back["schedulers"] = [one.scheduler.state_dict() for one in made.schedulers]
+    logged = trainer._logged
+    logged.callback_metrics()
+    back["metrics"] = [dict(one) for one in (logged.epoch_callback, logged.epoch_bar, logged.sent)]
+    back["progress"] = state.progress.state_dict()
+    back["state"] = {n: v for n, v in _attributes(state).items() if n not in _NOT_SHOWN}
+    back["ckpt_path"] = trainer.ckpt_path
+    back["random"] = {name: v for name, v in random_state().items() if name != "cuda"}
+    back["callbacks"] = [
+        {"attributes": _attributes(one), "state": _if_plain(one.state_dict())}
+        for one in trainer.callbacks
+    ]
+    back["module"] = _attributes(module, _OF_TORCH)
+    back["datamodule"] = _attributes(trainer.datamodule)
+    loggers = [one for one in trainer.loggers if isinstance(one, FolderLogger)]
+    back["versions"] = [one.version for one in loggers]
+    return back
+
+
+def write(back: dict[str, Any], file: IO[bytes]) -> None:
+    """Write what was collected."""
+    torch.save(back, file)
+    file.flush()
+
+
+def read(file: IO[bytes]) -> dict[str, Any]:
+    """Read what rank zero wrote; tensors come to the CPU. Empty where it wrote nothing."""
+    if not file.seek(0, 2):
+        return {}
+    file.seek(0)
+    content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return content
+
+
+def take_over(trainer: Any, back: dict[str, Any]) -> Optimization:
+    """Give trainer, module and callbacks of the caller what the ranks' have become.
+
+    Returns the optimizers and schedulers of the ranks, as far as a checkpoint wants them.
+    """
+    module, logged, state = trainer.lightning_module, trainer._logged, trainer.state
+    if "weights" in back:
+        _load(module, back["weights"])
+        buffers = dict(module.named_buffers())
+        for name in buffers.keys() & back["buffers"].keys():
+            buffers[name].data = back["buffers"][name]
+    logged.epoch_callback, logged.epoch_bar, logged.sent = back["metrics"]
+    vars(state.progress).update(back["progress"])
+    _update(state, back["state"])
+    trainer.ckpt_path = back["ckpt_path"]
+    set_random_state(back["random"])
+    for callback, part in zip(trainer.callbacks, back["callbacks"], strict=False):
+        _update(callback, part["attributes"])
+        if part["state"]:
+            callback.load_state_dict(part["state"])
+    _update(module, back["module"])
+    if trainer.datamodule is not None:
+        _update(trainer.datamodule, back["datamodule"])
+    loggers = [one for one in trainer.loggers if isinstance(one, FolderLogger)]
+    for logger, version in zip(loggers, back["versions"], strict=False):
+        logger._version = version
+    made = Optimization([Kept(one) for one in back.get("optimizers", [])])  # type: ignore[misc]  # in the optimizers' place
+    made.schedulers.extend(SchedulerConfig(Kept(one)) for one in back.get("schedulers", []))
+    return made
+
+
+def _load(module: torch.nn.Module, weights: dict[str, Any]) -> None:
+    """Weights and buffers; what the ranks have made of layers is named, as it can't be here."""
+    with torch.no_grad():
+        found = module.load_state_dict(weights, strict=False)
+    if found.unexpected_keys:
+        rank_zero_warn(
+            f"the ranks' module has {found.unexpected_keys[0]!r}, which this process's has not: a "
+            "hook made it there. It is in the checkpoints; to have it here, make layers in "
+            "`__init__`"
+        )
+
+
+def _update(owner: Any, new: dict[str, Any]) -> None:
+    """Set attributes; lists and dicts stay the same objects, which others may hold, too."""
+    for name, value in new.items():
+        old = vars(owner).get(name)
+        if type(old) is list and type(value) is list:
+            old[:] = value
+        elif type(old) is dict and type(value) is dict:
+            old.clear()
+            old.update(value)
+        else:
+            vars(owner)[name] = value
+
+
+def _if_plain(value: Any) -> Any:
+    return value if _is_plain(value) else None
+
+
+def _attributes(owner: Any, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The attributes of an object that are plain data."""
+    kept = vars(owner) if hasattr(owner, "__dict__") else {}
+    return {n: v for n, v in kept.items() if n not in without and _is_plain(v)}
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether it is numbers, text and tensors, in lists and dicts."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if depth > _DEPTH:
+        return False
+    if kind is torch.Tensor:
+        return not value.requires_grad
+    if kind in (list, tuple, set):
+        return all(_is_plain(one, depth + 1) for one in value)
+    return kind is dict and all(
+        type(name) in _SCALARS and _is_plain(one, depth + 1) for name, one in value.items()
+    )
