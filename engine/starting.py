@@ -27,6 +27,7 @@ import torch
 from engine.distributed import OF_ENGINE, World
 from engine.errors import MisconfigurationException
 from engine.signals import notice
+from engine.torch_parts import store_on
 
 GRACE_S = 5.0  # of rank zero, once another rank has failed: to see it by itself, and to clean up
 BLAME_S = 2.0  # until the failure is known that broke a connection
@@ -202,14 +203,6 @@ def variables(world_size: int, port: int, run_id: str) -> dict[str, str]:
     if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
         common["GLOO_SOCKET_IFNAME"] = "lo"
     return common
-
-
-def store_on(listening: socket.socket) -> Any:
-    """The store that all ranks meet at, on a socket that listens: its port is known before."""
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
-
-    port, fd = int(listening.getsockname()[1]), listening.detach()
-    return TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=fd)
 
 
 def all_joined() -> None:

@@ -6,6 +6,7 @@ the torch that it runs with for each, so that it is a name that fails, not a tra
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -93,3 +94,20 @@ def shutdown_of(iterator: Any) -> Any:
 def file_writer(writer: Any) -> Any:
     """What a SummaryWriter writes events with."""
     return writer._get_file_writer()
+
+
+def store_on(listening: Any) -> Any:
+    """A TCPStore that serves a listening socket, which becomes its own: its port is known before."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
+
+    host, port = listening.getsockname()[:2]
+    fd = listening.detach()
+    options: Any = {"is_master": True, "wait_for_workers": False}
+    try:
+        store = TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
+    except RuntimeError:
+        # Before torch 2.7 its newer server, the default, takes no socket that listens; the older
+        # one speaks the same language.
+        return TCPStore(host, port, master_listen_fd=fd, use_libuv=False, **options)
+    os.close(fd)
+    return store

@@ -27,6 +27,7 @@ SOURCES = (
     "launcher.agent.agent",
     "launcher.agent.boot",
     "launcher.agent.cold",
+    "launcher.agent.compiler",
     "launcher.agent.errands",
     "launcher.agent.health",
     "launcher.agent.logs",
@@ -38,12 +39,13 @@ SOURCES = (
     "launcher.agent.rank_input",
     "launcher.agent.server",
     "launcher.agent.store",
+    "launcher.agent.torch_parts",
     "launcher.agent.warm",
     "launcher.agent.wire",
     "launcher.agent.workers",
 )
 # These run in interpreters of their own, which the agent starts with the source.
-TEXTS = ("launcher.agent.rank", "launcher.agent.warm")
+TEXTS = ("launcher.agent.rank", "launcher.agent.torch_parts", "launcher.agent.warm")
 
 
 class Cargo:

@@ -20,6 +20,7 @@ from engine.children.rank import Job
 from engine.children.safety import threads_are_quiet, why_not_fork
 from engine.distributed import OF_PARENT, rank_zero_info
 from engine.errors import MisconfigurationException, RankFailed, RankTraceback
+from engine.torch_parts import store_on
 
 # In the message of an error that only says that another rank is gone.
 _BROKEN = ("gloo", "nccl", "connection", "peer", "store", "socket", "timed out", "timeout")
@@ -60,7 +61,7 @@ def run_verb(
                 children.append(fork(job, rank, relay, [listening, *_files_of(children)]))
             else:
                 children.append(spawn(job, rank, relay, payload))
-        store = starting.store_on(listening)
+        store = store_on(listening)
         with noting:
             was_interrupted = wait(children, relay)
     finally:

@@ -16,7 +16,7 @@ from launcher.agent.errands import Errands
 from launcher.agent.outputs import Outputs
 from launcher.agent.plain import READ, Selector, signal, suppress
 from launcher.agent.rank_input import RankInput
-from launcher.agent.server import ForkServer, Started
+from launcher.agent.server import RANK, ForkServer, Started
 from launcher.agent.store import Store
 from launcher.agent.wire import Outgoing, RankLines, unpacked
 from launcher.frames import ChannelError, Decoder
@@ -57,7 +57,8 @@ class Agent:
         self.lines = RankLines(self.folder, self.selector, self._rank_says)
         self.server = started.server
         self.cold = started.cold
-        self.store = Store(self.python, self.env, sources["launcher.agent.warm"])
+        of_store = [sources[f"launcher.agent.{name}"] for name in ("warm", "torch_parts")]
+        self.store = Store(self.python, self.env, of_store)
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
         self.outputs = Outputs(self.selector, self.out)
@@ -260,11 +261,9 @@ class Agent:
         self.outputs.close(worker)
         self.input.detach()
         streams = self._open_streams(worker)
-        source = self.sources["launcher.agent.rank"]
+        ours = tuple(self.sources[f"launcher.agent.{name}"] for name in RANK)
         try:
-            workers.spawn_cold(
-                worker, self.program, self.env, self.cwd, self.python, source, streams
-            )
+            workers.spawn_cold(worker, self.program, self.env, self.cwd, self.python, ours, streams)
         except OSError as error:
             self.out.send({"type": "unstarted", "rank": worker.rank, "problem": str(error)})
             worker.status = 127 if isinstance(error, FileNotFoundError) else 126

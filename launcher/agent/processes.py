@@ -15,19 +15,20 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# {fd} holds: warm.py \0 rank.py \0 what to do.
+# {fd} holds: warm.py \0 torch_parts.py \0 rank.py \0 what to do.
 ENTRY = """\
 import sys
 if sys.path and not sys.path[0]: del sys.path[0]
 import os
-with os.fdopen({fd}, "rb") as file: sources = file.read().split(b"\\0")
+given = {fd}
+with os.fdopen(given, "rb") as file: sources = file.read().split(b"\\0")
 space = {{"__name__": "plaunch", "__builtins__": __builtins__}}
 for source in sources: exec(compile(source, "<plaunch>", "exec"), space)
 """
 
 SERVE = """\
 import socket as _socket
-order = serve(_socket.socket(fileno={sock}), {modules!r})
+order = serve(_socket.socket(fileno={sock}), {modules!r}, {compiler!r})
 if order is not None:
     if order["kind"] == "store": host_store(order)
     else:

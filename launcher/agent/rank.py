@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    from launcher.agent.torch_parts import watch_rendezvous_import  # one name space with ours
+
 OURS = ("<plaunch>", "<string>", "<frozen runpy>")
 
 
@@ -143,66 +145,6 @@ def install_excepthook(directory: str) -> None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the program's own stderr
 
     sys.excepthook = hook
-
-
-def host_own_stores(rendezvous: Any, of_launcher: str | None) -> None:
-    """Let ``tcp://`` and ``env://`` work for an address of the program's own.
-
-    We set TORCHELASTIC_USE_AGENT_STORE, with which torch takes every address for that of the
-    launcher's store and lets no rank host one. Old programs set MASTER_PORT themselves.
-    ``of_launcher``: the port of that store.
-    """
-    handlers = getattr(rendezvous, "_rendezvous_handlers", {})
-    name = "TORCHELASTIC_USE_AGENT_STORE"
-
-    def hosting(original: Any, is_tcp: bool) -> Any:
-        def handler(url: str, *args: Any, **kwargs: Any) -> Any:
-            from urllib.parse import urlparse
-
-            port = str(urlparse(url).port) if is_tcp else os.environ.get("MASTER_PORT")
-            if port == of_launcher or name not in os.environ:
-                yield from original(url, *args, **kwargs)
-                return
-            value = os.environ.pop(name)
-            try:
-                answer = next(iter(original(url, *args, **kwargs)))
-            finally:
-                os.environ[name] = value
-            yield answer
-
-        return handler
-
-    for scheme in ("tcp", "env"):
-        if scheme in handlers:
-            handlers[scheme] = hosting(handlers[scheme], scheme == "tcp")
-
-
-def watch_rendezvous_import() -> None:
-    """Do the same once torch is imported, when it is not yet (a cold start)."""
-    name, port = "torch.distributed.rendezvous", os.environ.get("MASTER_PORT")
-    if name in sys.modules:
-        host_own_stores(sys.modules[name], port)
-        return
-
-    class Watch:
-        def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-            if fullname != name:
-                return None
-            sys.meta_path.remove(self)
-            import importlib.util
-
-            spec = importlib.util.find_spec(fullname)
-            if spec is not None and spec.loader is not None:
-                run = spec.loader.exec_module
-
-                def exec_module(module: Any) -> None:
-                    run(module)
-                    host_own_stores(module, port)
-
-                spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-            return spec
-
-    sys.meta_path.insert(0, Watch())
 
 
 def run(

@@ -6,6 +6,7 @@ import os
 
 from launcher.agent import processes
 from launcher.agent.cold import wants_cold
+from launcher.agent.compiler import NEVER, wants_compiler
 from launcher.agent.plain import socket
 from launcher.frames import Decoder, encode
 
@@ -15,19 +16,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+RANK = ("torch_parts", "rank")  # what runs in a rank
+
+
 class ForkServer:
     """A started fork server. It answers in its own time; orders may be sent before it is ready."""
 
     def __init__(
         self,
         python: str,
-        sources: tuple[str, str],
+        sources: tuple[str, ...],
         modules: Sequence[str],
         env: Mapping[str, str],
         cwd: str | None,
+        compiler: str = NEVER,
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        serve = processes.SERVE.format(sock=theirs.fileno(), modules=list(modules))
+        serve = processes.SERVE.format(
+            sock=theirs.fileno(), modules=list(modules), compiler=compiler
+        )
         self._errors = os.memfd_create("plaunch-errors")
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -108,12 +115,26 @@ class Started:
             self.notes.append(f"{target} sets {why} before it imports torch: starting cold")
         self.cold = asked or why is not None
         modules = [] if self.cold else ["torch", *config["preload"]]
-        ours = (sources["launcher.agent.warm"], sources["launcher.agent.rank"])
+        ours = tuple(sources[f"launcher.agent.{name}"] for name in ("warm", *RANK))
         cwd = self.cwd if os.path.isdir(self.cwd) else None
         try:
-            self.server = ForkServer(config["python"], ours, modules, self.env, cwd)
+            self.server = ForkServer(
+                config["python"], ours, modules, self.env, cwd, self._compiler(config)
+            )
         except OSError as error:
             self.problem = f"{config['python']}: {error.strerror}"
+
+    def _compiler(self, config: dict[str, Any]) -> str:
+        """When the server shall import torch's compiler, too."""
+        if self.cold:
+            return NEVER
+        pickled = b""
+        if config["pickled"]:
+            from launcher.agent.wire import unpacked
+
+            pickled = unpacked(config["pickled"])
+        kind, target, args = config["kind"], config["target"], config["args"]
+        return wants_compiler(kind, target, args, self.cwd, pickled, config["compat"])
 
 
 def marker(job_id: str, node_rank: str) -> str:

@@ -15,15 +15,15 @@ from launcher.agent.server import ForkServer
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 
 class Store:
     """At most one at a time: a new attempt's store ends the one before."""
 
-    def __init__(self, python: str, env: Mapping[str, str], source: str) -> None:
-        self._python, self._env, self._source = python, env, source
+    def __init__(self, python: str, env: Mapping[str, str], sources: Sequence[str]) -> None:
+        self._python, self._env, self._sources = python, env, sources
         self._socket: socket.socket | None = None  # ours until a process has taken it over
         self._hosted = True
         self.pid: int | None = None
@@ -53,7 +53,7 @@ class Store:
                 server.send({**order, "env": {}, "directory": None}, [null, null, null, fd])
                 return  # the socket stays open here until the fork is there
             order_text = processes.STORE.format(fd=fd)
-            sources, streams = (self._source, order_text), (null, null, null)
+            sources, streams = (*self._sources, order_text), (null, null, null)
             pid = processes.spawn_python(self._python, sources, self._env, streams, None, (fd,))
             self.taken_over(pid)
         finally:

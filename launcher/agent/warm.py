@@ -22,7 +22,10 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # one name space with ours
+    from launcher.agent.torch_parts import COMPILER, find_torch, store_on
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -56,22 +59,6 @@ class Line:
         return message, fds
 
 
-def find_torch() -> str | None:
-    """The version of the torch that an import would find, without importing it."""
-    import importlib.util
-    import re
-
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return None
-    with contextlib.suppress(OSError):
-        with open(os.path.join(os.path.dirname(spec.origin), "version.py")) as file:
-            found = re.search(r"__version__ = '([^']+)'", file.read())
-        if found:
-            return found[1]
-    return "unknown"
-
-
 def no_engine() -> str | None:
     """Why an import of ``engine`` would not find ours, without importing it; None if it would."""
     import importlib.util
@@ -85,8 +72,60 @@ def no_engine() -> str | None:
     return f"is hidden by {spec.origin or 'a folder of that name'}"
 
 
-def preload(modules: list[str], threads: dict[str, str | None]) -> str | None:
+def get_ready(line: Line, modules: list[str], compiler: str) -> None:
+    """Import what the ranks shall find imported, and tell the agent."""
+    if compiler != "given up":
+        found = {"torch": find_torch(), "no_engine": no_engine(), "python": sys.version.split()[0]}
+        line.send({"op": "found", **found})
+    start = time.monotonic()
+    problem = preload(modules)
+    if not problem and modules and wants(compiler) and preload([COMPILER]):
+        begin_anew(line.sock, modules)
+    line.send({"op": "ready", "problem": problem, "seconds": time.monotonic() - start})
+    gc.freeze()  # keeps the collector from writing to (and so copying) the shared pages
+
+
+def wants(compiler: str) -> bool:
+    """Whether the ranks will import torch's compiler: they then find it imported."""
+    if compiler == "unless the engine does without":
+        return not engine_does_without()
+    return compiler == "always"
+
+
+def engine_does_without() -> bool:
+    """Whether our engine trains on this torch without the compiler: a fork tries it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            __import__("engine.late_dynamo")  # by its name: the launcher knows nothing else of it
+            os._exit(0 if sys.modules["engine.late_dynamo"].suffices() else 1)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def begin_anew(sock: socket.socket, modules: list[str]) -> None:
+    """Be a fork server from the start, without the compiler, after whose import no fork is safe."""
+    from types import ModuleType
+
+    main: ModuleType = sys.modules["__main__"]
+    serve = f"order = serve(_socket.socket(fileno={sock.fileno()}), {modules!r}, 'given up')"
+    *sources, last = main.sources
+    last = b"\n".join(
+        serve.encode() if row.startswith(b"order = serve(") else row for row in last.split(b"\n")
+    )
+    fd = os.memfd_create("plaunch-sources", 0)  # open across exec
+    os.write(fd, b"\0".join([*sources, last]))
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.set_inheritable(sock.fileno(), True)
+    entry = sys.orig_argv[-1].replace(f"given = {main.given}", f"given = {fd}")
+    os.execv(sys.executable, [sys.executable, "-u", "-c", entry])
+
+
+def preload(modules: list[str]) -> str | None:
     """Import the modules with one thread each; the reason why forking is not safe, or None."""
+    threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     gc.disable()
     try:
         with no_source_lines():
@@ -152,19 +191,16 @@ def _is_there(name: str, directory: str) -> bool:
     )
 
 
-def serve(sock: socket.socket, modules: list[str]) -> dict[str, Any] | None:
-    """Answer the agent until it goes (None), or return in a fork with what that fork shall do."""
+def serve(sock: socket.socket, modules: list[str], compiler: str) -> dict[str, Any] | None:
+    """Answer the agent until it goes (None), or return in a fork with what that fork shall do.
+
+    ``compiler`` says when torch's compiler is imported with the modules: "never" and so on, or
+    "given up" in a server that has begun anew without it.
+    """
     outlive_signals()
     line = Line(sock)
     os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
-    found = {"torch": find_torch(), "no_engine": no_engine(), "python": sys.version.split()[0]}
-    line.send({"op": "found", **found})
-    threads = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    start = time.monotonic()
-    problem = preload(modules, threads)
-    line.send({"op": "ready", "problem": problem, "seconds": time.monotonic() - start})
-    gc.freeze()  # keeps the collector from writing to (and so copying) the shared pages
+    get_ready(line, modules, compiler)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
@@ -259,8 +295,11 @@ def fresh_entropy() -> None:
 
     random.seed()
     numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
+    sympy = sys.modules.get("sympy.core.random")  # comes with torch's compiler
     if numpy is not None:  # numpy itself loads it only when it is used, and then freshly seeded
         numpy.seed()
+    if sympy is not None:
+        sympy.seed(None)
     if torch is not None:
         torch.default_generator.seed()
     process = sys.modules.get("multiprocessing.process")
@@ -301,19 +340,6 @@ def set_openblas_threads(count: int) -> None:
 def host_store(order: dict[str, Any]) -> None:
     """Be the attempt's TCPStore on the listening socket that the agent bound; ends by signal."""
     outlive_signals()
-    from datetime import timedelta
-
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
-
-    fd = order["pickled_fd"]
-    host, port, _ = (*socket.socket(fileno=os.dup(fd)).getsockname(), None)[:3]
-    store = TCPStore(
-        host,
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=fd,
-        timeout=timedelta(minutes=30),
-    )
+    store = store_on(order["pickled_fd"])
     while store is not None:
         signal.pause()

@@ -10,7 +10,7 @@ from launcher.agent.plain import signal, suppress
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 
@@ -159,7 +159,7 @@ def spawn_cold(
     base_env: Mapping[str, str],
     cwd: str,
     python: str,
-    rank_source: str,
+    sources: Sequence[str],
     streams: tuple[int, int, int],
 ) -> None:
     """Start a rank in a fresh interpreter, or a program that is no Python at all."""
@@ -177,9 +177,7 @@ def spawn_cold(
     )
     pass_fds = () if fd is None else (fd,)
     try:
-        worker.pid = processes.spawn_python(
-            python, (rank_source, order), env, streams, cwd, pass_fds
-        )
+        worker.pid = processes.spawn_python(python, (*sources, order), env, streams, cwd, pass_fds)
     finally:
         if fd is not None:
             os.close(fd)
