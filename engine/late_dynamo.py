@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 NAME = "torch._dynamo"
+_refuses = False  # a process that only tries whether it could do without
 
 
 class StandIn(types.ModuleType):
@@ -31,6 +32,7 @@ class StandIn(types.ModuleType):
         self.disable = disable
         self.graph_break = graph_break
         self.utils = Part("utils", get_optimize_ddp_mode=get_optimize_ddp_mode)
+        self.config = Part("config", _get_optimize_ddp_mode=get_optimize_ddp_mode)  # torch 2.4
         self.trace_rules = Part("trace_rules", clear_lru_cache=clear_lru_cache)
 
     def __getattr__(self, name: str) -> Any:
@@ -67,7 +69,22 @@ def suffices() -> bool:
 
     Asked by a fork server, which imports the compiler once for all of its ranks if it does not.
     """
+    global _refuses
     put_off()
+    _refuses = True
+    try:
+        _train()
+    except _WantedError:
+        return False
+    return real() is None
+
+
+class _WantedError(BaseException):
+    """The compiler itself is asked for."""
+
+
+def _train() -> None:
+    """A step of each kind that any run takes."""
     layer = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     layer(torch.ones(1, 1)).sum().backward()
@@ -79,7 +96,6 @@ def suffices() -> bool:
 
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
         torch.nn.parallel.DistributedDataParallel(layer)(torch.ones(1, 1)).sum().backward()
-    return real() is None
 
 
 def real() -> Any:
@@ -90,6 +106,8 @@ def real() -> Any:
 
 def bring() -> Any:
     """Import the real module in the stand-in's place."""
+    if _refuses:
+        raise _WantedError
     if real() is None:
         sys.modules.pop(NAME, None)
         torch.__dict__.pop("_dynamo", None)

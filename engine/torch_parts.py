@@ -42,10 +42,10 @@ PARTS = {
     "torch.distributed.nn.functional.all_gather(tensor, group)": "all_gather(sync_grads=True) ends "
     "with an ImportError",
     "torch.distributed.TCPStore(master_listen_fd)": "Trainer(devices=n) can't start its ranks",
-    "torch._dynamo.disable(fn, recursive, wrapping)": "the stand-in for the compiler brings the "
+    "torch._dynamo.disable(fn, recursive)": "the stand-in for the compiler brings the "
     "real one: a first step that takes a second longer",
     "torch._dynamo.graph_break()": "as above",
-    "torch._dynamo.utils.get_optimize_ddp_mode()": "as above",
+    "torch._dynamo.utils.get_optimize_ddp_mode(), in 2.4 config._get_optimize_ddp_mode()": "as above",
     "torch._dynamo.trace_rules.clear_lru_cache()": "as above",
 }
 

@@ -14,7 +14,7 @@ import torch.nn.utils.prune
 from torch.utils.data import DataLoader
 
 from engine import torch_parts
-from engine.late_dynamo import StandIn
+from engine.late_dynamo import _ddp_is_optimized
 
 ENGINE = Path(torch_parts.__file__).parent
 
@@ -106,7 +106,9 @@ def compiler() -> Any:
 
 
 def stand_in_answers_as_the_compiler() -> bool:
-    return StandIn().utils.get_optimize_ddp_mode() == compiler().utils.get_optimize_ddp_mode()
+    real = compiler()
+    ask = getattr(real.utils, "get_optimize_ddp_mode", None) or real.config._get_optimize_ddp_mode
+    return _ddp_is_optimized() and ask() == "ddp_optimizer"
 
 
 _LOADER = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
@@ -135,11 +137,9 @@ ASKS: dict[str, Callable[[], bool]] = {
     "torch.utils.tensorboard.summary.hparams(hparam_dict, metric_dict)": hparams_are_summaries,
     "torch.distributed.nn.functional.all_gather(tensor, group)": all_gather_with_gradients,
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,
-    "torch._dynamo.disable(fn, recursive, wrapping)": lambda: takes(
-        compiler().disable, "fn", "recursive", "wrapping"
-    ),
+    "torch._dynamo.disable(fn, recursive)": lambda: takes(compiler().disable, "fn", "recursive"),
     "torch._dynamo.graph_break()": lambda: takes(compiler().graph_break),
-    "torch._dynamo.utils.get_optimize_ddp_mode()": stand_in_answers_as_the_compiler,
+    "torch._dynamo.utils.get_optimize_ddp_mode(), in 2.4 config._get_optimize_ddp_mode()": stand_in_answers_as_the_compiler,
     "torch._dynamo.trace_rules.clear_lru_cache()": lambda: takes(
         compiler().trace_rules.clear_lru_cache
     ),
