@@ -97,7 +97,7 @@ def file_writer(writer: Any) -> Any:
 
 
 def store_on(listening: Any) -> Any:
-    """A TCPStore that serves a listening socket, which becomes its own: its port is known before."""
+    """A TCPStore that serves a listening socket, which becomes its own."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
     host, port = listening.getsockname()[:2]
