@@ -93,6 +93,7 @@ class TrainerFit(TrainerView):
         if content is not None:
             resume.load_random(run, content)
         if not count or self._state.already_complete:
+            progress.leave()
             return run, None
         watch = Watch(self, run, self._ordinal or 0, self._index)
         watch.before_training()
