@@ -15,7 +15,7 @@ import os
 import pickle
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,18 @@ def weights_in(checkpoint: dict[str, Any], name: str = "the file") -> dict[str, 
 def is_strict(module: Any) -> bool:
     """Whether a module takes only weights that are all of its own, and no others."""
     return bool(getattr(module, "strict_loading", True))
+
+
+def differences(module: Any, state: Mapping[str, Any]) -> str:
+    """Which weights only a module has, or only a file, where it is not loaded strictly."""
+    mine = module.state_dict()
+    lacks, has_more = [n for n in mine if n not in state], [n for n in state if n not in mine]
+    said = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in ((lacks, "are not in the file"), (has_more, "are only in the file"))
+        if names
+    ]
+    return f"of the weights of {type(module).__name__} {' and '.join(said)}" if said else ""
 
 
 def _check_beginning(file: Any, name: str) -> None:

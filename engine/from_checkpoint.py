@@ -7,7 +7,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from engine.checkpoint import FORCE, called, is_plain_only, is_strict, opened, read, weights_in
+from engine.checkpoint import (
+    FORCE,
+    called,
+    differences,
+    is_plain_only,
+    is_strict,
+    opened,
+    read,
+    weights_in,
+)
 from engine.compiled import named_for
 from engine.distributed import rank_zero_warn
 from engine.hparams import AttributeDict, from_objects, from_plain, in_kind
@@ -37,23 +46,12 @@ def module_from_checkpoint(
     state = named_for(module, weights_in(checkpoint, called(path)))
     strict = is_strict(module) if strict is None else strict
     try:
-        found = module.load_state_dict(state, strict=strict)
+        module.load_state_dict(state, strict=strict)
     except RuntimeError as error:
         raise RuntimeError(_misfit(module, state, overrides, called(path), error)) from error
-    if not strict:
-        _say_differences(type(module).__name__, called(path), found)
+    if not strict and (left := differences(module, state)):
+        rank_zero_warn(f"{called(path)} was not loaded strictly: {left}")
     return module
-
-
-def _say_differences(kind: str, name: str, found: Any) -> None:
-    lacks, has_more = getattr(found, "missing_keys", ()), getattr(found, "unexpected_keys", ())
-    said = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for keys, what in ((lacks, "are not in the file"), (has_more, "are not in the module"))
-        if keys
-    ]
-    if said:
-        rank_zero_warn(f"of the weights of {kind} and those of {name} {' and '.join(said)}")
 
 
 def _misfit(

@@ -12,7 +12,7 @@ from types import FrameType, FunctionType
 from typing import Any
 
 _NOT_GIVEN = ("dataclasses", "attr._make")  # where marks of arguments that were left out come from
-_OF_ENGINE = ("engine", "torch")
+_OWN = "engine.datamodule"  # the base of data modules, whose arguments are of 1.x
 
 
 def arguments_in(owner: object, frame: FrameType | None) -> dict[str, Any] | None:
@@ -48,7 +48,7 @@ def _chain(cls: type[Any]) -> list[FunctionType]:
     return [
         function
         for kind in cls.__mro__
-        if kind.__module__.partition(".")[0] not in _OF_ENGINE
+        if kind.__module__ != _OWN
         for function in _layers(kind.__dict__.get("__init__"))
     ]
 
@@ -78,10 +78,11 @@ def _own_parameters(function: FunctionType) -> Mapping[str, inspect.Parameter]:
 
 def _given(frame: FrameType, owner: object, chain: list[FunctionType]) -> dict[str, Any] | None:
     """The arguments of a call by name, if it makes `owner`."""
-    code, values = frame.f_code, frame.f_locals
+    code = frame.f_code
     at = next((i for i, function in enumerate(chain) if function.__code__ is code), None)
     if at is None and code.co_name != "__init__":
         return None
+    values = frame.f_locals  # not of every frame: it keeps alive what is in it
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[:count]
     has_rest = bool(code.co_flags & inspect.CO_VARARGS)
@@ -108,10 +109,9 @@ def _named(
 
     An `__init__` may have a `*layers` for itself: these stay what they are.
     """
-    inner = chain[at + 1 :] if at is not None else []
-    decorates = at is not None and chain[at + 1 : at + 2] == list(_layers(chain[at]))[1:2] != []
-    if decorates or rest_name == "args":
-        for function in inner:
+    decorates = at is not None and len(list(_layers(chain[at]))) > 1
+    if at is not None and (decorates or rest_name == "args"):
+        for function in chain[at + 1 :]:
             names = [
                 p.name for p in _own_parameters(function).values() if p.kind < p.VAR_POSITIONAL
             ]

@@ -84,7 +84,10 @@ def load_weights(run: Run, content: dict[str, Any]) -> None:
             run.datamodule.load_state_dict(state)
     run.module.on_load_checkpoint(content)
     state = named_for(run.module, content["state_dict"])
-    run.strategy.load_module_state(run.module, state, files.is_strict(run.module))
+    strict = files.is_strict(run.module)
+    run.strategy.load_module_state(run.module, state, strict)
+    if not strict and (left := files.differences(run.module, state)):
+        distributed.rank_zero_info(f"engine: the checkpoint was not loaded strictly: {left}")
 
 
 def load_callbacks(

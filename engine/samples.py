@@ -19,6 +19,7 @@ _DEEPEST = 5  # levels of parts within parts
 _MOST = 16  # items of a list that are looked at: the others are like them
 _PLAIN = (str, bytes, int, float, complex, type(None))
 _CONTAINERS = (Mapping, list, tuple)
+_NOTHING = -1  # what shows no number of samples, unlike an empty batch
 
 Part = tuple[tuple[Any, ...], int]  # where it lies in the batch, and the number that it shows
 
@@ -86,7 +87,7 @@ def _shown_by(batch: Any) -> Callable[[Any], int | None] | None:
         members = vars(batch)
     else:
         return None
-    key = next((k for k, item in members.items() if _is_flat(item) and _length(item)), None)
+    key = next((k for k, item in members.items() if _is_flat(item) and _length(item) > 0), None)
     if key is None or not all(
         _is_flat(item) or isinstance(item, _PLAIN) for item in members.values()
     ):
@@ -124,24 +125,25 @@ def _differing(parts: Sequence[Part]) -> Found:
 def _arrays(item: Any, where: tuple[Any, ...] = ()) -> Iterator[Part]:
     """The parts that show the number of samples by a first dimension, or tell it."""
     count = _own_count(item)
-    if count:
-        yield where, count
-    elif count is None and len(where) < _DEEPEST:
+    if count is not None:
+        if count != _NOTHING:
+            yield where, count
+    elif len(where) < _DEEPEST:
         for key, part in _members(item, is_top=not where).items():
             yield from _arrays(part, (*where, key))
 
 
 def _own_count(item: Any) -> int | None:
-    """What an item shows by itself, 0 if that is nothing; None where its parts may show it."""
+    """What an item shows by itself, which may be nothing; None where its parts may show it."""
     if _is_flat(item):
         return _length(item)
     if isinstance(item, (*_PLAIN, type, torch.nn.Module)):
-        return 0
+        return _NOTHING
     if isinstance(item, PackedSequence):
         return int(item.batch_sizes[0])  # torch keeps it in the host's memory
     if isinstance(item, _CONTAINERS):
         return None
-    return _told(item) or (0 if _is_graph(item) else None)
+    return _told(item) or (_NOTHING if _is_graph(item) else None)
 
 
 def _is_flat(item: Any) -> bool:
@@ -153,8 +155,8 @@ def _is_flat(item: Any) -> bool:
 
 def _length(item: Any) -> int:
     if isinstance(item, torch.Tensor):
-        return item.size(0) if item.dim() else 0  # one that is nested has no shape
-    return int(item.shape[0]) if item.shape else 0
+        return item.size(0) if item.dim() else _NOTHING  # one that is nested has no shape
+    return int(item.shape[0]) if item.shape else _NOTHING
 
 
 def _told(item: Any) -> int | None:

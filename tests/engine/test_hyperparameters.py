@@ -157,8 +157,8 @@ def decorated(decorator, saves):
 def of_factory():
     class Made(InMethod):
         @classmethod
-        def build(cls, lr, **options):
-            return cls(lr, **options)
+        def build(cls, *args, **options):
+            return cls(*args, **options)
 
     return Made
 
@@ -222,8 +222,7 @@ def saved(folder, model, **data):
 @pytest.mark.parametrize(("args", "named"), [((0.5, 4), {}), ((), {"lr": 0.5, "width": 4})])
 def test_they_are_the_arguments_of_the_constructor(tmp_path, kind, args, named):
     """By position or by name; and a module that is loaded has the same ones."""
-    model = getattr(kind, "build", kind)(*args[:1], **named) if hasattr(kind, "build") else None
-    model = kind(*args, **named) if model is None or args else model
+    model = getattr(kind, "build", kind)(*args, **named)
     assert (model.hparams.get("lr"), model.hparams.get("width")) == (0.5, 4)
     assert model.hparams.get("sizes", [1, 2]) == [1, 2]
     path = saved(tmp_path, model)

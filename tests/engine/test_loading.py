@@ -78,12 +78,13 @@ def loads(folder, verb, module, checkpoint):
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 @pytest.mark.parametrize("name", ["a.ckpt", "weights.ckpt"])
-def test_strict_loading_is_obeyed_by_each_verb(tmp_path, path, verb, name):
-    """False: what fits is loaded; True: it is an error that names the weights."""
+def test_strict_loading_is_obeyed_by_each_verb(tmp_path, path, verb, name, capsys):
+    """False: what fits is loaded, one line names the rest; True: that is an error."""
     module = changed(Grown())
     loads(tmp_path, verb, module, path.parent / name)
     expected = torch.load(path)["state_dict"]["net.0.weight"]
     assert torch.equal(module.net[0].weight, expected)
+    assert "not loaded strictly: of the weights of Grown 2 are not in" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match=r"more\.weight"):
         loads(tmp_path, verb, Strict(), path.parent / name)
 

@@ -102,6 +102,7 @@ class Scores(UserDict):
         (((image(2), image(2)), torch.tensor([1, 2])), 2),
         ([{"image": image(2), "boxes": zeros(n, 4)} for n in (1, 2, 4, 5)], 4),
         ([(image(2), {"boxes": zeros(n, 4)}) for n in (1, 2, 4, 5)], 4),
+        ([zeros(0, 3), zeros(0)], 0),
         # one thing is one sample
         (torch.tensor(1.0), 1),
         ((torch.tensor(1.0), torch.tensor(2.0)), 1),
