@@ -7,6 +7,10 @@ class MisconfigurationException(Exception):
     """What was asked for cannot work; the message says what to change."""
 
 
+class ArgumentError(MisconfigurationException, ValueError):
+    """An argument has a wrong value; programs of 1.x and of plain Python both know to catch it."""
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, unreadable or holds more than plain data."""
 

@@ -95,6 +95,12 @@ class TrainerFit(TrainerView):
         if not count or self._state.already_complete:
             progress.leave()
             return run, None
+        every = run.settings.fit.log_every_n_steps
+        if run.loggers and count < every and not self._settings.output.fast_dev_run:
+            rank_zero_info(
+                f"engine: an epoch has {count} batches, log_every_n_steps is {every}: loggers get "
+                "no step's values of some epochs"
+            )
         watch = Watch(self, run, self._ordinal or 0, self._index)
         watch.before_training()
         data = (to_device, forward, validation, sanity)

@@ -13,6 +13,7 @@ from engine.callbacks.base import Callback
 from engine.callbacks.monitored import missing_metric, validates_once_an_epoch_or_never
 from engine.callbacks.top_k import MODES, mode_of
 from engine.distributed import rank_zero_info
+from engine.errors import ArgumentError
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Patience:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+            raise ArgumentError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         self.min_delta = abs(self.min_delta)
 
     def reason_to_stop(self, value: float) -> str | None:

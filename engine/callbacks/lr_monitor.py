@@ -9,6 +9,7 @@ from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.callbacks.monitored import needs_logger
 from engine.distributed import rank_zero_warn
+from engine.errors import ArgumentError
 
 INTERVALS = (None, "step", "epoch")
 KEPT = 1000  # of the values that were logged: a run of millions of steps must not fill the memory
@@ -25,7 +26,7 @@ class LearningRateMonitor(Callback):
 
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
         if logging_interval not in INTERVALS:
-            raise ValueError(
+            raise ArgumentError(
                 f"logging_interval must be one of {INTERVALS}, not {logging_interval!r}"
             )
         self.logging_interval = logging_interval

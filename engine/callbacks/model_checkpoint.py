@@ -20,7 +20,7 @@ from engine.callbacks.monitored import (
 )
 from engine.callbacks.top_k import TopK, mode_of
 from engine.distributed import rank_zero_info, rank_zero_warn
-from engine.errors import MisconfigurationException
+from engine.errors import ArgumentError, MisconfigurationException
 from engine.every import Every
 
 
@@ -73,11 +73,13 @@ class ModelCheckpoint(KeptFiles):
         every_n_epochs = next((given for given in spellings if given is not None), None)
         triggers = (every_n_train_steps, train_time_interval, every_n_epochs)
         if sum(bool(trigger) for trigger in triggers) > 1:
-            raise ValueError(
+            raise ArgumentError(
                 "give only one of every_n_train_steps, train_time_interval and every_n_epochs"
             )
+        if save_top_k < -1:
+            raise ArgumentError(f"save_top_k={save_top_k}: give a number, or -1 for all")
         if monitor is None and save_top_k not in (-1, 0, 1):
-            raise ValueError(f"save_top_k={save_top_k} needs a monitor that says which are best")
+            raise ArgumentError(f"save_top_k={save_top_k} needs a monitor that says which are best")
         self.dirpath = None if dirpath is None else os.path.abspath(os.path.expanduser(dirpath))
         self.filename = filename or names.DEFAULT_TEMPLATE
         self.monitor = monitor

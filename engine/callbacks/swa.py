@@ -37,7 +37,7 @@ class StochasticWeightAveraging(Callback):
         avg_fn: Average | None = None,
         device: torch.device | str | None = "cpu",
     ) -> None:
-        self.swa_lrs = swa_lrs
+        self.swa_lrs = _checked_lrs(swa_lrs)
         self.swa_epoch_start = _checked_start(swa_epoch_start)
         self.annealing_epochs = annealing_epochs
         self.annealing_strategy = checked_strategy(annealing_strategy)
@@ -137,6 +137,15 @@ def first_epoch(start: int | float, max_epochs: int | None) -> int:
             "is not given: give the Trainer max_epochs, or an epoch's number here"
         )
     return max(int(max_epochs * start) - 1, 0)
+
+
+def _checked_lrs(given: Any) -> Any:
+    rates = given if isinstance(given, (list, tuple)) else [given]
+    if given is not None and any(not isinstance(rate, (int, float)) or rate <= 0 for rate in rates):
+        raise MisconfigurationException(
+            f"swa_lrs={given!r}: give a rate above 0, a list of them, or None"
+        )
+    return given
 
 
 def _checked_start(start: int | float) -> int | float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from engine.errors import ArgumentError
+
 MODES = ("min", "max")
 
 
@@ -21,7 +23,7 @@ class TopK:
 
     def __init__(self, k: int, mode: str = "min") -> None:
         if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+            raise ArgumentError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         self.k = k
         self.mode = mode
         self.scores: dict[str, float] = {}

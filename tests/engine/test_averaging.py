@@ -108,6 +108,8 @@ def test_the_arguments_of_swa(tmp_path):
         first_epoch(0.8, -1)
     with pytest.raises(MisconfigurationException, match="cos, linear, not 'exp'"):
         StochasticWeightAveraging(annealing_strategy="exp")
+    with pytest.raises(MisconfigurationException, match="swa_lrs=-1"):
+        StochasticWeightAveraging(swa_lrs=-1)
     with pytest.raises(MisconfigurationException, match="swa_epoch_start=0"):
         StochasticWeightAveraging(swa_epoch_start=0)
     last = StochasticWeightAveraging(0.1, 4, avg_fn=lambda average, value, count: value)

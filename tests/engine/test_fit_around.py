@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningDataModule
+from engine.loggers import MemoryLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -222,3 +223,13 @@ def test_a_module_can_be_copied_and_pickled_after_fit(tmp_path):
     assert torch.equal(weights(copy.deepcopy(model)), weights(model))
     assert len(pickle.dumps(model)) < 50_000
     assert "_trainer" not in model.state_dict() and sys.getsizeof(model) < 1000
+
+
+def test_an_interval_longer_than_the_epoch_is_said(tmp_path, capsys):
+    """Without a line one looks for curves that never come."""
+    words = "an epoch has 2 batches, log_every_n_steps is 50"
+    quiet(tmp_path, logger=MemoryLogger()).fit(Toy(), loader(8), loader(8))
+    assert words in capsys.readouterr().err
+    quiet(tmp_path, logger=MemoryLogger(), log_every_n_steps=2).fit(Toy(), loader(8), loader(8))
+    quiet(tmp_path).fit(Toy(), loader(8), loader(8))
+    assert "an epoch has" not in capsys.readouterr().err

@@ -7,6 +7,7 @@ import torch
 from scripted import Scripted, trainer_for
 from toy import Toy, loader, quiet, weights
 
+from engine import MisconfigurationException
 from engine.callbacks import ModelCheckpoint
 
 
@@ -64,6 +65,10 @@ def test_settings_that_contradict_each_other(tmp_path):
     """Two triggers at once, or the best k of nothing, are errors at once."""
     with pytest.raises(ValueError, match="only one of"):
         ModelCheckpoint(every_n_train_steps=10, every_n_epochs=1)
+    with pytest.raises(MisconfigurationException, match="or -1 for all"):
+        ModelCheckpoint(monitor="val_loss", save_top_k=-2)
+    with pytest.raises(MisconfigurationException, match="mode must be one of"):
+        ModelCheckpoint(monitor="val_loss", mode="least")
     with pytest.raises(ValueError, match="needs a monitor"):
         ModelCheckpoint(save_top_k=3)
 

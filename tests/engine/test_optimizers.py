@@ -369,7 +369,7 @@ def test_a_plateau_is_no_error_where_max_steps_ends_the_epoch(tmp_path):
 def test_keys_without_effect_are_named(adam):
     """What Lightning only warned of is no error: extra keys of optimizer and scheduler."""
     given = {"optimizer": adam, "optimizer_idx": 0, "lr_scheduler": step_lr(adam)}
-    with pytest.warns(UserWarning, match="without effect: 'optimizer_idx'"):
+    with pytest.warns(RuntimeWarning, match="without effect: 'optimizer_idx'"):
         assert configure(given).optimizers == [adam]
     wrong = {"optimizer": adam, "schedular": step_lr(adam), "scheduler": 1}
     near = r"'schedular' \(did you mean 'lr_scheduler'\?\), 'scheduler' \(did you mean 'lr_sched"
@@ -377,7 +377,7 @@ def test_keys_without_effect_are_named(adam):
         assert configure([wrong]).schedulers == []
     with pytest.warns(RuntimeWarning, match=r"'intervall' \(did you mean 'interval'\?\)"):
         configure(([adam], [{"scheduler": step_lr(adam), "intervall": "step"}]))
-    with pytest.warns(UserWarning, match="without effect: 'gamma'"):
+    with pytest.warns(RuntimeWarning, match="without effect: 'gamma'"):
         found = configure(([adam], [{"scheduler": step_lr(adam), "gamma": 0.5}])).schedulers
     assert isinstance(found[0].scheduler, torch.optim.lr_scheduler.StepLR)
 

@@ -21,13 +21,13 @@ def log_returned(module: Any, hook: str, returned: Any) -> bool:
     that an epoch's end returned. One number alone is `val_loss`.
     """
     values: dict[str, Any] = {}
-    parts: dict[str, Mapping[str, Any]] = {name: {} for name in PARTS}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
     for one in returned if isinstance(returned, (list, tuple)) else [returned]:
-        given = {"val_loss": one} if isinstance(one, torch.Tensor) else one
+        given: Any = {"val_loss": one} if isinstance(one, torch.Tensor) else one
         if not isinstance(given, Mapping):
             return False
         for name in PARTS:
-            parts[name] = {**parts[name], **(given.get(name) or {})}
+            parts[name].update(given.get(name) or {})
         values.update({} if hook == "training_step" else given)
     values.update(parts["log"] | parts["progress_bar"])
     _say(hook)

@@ -47,7 +47,9 @@ class Transformer(torch.nn.Module):
 
     def _embed(self, words: Tensor) -> Tensor:
         embedded = self.embedding(words) * math.sqrt(self.ninp)
-        return self.dropout(embedded + _positions(words.size(1), self.ninp).to(embedded))
+        place = _positions(words.size(1), self.ninp).to(embedded)
+        shaken: Tensor = self.dropout(embedded + place)
+        return shaken
 
 
 def _positions(length: int, width: int) -> Tensor:
