@@ -90,7 +90,7 @@ def place(hardware: HardwareSettings, world: World) -> SingleDevice:
     if kind == "cuda":
         device = torch.device("cuda", _gpu_of(world, named, available))
         _use(device, world)
-    _say_remark(plan)
+    _say_remark(plan, world)
     return _strategy(plan, hardware, device, world)
 
 
@@ -100,9 +100,11 @@ def _use(device: torch.device, world: World) -> None:
         torch.cuda.set_device(device)
 
 
-def _say_remark(plan: Wanted) -> None:
+def _say_remark(plan: Wanted, world: World) -> None:
     # What is said of ranks that are spawned is that here they are not; in a notebook they are.
-    if plan.remark is not None and not (plan.start and starting.why_no_script()):
+    are_ours = world.by_engine or not world.launched
+    holds = not (plan.start and are_ours and starting.why_no_script())
+    if plan.remark is not None and holds:
         rank_zero_info(f"engine: {plan.remark}")
 
 

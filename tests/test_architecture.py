@@ -126,14 +126,16 @@ DRAWING = {
     "engine": "engine.trainer engine.lite engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
     "engine.tuner engine.wrapped",
-    "engine.trainer": "engine.checkpointing engine.compiled engine.datamodule engine.defaults "
-    "engine.devices engine.folders engine.inner engine.late_dynamo engine.lifecycle engine.loaders "
-    "engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
+    "engine.trainer": "engine.apart engine.checkpointing engine.compiled engine.datamodule "
+    "engine.defaults engine.devices engine.folders engine.inner engine.late_dynamo "
+    "engine.lifecycle engine.loaders engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
     "engine.precision engine.preemption engine.profiling engine.results engine.run "
     "engine.rundir engine.seed engine.shell engine.signals engine.state engine.strategies "
     "engine.switches "
     "engine.training engine.tuner engine.weights",
     "engine.core": "engine.datamodule engine.module",
+    "engine.apart": "engine.children engine.defaults engine.devices engine.lifecycle "
+    "engine.loggers.base engine.preemption engine.signals",
     "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
     "engine.optimizers engine.preemption engine.resume engine.run engine.rundir engine.seed "
     "engine.view engine.weights",
@@ -205,6 +207,8 @@ DRAWING = {
     "engine.accelerators": "",
     "engine.devices": "engine.gpus engine.starting engine.strategies",
     "engine.starting": "engine.signals",
+    "engine.children": "engine.loggers.base engine.optimizers engine.seed engine.signals "
+    "engine.starting",
     # small rooms
     "engine.apply": "engine.data",
     "engine.gradients": "",
@@ -253,6 +257,7 @@ FOLDERS = (
     "launcher.agent",
     "launcher.clusters",
     "engine.callbacks",
+    "engine.children",
     "engine.compat",
     "engine.loggers",
     "engine.loops",

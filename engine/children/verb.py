@@ -43,6 +43,8 @@ def run_verb(
     """
     uses_cuda = trainer.strategy.root_device.type == "cuda"
     forks = _forks(method, why_not_fork(uses_cuda) if method != "spawn" else "")
+    if forks:
+        trainer.strategy.load()
     world_size = trainer.strategy.world_size
     listening = socket.create_server(("127.0.0.1", 0))
     threads = None

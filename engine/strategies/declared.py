@@ -36,7 +36,10 @@ class DDPStrategy(metaclass=_Strategies):
     """Data parallel training, with options of DistributedDataParallel."""
 
     word: ClassVar[str] = "ddp"
-    known: ClassVar[tuple[str, ...]] = (*DDP_OPTIONS, "ddp_comm_hook", "ddp_comm_state")
+    known: ClassVar[tuple[str, ...]] = (
+        *(*DDP_OPTIONS, "ddp_comm_hook", "ddp_comm_state"),
+        "start_method",  # of ranks in a notebook or the like: fork, spawn or forkserver
+    )
 
     def __init__(
         self,

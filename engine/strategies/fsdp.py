@@ -41,6 +41,12 @@ class FSDP(SingleDevice):
         self.backend = backend
         self._options = dict(options or {})
 
+    def load(self) -> None:
+        """Import torch's part of it, which takes seconds."""
+        from importlib import import_module
+
+        import_module("torch.distributed.fsdp")
+
     def place(self, module: torch.nn.Module) -> None:
         """Give all ranks the weights of rank zero, then each its part of them."""
         from torch.distributed.device_mesh import init_device_mesh

@@ -31,6 +31,9 @@ class SingleDevice:
 
     # ------------------------------------------------------------------ the model
 
+    def load(self) -> None:
+        """Import what `place` needs: once, for all ranks that are forked from this process."""
+
     def place(self, module: torch.nn.Module) -> None:
         """Move the module to the device."""
         module.to(self.root_device)

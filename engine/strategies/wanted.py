@@ -98,18 +98,24 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
             )
     if isinstance(strategy, DDPStrategy):
         kind, options, remark = _of_word(strategy.word)
+        options = {**options, **strategy.options}
+        start = _STARTS.get(options.pop("start_method", None)) or _start_of(strategy.word)
         return Wanted(
             kind,
-            {**options, **strategy.options},
+            options,
             strategy.sync_batchnorm,
             strategy.process_group_backend,
             environment or strategy.cluster_environment,
             remark,
-            _start_of(strategy.word),
+            start,
         )
     kind, options, remark = _of_word("auto" if strategy is None else strategy)
     start = _start_of(strategy)
     return Wanted(kind, options, environment=environment, remark=remark, start=start)
+
+
+# "popen" is a script once more; where there is none, the default is as good.
+_STARTS = {"fork": "fork", "spawn": "spawn", "forkserver": "spawn"}
 
 
 def _start_of(word: Any) -> str | None:
