@@ -118,6 +118,9 @@ class Ray:
         head = self._start(1, ["--head", f"--port={PORT}", "--dashboard-host=0.0.0.0"])
         workers = {host: self._start_worker(host) for host in self.hosts[1:]}
         _finish(head)
+        self._finish_workers(workers)
+
+    def _finish_workers(self, workers: Mapping[int, "subprocess.Popen[str]"]) -> None:
         for host, process in workers.items():
             try:
                 _finish(process)
@@ -154,8 +157,7 @@ class Ray:
         forget = self.testbed.call(1, ["python", "-c", _FORGET, self.address, *lost])
         if forget.returncode != 0:
             raise RuntimeError(f"Ray forgets no nodes:\n{forget.stderr}")
-        for process in [self._start_worker(host) for host in self._damaged]:
-            _finish(process)
+        self._finish_workers({host: self._start_worker(host) for host in self._damaged})
 
     def crash(self, host: int) -> None:
         """Switch a host off."""
