@@ -338,3 +338,34 @@ def test_the_same_trainer_goes_on_in_the_epoch_too(tmp_path):
     assert first(nothing, Plain(), *data()) == (3, 1)
     assert first(nothing, module, loader, *data()[1:]) == (3, 1)
     assert first(lambda t: setattr(t, "current_epoch", 0), module, *data()) == (3, 1)
+
+
+RANKS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, FOLDER)
+from test_goes_on import *
+
+ranks = {"strategy": "ddp", "devices": 2}
+found = {}
+for form in ("epochs", "half"):
+    before, after = SavesAll(Path(form)), SavesAfter(Path(form))
+    whole = fit(".", form, before, after, **ranks)
+    for name, cut in {**before.cuts, **after.cuts}.items():
+        if name.endswith("-4"):  # the last step of the second epoch
+            again = fit(".", form, checkpoint=Path(form) / f"{name}.ckpt", **ranks)
+            same = again[1].journal == whole[1].journal[cut:] and state(*again) == state(*whole)
+            found[f"{form}, {name}"] = same
+whole = fit(".", "number", max_epochs=3, **ranks)
+trainer = fit(".", "number", max_steps=3, **ranks)[0]
+trainer.save_checkpoint("stopped.ckpt")
+again = fit(".", "number", checkpoint="stopped.ckpt", **ranks)
+found["stopped"] = state(*again) == state(*whole)
+json.dump(found, open(sys.argv[1], "w"))
+"""
+
+
+def test_ranks_go_on_as_one_does(run_ranks):
+    """From what was saved in any hook around an epoch's last step, or by a stop within an epoch."""
+    for found in run_ranks(RANKS.replace("FOLDER", repr(str(Path(__file__).parent)))):
+        assert len(found) >= 13 and set(found.values()) == {True}, found
