@@ -39,7 +39,8 @@ def module_from_checkpoint(
         checkpoint["hyper_parameters"] = _read_yaml(hparams_file)
     objects_to = None if is_plain_only(path, weights_only) else device
     params = _params(checkpoint, "", objects_to, overrides)
-    module = _made(cls, params, checkpoint, "", overrides)
+    arguments = _arguments(cls, params, checkpoint, "", overrides)
+    module = _made(cls, arguments)
     if not module.hparams and params:
         module.__dict__["_hparams"] = AttributeDict({**params, **overrides})
     module.on_load_checkpoint(checkpoint)
@@ -49,6 +50,7 @@ def module_from_checkpoint(
         module.load_state_dict(state, strict=strict)
     except RuntimeError as error:
         raise RuntimeError(_misfit(module, state, overrides, called(path), error)) from error
+    _say_defaults(cls, params, checkpoint, "", arguments)
     if not strict and (left := differences(module, state)):
         rank_zero_warn(f"{called(path)} was not loaded strictly: {left}")
     return module
@@ -83,7 +85,9 @@ def datamodule_from_checkpoint(
     checkpoint = read(path, device, weights_only)
     objects_to = None if is_plain_only(path, weights_only) else device
     params = _params(checkpoint, "datamodule_", objects_to, overrides)
-    datamodule = _made(cls, params, checkpoint, "datamodule_", overrides)
+    arguments = _arguments(cls, params, checkpoint, "datamodule_", overrides)
+    datamodule = _made(cls, arguments)
+    _say_defaults(cls, params, checkpoint, "datamodule_", arguments)
     state = checkpoint.get(cls.__qualname__)
     if state:
         datamodule.load_state_dict(state)
@@ -111,16 +115,8 @@ def _params(checkpoint: dict[str, Any], prefix: str, objects_to: Any, known: Any
     return params
 
 
-def _made(
-    cls: type[Any],
-    params: dict[str, Any],
-    checkpoint: dict[str, Any],
-    prefix: str,
-    overrides: dict[str, Any],
-) -> Any:
-    """A `cls` made with its hyper-parameters; says what it lacks, or has by default only."""
-    arguments = _arguments(cls, params, checkpoint, prefix, overrides)
-    _say_defaults(cls, params, checkpoint, prefix, arguments)
+def _made(cls: type[Any], arguments: dict[str, Any]) -> Any:
+    """A `cls` made with its hyper-parameters, or an error that says what it lacks."""
     positional, by_name = _in_order(cls, arguments)
     try:
         return cls(*positional, **by_name)
