@@ -7,6 +7,7 @@ A test says so itself: its docstring begins with the rows that it would fail wit
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ def rows() -> dict[str, str]:
     return {number: text for number, _, text in (line.partition("\t") for line in lines)}
 
 
+@functools.cache
 def shown() -> dict[str, list[Shown]]:
     """The tests of each row. Raises ValueError for a row that there is not."""
     found: dict[str, list[Shown]] = {row: [] for row in rows()}

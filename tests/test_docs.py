@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BIN = Path(sys.executable).parent
 DEADLINE_S = 120
+DEMO = "--nodes 2 --procs 2 examples/digits.py"
 
 
 def blocks(language: str) -> list[str]:
@@ -63,9 +64,10 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def local_commands() -> list[str]:
-    """Those that need no hosts and no build; those on hosts are run in tests/real."""
-    elsewhere = ("--hosts", "--cluster slurm", "--cluster ray")
-    return [c for c in commands() if c.startswith("plaunch") and not any(w in c for w in elsewhere)]
+    """Those that need no hosts and no build. Those on hosts run in tests/real, the demo below."""
+    elsewhere = ("--hosts", "--cluster slurm", "--cluster ray", DEMO)
+    here = [c for c in commands() if c.startswith("plaunch")]
+    return [c for c in here if "--dry-run" in c or not any(word in c for word in elsewhere)]
 
 
 def test_the_readme_has_commands() -> None:
@@ -154,15 +156,14 @@ def test_the_arguments_in_the_docs_are_those_of_the_trainer() -> None:
     assert shown.strip() == arguments_table()
 
 
-def test_the_demo_trains_and_says_so(tmp_path: Path) -> None:
+def test_the_demo_trains_and_says_so(project: Path) -> None:
     """The demo's command reaches a test accuracy of 0.95 over 4 ranks and writes its result."""
-    program = ROOT / "examples/digits.py"
-    command = f"plaunch --nodes 2 --procs 2 --result result.json {program}"
+    assert f"plaunch {DEMO}" in (ROOT / "Makefile").read_text().replace("$(BIN)/", "")
 
-    done = run(command, tmp_path)
+    done = run(f"plaunch --result result.json {DEMO}", project)
 
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = json.loads((project / "result.json").read_text())
     assert (result["state"], result["world_size"], len(result["nodes"])) == ("succeeded", 4, 2)
     assert result["ranks"][0]["value"]["test_acc"] >= 0.95
     assert Path(result["ranks"][0]["value"]["engine"]["best_model_path"]).exists()
