@@ -137,7 +137,7 @@ def test_other_optimizers_than_before_are_named(tmp_path):
 def test_a_file_that_could_run_code_is_refused(tmp_path):
     """Until the user says that it is trusted, and the message says how."""
 
-    content = {"state_dict": Toy().state_dict(), "mine": Path("x")}
+    content = {"state_dict": Toy().state_dict(), "mine": Path("x"), "hyper_parameters": {"lr": 0.1}}
     files.write(content, tmp_path / "odd.ckpt")
     with pytest.raises(CheckpointError, match="weights_only=False"):
         Toy.load_from_checkpoint(tmp_path / "odd.ckpt")
@@ -161,7 +161,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_what_the_module_does_not_take_is_left_out(tmp_path):
     """S271: a program may hand on its whole command line; a name that is misspelt is told."""
-    files.write({"state_dict": Toy().state_dict(), "hyper_parameters": {}}, tmp_path / "a.ckpt")
+    content = {"state_dict": Toy().state_dict(), "hyper_parameters": {"width": 8}}
+    files.write(content, tmp_path / "a.ckpt")
     with pytest.warns(UserWarning) as said:
         module = Toy.load_from_checkpoint(tmp_path / "a.ckpt", lr=0.5, gpus=2, dropuot=0.1)
     assert module.hparams == {"width": 8, "lr": 0.5, "dropout": 0.0}
