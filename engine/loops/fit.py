@@ -248,15 +248,17 @@ class TrainingEpoch:
                 if self._stops_here():
                     break
             else:
-                self._end_of_data(start)
+                self._end_of_data()
         logged.batch = None
 
-    def _end_of_data(self, start: int) -> None:
+    def _end_of_data(self) -> None:
+        """The loader has no more: where that is a surprise, do what was due after its last."""
         progress = self._run_parts.state.progress
-        if not progress.is_last:  # there was no batch at all, or none after those of before
+        if not progress.is_last:
             progress.is_last = self._run_parts.state.is_last_batch = True
             self._end_with_others(is_last=True)
-            if start:
+            if progress.batch:
+                self._schedules.after_batch(stepped=False, is_last=True)
                 self._catch_up()
 
     def _replay_draws(self, start: int) -> Callable[[], None] | None:
