@@ -182,7 +182,7 @@ class DDP(SingleDevice):
 
 # What torch says at the pass after one in which it waited in vain for gradients.
 _UNFINISHED = "finished reduction in the prior iteration"
-_INDICES = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
+_INDICES = re.compile(r"indices which did not receive grad for rank \d+: ([\d ]+)")
 SHOWN = 5  # of the parameters
 
 
