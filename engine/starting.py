@@ -257,8 +257,8 @@ def why_no_script() -> str | None:
         return "this program came from standard input"
     if not file:
         return "this program has no file of its own"
-    if os.path.basename(file) in ("pytest", "py.test") or file.endswith("pytest/__main__.py"):
-        return "this is a test within pytest, which would run all tests again"
+    if _is_a_test(file):
+        return "this is a test, and would run all tests again"
     if _is_a_child():
         return "this is a process that multiprocessing started"
     return None
@@ -275,6 +275,14 @@ def own_command() -> list[str]:
             "torchrun; or ask for one device"
         )
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _is_a_test(file: str) -> bool:
+    """Whether pytest or unittest runs this, started in any way."""
+    runs_pytest = "_pytest.runner" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ
+    is_command = os.path.basename(file) in ("pytest", "py.test")
+    in_module = file.endswith(("pytest/__main__.py", "unittest/__main__.py"))
+    return runs_pytest or is_command or in_module
 
 
 def _is_a_child() -> bool:

@@ -128,10 +128,10 @@ DRAWING = {
     "engine.tuner engine.wrapped",
     "engine.trainer": "engine.apart engine.checkpointing engine.compiled engine.datamodule "
     "engine.defaults engine.devices engine.folders engine.inner engine.late_dynamo "
-    "engine.lifecycle engine.loaders engine.logged engine.loops engine.module engine.old_view engine.optimizers engine.options "
-    "engine.precision engine.preemption engine.profiling engine.results engine.run "
-    "engine.rundir engine.seed engine.shell engine.signals engine.state engine.strategies "
-    "engine.switches "
+    "engine.lifecycle engine.loaders engine.logged engine.loops engine.module "
+    "engine.old_view engine.optimizers engine.options engine.precision "
+    "engine.preemption engine.profiling engine.results engine.run engine.rundir "
+    "engine.shell engine.signals engine.state engine.strategies engine.switches "
     "engine.training engine.tuner engine.weights",
     "engine.core": "engine.datamodule engine.module",
     "engine.apart": "engine.children engine.defaults engine.devices engine.lifecycle "

@@ -16,7 +16,7 @@ from engine.optimizers import Optimization, SchedulerConfig
 from engine.seed import random_state, set_random_state
 
 _SCALARS = (bool, int, float, complex, str, type(None))
-_DEPTH = 20  # of data in data; what holds itself is no plain data
+_MOST = 100_000  # numbers, texts and tensors of an attribute: what is more is no history, but data
 _NOT_SHOWN = ("progress", "restored_metrics", "epoch_random")  # of a trainer's state
 _OF_TORCH = frozenset(vars(torch.nn.Module()))
 
@@ -33,7 +33,7 @@ class Kept:
         return self._state
 
 
-def collect(trainer: Any, is_whole: bool = True) -> dict[str, Any]:
+def collect(trainer: Any, marks: Marks, is_whole: bool = True) -> dict[str, Any]:
     """What rank zero hands over; all ranks call it, unless the run failed (`is_whole` False)."""
     module, strategy, state = trainer.lightning_module, trainer.strategy, trainer.state
     back: dict[str, Any] = {}
@@ -49,15 +49,19 @@ def collect(trainer: Any, is_whole: bool = True) -> dict[str, Any]:
     logged.callback_metrics()
     back["metrics"] = [dict(one) for one in (logged.epoch_callback, logged.epoch_bar, logged.sent)]
     back["progress"] = state.progress.state_dict()
-    back["state"] = {n: v for n, v in _attributes(state).items() if n not in _NOT_SHOWN}
+    back["state"] = {n: v for n, v in _plain_attributes(state) if n not in _NOT_SHOWN}
     back["ckpt_path"] = trainer.ckpt_path
     back["random"] = {name: v for name, v in random_state().items() if name != "cuda"}
     back["callbacks"] = [
-        {"attributes": _attributes(one), "state": _if_plain(one.state_dict())}
+        {
+            "kind": type(one).__qualname__,
+            "attributes": _changed(one, marks),
+            "state": state if _is_plain(state := one.state_dict(), [_MOST]) else None,
+        }
         for one in trainer.callbacks
     ]
-    back["module"] = _attributes(module, _OF_TORCH)
-    back["datamodule"] = _attributes(trainer.datamodule)
+    back["module"] = _changed(module, marks)
+    back["datamodule"] = _changed(trainer.datamodule, marks)
     loggers = [one for one in trainer.loggers if isinstance(one, FolderLogger)]
     back["versions"] = [one.version for one in loggers]
     return back
@@ -95,6 +99,8 @@ def take_over(trainer: Any, back: dict[str, Any]) -> Optimization:
     trainer.ckpt_path = back["ckpt_path"]
     set_random_state(back["random"])
     for callback, part in zip(trainer.callbacks, back["callbacks"], strict=False):
+        if part["kind"] != type(callback).__qualname__:
+            continue  # a hook has changed the list there
         _update(callback, part["attributes"])
         if part["state"]:
             callback.load_state_dict(part["state"])
@@ -134,27 +140,73 @@ def _update(owner: Any, new: dict[str, Any]) -> None:
             vars(owner)[name] = value
 
 
-def _if_plain(value: Any) -> Any:
-    return value if _is_plain(value) else None
+# ---------------------------------------------------------------------- plain data
+
+Marks = dict[int, dict[str, Any]]  # of each object by its id: its attributes, as they were
 
 
-def _attributes(owner: Any, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The attributes of an object that are plain data."""
+def marked(trainer: Any, given: dict[str, Any]) -> Marks:
+    """How the plain attributes are that may change in a run: only what did is handed over."""
+    module, datamodule = given["model"] or trainer.lightning_module, given["datamodule"]
+    owners = [*trainer.callbacks, module, datamodule or trainer.datamodule]
+    return {id(owner): {n: _mark(v) for n, v in _plain_attributes(owner)} for owner in owners}
+
+
+def _changed(owner: Any, marks: Marks) -> dict[str, Any]:
+    """The plain attributes of an object that are not as they were."""
+    before = marks.get(id(owner), {})
+    return {
+        name: value
+        for name, value in _plain_attributes(owner)
+        if name not in before or before[name] != _mark(value)
+    }
+
+
+def _plain_attributes(owner: Any) -> list[tuple[str, Any]]:
     kept = vars(owner) if hasattr(owner, "__dict__") else {}
-    return {n: v for n, v in kept.items() if n not in without and _is_plain(v)}
+    is_module = isinstance(owner, torch.nn.Module)
+    names = [name for name in kept if not (is_module and name in _OF_TORCH)]
+    return [(name, kept[name]) for name in names if _is_plain(kept[name], [_MOST])]
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether it is numbers, text and tensors, in lists and dicts."""
+def _is_plain(value: Any, left: list[int]) -> bool:
+    """Whether it is numbers, text and tensors, in lists and dicts, and no more than `left`."""
     kind = type(value)
-    if kind in _SCALARS:
-        return True
-    if depth > _DEPTH:
+    left[0] -= 1
+    if left[0] < 0:
         return False
     if kind is torch.Tensor:
         return not value.requires_grad
     if kind in (list, tuple, set):
-        return all(_is_plain(one, depth + 1) for one in value)
-    return kind is dict and all(
-        type(name) in _SCALARS and _is_plain(one, depth + 1) for name, one in value.items()
-    )
+        return all(_is_plain(one, left) for one in value)
+    if kind is dict:
+        names = all(type(name) in _SCALARS for name in value)
+        return names and all(_is_plain(one, left) for one in value.values())
+    return kind in _SCALARS
+
+
+class _Mark:
+    """A tensor as it was: the same one, with nothing written into it since."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor, self._version = tensor, tensor._version
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Mark)
+            and self._tensor is other._tensor
+            and self._version == other._version
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # only compared
+
+
+def _mark(value: Any) -> Any:
+    """Something that is equal to that of later only if the value is still the same."""
+    if isinstance(value, torch.Tensor):
+        return _Mark(value)
+    if isinstance(value, dict):
+        return {name: _mark(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value), [_mark(one) for one in value]
+    return type(value), set(value) if isinstance(value, set) else value

@@ -190,7 +190,7 @@ def send(children: Sequence[Child], number: int) -> None:
 
 
 def kill(children: Sequence[Child]) -> None:
-    """End the ranks that still run, with what they have started."""
+    """End the ranks that still run, with what they have started, and wait for their end."""
     for child in children:
         if child.poll() is None:
             child.was_killed = True
@@ -198,3 +198,6 @@ def kill(children: Sequence[Child]) -> None:
                 os.killpg(child.pid, signal.SIGKILL)
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+    give_up = time.monotonic() + GRACE_S
+    while any(child.poll() is None for child in children) and time.monotonic() < give_up:
+        time.sleep(LOOK_EVERY_S / 10)

@@ -19,6 +19,35 @@ import torch
 import torch.distributed as dist
 
 from engine.children import handover
+from engine.seed import set_random_state
+
+
+class Switches(NamedTuple):
+    """What a program sets of torch for all of a process."""
+
+    dtype: torch.dtype
+    matmul: str
+    is_deterministic: bool
+    only_warns: bool
+    benchmark: bool
+
+    @classmethod
+    def of_now(cls) -> Switches:
+        """As they are in this process."""
+        return cls(
+            torch.get_default_dtype(),
+            torch.get_float32_matmul_precision(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.backends.cudnn.benchmark,
+        )
+
+    def set(self) -> None:
+        """Make them so here."""
+        torch.set_default_dtype(self.dtype)
+        torch.set_float32_matmul_precision(self.matmul)
+        torch.use_deterministic_algorithms(self.is_deterministic, warn_only=self.only_warns)
+        torch.backends.cudnn.benchmark = self.benchmark
 
 
 @dataclass(frozen=True)
@@ -31,6 +60,8 @@ class Job:
     env: dict[str, str]
     threads: int | None  # None: as torch likes
     parent: int
+    random: dict[str, Any]  # all ranks draw as the parent would
+    switches: Switches
 
 
 class Files(NamedTuple):
@@ -63,6 +94,8 @@ def spawned(parent: int, rank: int, payload: int, *fds: int) -> None:
     files = Files(*(os.fdopen(fd, "wb") for fd in fds))
     with mmap.mmap(payload, 0, access=mmap.ACCESS_READ) as content:
         job, sys.argv[:] = torch.load(io.BytesIO(content), weights_only=False)
+    job.switches.set()
+    set_random_state(job.random)
     sys.exit(_run(job, rank, files, cloudpickle))
 
 
@@ -80,9 +113,10 @@ def _run(job: Job, rank: int, files: Files, pickler: Any) -> int:
     os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    trainer, marks = job.trainer, handover.marked(job.trainer, job.given)
     try:
-        result = getattr(job.trainer, job.verb)(**job.given)
-        back = handover.collect(job.trainer)
+        result = getattr(trainer, job.verb)(**job.given)
+        back = handover.collect(trainer, marks)
         if rank == 0:
             handover.write(back, files.state)
             _save(result, files.result, pickler)
@@ -92,7 +126,7 @@ def _run(job: Job, rank: int, files: Files, pickler: Any) -> int:
         _tell(error, files.report, pickler)
         if rank == 0:
             with suppress(Exception):  # the run has failed already
-                handover.write(handover.collect(job.trainer, is_whole=False), files.state)
+                handover.write(handover.collect(trainer, marks, is_whole=False), files.state)
         return _code_of(error)
     return 0
 

@@ -16,10 +16,11 @@ import torch
 from engine import starting
 from engine.children import handover
 from engine.children.processes import Child, Relay, fork, kill, spawn, unnamed_file, wait
-from engine.children.rank import Job
+from engine.children.rank import Job, Switches
 from engine.children.safety import threads_are_quiet, why_not_fork
 from engine.distributed import OF_PARENT, rank_zero_info
 from engine.errors import MisconfigurationException, RankFailed, RankTraceback
+from engine.seed import random_state
 from engine.torch_parts import store_on
 
 # In the message of an error that only says that another rank is gone.
@@ -53,7 +54,8 @@ def run_verb(
     if forks and not threads_are_quiet():
         threads = 1
     env = starting.variables(world_size, listening.getsockname()[1], f"{OF_PARENT}{os.getpid()}")
-    job = Job(trainer, verb, given, env, threads, os.getpid())
+    here = (threads, os.getpid(), random_state(), Switches.of_now())
+    job = Job(trainer, verb, given, env, *here)
     relay, children = Relay(), list[Child]()
     payload = None if forks else _payload(job)
     store = None

@@ -120,6 +120,7 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     """
     torch.randn(700, 700) @ torch.randn(700, 700)  # this process has threads to compute with
     steps, model = [], Net()
+    model.table = table = torch.ones(3)  # not changed: not sent
     before, random = model.net[0].weight.detach().clone(), torch.get_rng_state()
     seen = Seen(steps)
     trainer = trainer_of_two(tmp_path, max_epochs=2, callbacks=[seen], num_sanity_val_steps=0)
@@ -129,6 +130,7 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     assert not torch.equal(before, model.net[0].weight)
     assert not torch.equal(random, torch.get_rng_state())
     assert (model.count, model.unsaved, len(model.history)) == (6, 12, 6)
+    assert model.table is table
     assert steps == [1, 2, 3, 4, 5, 6] and seen.steps is steps and seen.batches == 6
     assert {"train_loss", "val_loss"} <= set(trainer.callback_metrics)
     assert {"train_loss_step", "train_loss_epoch", "val_loss"} <= set(trainer.logged_metrics)
