@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -279,10 +279,14 @@ def own_command() -> list[str]:
 
 def _is_a_test(file: str) -> bool:
     """Whether pytest or unittest runs this, started in any way."""
-    runs_pytest = "_pytest.runner" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ
-    is_command = os.path.basename(file) in ("pytest", "py.test")
-    in_module = file.endswith(("pytest/__main__.py", "unittest/__main__.py"))
-    return runs_pytest or is_command or in_module
+    if os.path.basename(file) in ("pytest", "py.test"):
+        return True
+    if file.endswith(("pytest/__main__.py", "unittest/__main__.py")):
+        return True
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "_pytest.runner":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_a_child() -> bool:
