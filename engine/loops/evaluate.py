@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from engine.loops.missing import say_missing
 from engine.loops.optimize import detached
 from engine.loops.returned import was_logged
 from engine.loops.schedules import Schedules
+from engine.loops.uneven import in_step
 from engine.old_module import write_out
 from engine.run import Run, batches_of, send_to_loggers, until_told
 
@@ -121,14 +123,15 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
     batch_start = run.hooks.find(f"on_{verb}_batch_start", 3)
     batch_end = run.hooks.find(f"on_{verb}_batch_end", 4)
     outputs: list[Any] = []
-    if not count:
+    if not count and run.strategy.holds_all:
         return outputs
     logged.dataloader_suffix = f"{LOADER_MARK}{dataloader_idx}" if many else ""
     sends = bool(run.loggers) and not run.state.sanity_checking
     seen, evaluated = 0, run.state.progress.evaluated
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching(f"{verb}_dataloader_next", iterator)
-        for batch_idx, batch in counted(until_told(run, batches), count, verb):
+        mine = counted(until_told(run, batches), count, verb)
+        for batch_idx, batch in in_step(run, mine, to_device, dataloader_idx, step):
             seen = batch_idx + 1
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
@@ -153,13 +156,16 @@ def evaluate_loader(run: Run, plan: Plan, dataloader_idx: int, keeps_outputs: bo
 
 def counted(batches: Iterator[Any], count: int | float, kind: str) -> Iterator[tuple[int, Any]]:
     """So many batches with their index; those that are none are left out, and said."""
-    for batch_idx, batch in enumerate(batches):
+    for batch_idx, batch in first(batches, count):
         if batch is None:
             say_missing(kind)
         else:
             yield batch_idx, batch
-        if batch_idx + 1 >= count:
-            return
+
+
+def first(batches: Iterator[Any], count: int | float) -> Iterator[tuple[int, Any]]:
+    """So many batches with their index."""
+    return islice(enumerate(batches), None if count == float("inf") else int(count))
 
 
 def eval_step(run: Run, name: str, dataloader_idx: int, many: bool) -> Callable[[Any, int], Any]:

@@ -10,7 +10,8 @@ import torch
 from engine import distributed
 from engine.data import mapped
 from engine.loops.batches import note_length
-from engine.loops.evaluate import Plan, eval_mode, eval_step, without_gradients
+from engine.loops.evaluate import Plan, eval_mode, eval_step, first, without_gradients
+from engine.loops.uneven import in_step
 from engine.run import Run, batches_of, until_told
 
 
@@ -37,12 +38,13 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
     batch_start = run.hooks.find("on_predict_batch_start", 3)
     batch_end = run.hooks.find("on_predict_batch_end", 4)
     outputs: list[Any] = []
-    if not count:
+    if not count and run.strategy.holds_all:
         return outputs
     seen = 0
     with batches_of(plan.loaders[dataloader_idx]) as iterator:
         batches = run.hooks.fetching("predict_dataloader_next", iterator)
-        for batch_idx, batch in enumerate(until_told(run, batches)):
+        mine = first(until_told(run, batches), count)
+        for batch_idx, batch in in_step(run, mine, to_device, dataloader_idx, step):
             seen = batch_idx + 1
             if to_device is not None:
                 batch = to_device(batch, dataloader_idx)
@@ -54,8 +56,6 @@ def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> li
                 batch_end(output, batch, batch_idx, dataloader_idx)
             if keeps:
                 outputs.append(on_cpu(output))
-            if batch_idx + 1 >= count:
-                break
     note_length(run.state, "predict", plan.loaders[dataloader_idx], count, seen, dataloader_idx)
     return outputs
 
