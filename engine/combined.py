@@ -62,7 +62,7 @@ class CombinedLoader:
 
     def mapped(self, function: Callable[[int, Any], Any]) -> CombinedLoader:
         """The same with `function(index, loader)` in the place of each loader."""
-        members = (function(index, one) for index, one in enumerate(self.flattened))
+        members = (_mapped(function, index, one) for index, one in enumerate(self.flattened))
         return CombinedLoader(rebuilt(self.loaders, members), self.mode)
 
     def begin_epoch(self, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
@@ -81,13 +81,13 @@ class CombinedLoader:
         rounds, start = divmod(start, int(length)) if is_known else (0, start)
         seed, epoch, rank = self._began[index]
         self._began[index] = (seed, epoch + rounds * _CYCLE, rank)
-        return data.begin_epoch(member, *self._began[index], start)
+        return begin_epoch(member, *self._began[index], start)
 
     def _begin_again(self, index: int) -> None:
         if self._began:  # the engine reads it, and not somebody else
             seed, epoch, rank = self._began[index]
             self._began[index] = (seed, epoch + _CYCLE, rank)
-            data.begin_epoch(self.flattened[index], *self._began[index])
+            begin_epoch(self.flattened[index], *self._began[index])
 
     @contextmanager
     def open(self, opens: Opens) -> Iterator[Iterator[Any]]:
@@ -128,6 +128,13 @@ class CombinedLoader:
                             )
                 items.append(item)
             yield rebuilt(self.loaders, iter(items))
+
+
+def _mapped(function: Callable[[int, Any], Any], index: int, loader: Any) -> Any:
+    """`function` of a loader; of each of those in it, where it combines some by itself."""
+    if isinstance(loader, CombinedLoader):
+        return loader.mapped(lambda inner, one: function(1000 * (index + 1) + inner, one))
+    return function(index, loader)
 
 
 @contextmanager

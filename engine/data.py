@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,9 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from engine.distributed import World, rank_zero_warn
+from engine.dealt import Dealt, deal, say
+from engine.distributed import World
+from engine.division import OF_RANKS, words_in
 from engine.errors import MisconfigurationException
 from engine.seed import mix
 from engine.torch_parts import set_order
@@ -52,16 +54,27 @@ def drawn(source: Iterable[Any], seed: int, epoch: int) -> Sequence[Any]:
         return list(source)
 
 
+@dataclass(frozen=True)
+class Padding:
+    """A batch that some ranks repeat a sample for, so that all ranks have as many batches."""
+
+    batch_idx: int
+    ranks: int  # that have samples of their own there
+    is_mine: bool  # this rank has none
+
+
 class Stripe:
     """The batches of one rank in a training epoch.
 
     Every rank has the same number of batches, since each waits for the others' gradients. Where
-    the last round has fewer samples than ranks, the ranks left over repeat one.
+    the last round has fewer samples than ranks, the ranks left over repeat one (`padding` tells
+    which batch that is), unless `even` is off.
     """
 
     def __init__(
         self, source: Any, size: int, drop_last: bool, seed: int, rank: int, world_size: int
     ) -> None:
+        self.even = True
         self.source = source
         self.batch_size = size
         self.drop_last = drop_last
@@ -70,20 +83,35 @@ class Stripe:
         self.world_size = world_size
         self.epoch = 0
         self.start = 0
-        self.drawn = 0  # batches of the present epoch, which a sampler may only estimate
+        self.samples = 0  # of the present epoch on all ranks, which a sampler may only estimate
+        self.drawn = 0  # batches of the present epoch
 
     def __len__(self) -> int:
         return self._count(len(self.source))
 
     def _count(self, total: int) -> int:
+        return self._batches_of(0 if self.even else self.rank, total)
+
+    def _batches_of(self, rank: int, total: int) -> int:
+        """The batches with samples of a rank's own; no rank has more of them than rank zero."""
         if self.drop_last:
             return int(total // self.world_size // self.batch_size)
-        return math.ceil(math.ceil(total / self.world_size) / self.batch_size)
+        return math.ceil(math.ceil((total - rank) / self.world_size) / self.batch_size)
+
+    @property
+    def padding(self) -> Padding | None:
+        """The batch, always the last, that some ranks have only to keep step."""
+        total, count = self.samples, self.drawn
+        ranks = sum(self._batches_of(rank, total) >= count for rank in range(self.world_size))
+        if not self.even or ranks == self.world_size:
+            return None
+        return Padding(count - 1, ranks, self._batches_of(self.rank, total) < count)
 
     def __iter__(self) -> Iterator[list[Any]]:
         order = drawn(self.source, self.seed, self.epoch)
         mine = list(order[self.rank :: self.world_size])
-        count = self.drawn = int(min(length(self), self._count(len(order))))
+        self.samples = len(order)
+        count = self.drawn = int(min(length(self), self._count(self.samples)))
         if not count:
             return
         if math.ceil(len(mine) / self.batch_size) < count:
@@ -130,9 +158,8 @@ class Turns:
 
 def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with an order of ours: shuffled or not as the user's, striped over ranks."""
-    _warn_of_copies(loader, world, replace_sampler)
-    if not _is_ours_to_order(loader, replace_sampler):
-        return loader
+    if not _is_ours_to_order(loader, world, replace_sampler):
+        return deal(loader, seed, world, replace_sampler, even=True)
     rank, size = world.rank, world.world_size
     batches = loader.batch_sampler
     if batches is None:
@@ -148,12 +175,46 @@ def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) ->
 
 def for_evaluation(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with this rank's share of the batches, none twice and none left out."""
-    _warn_of_copies(loader, world, replace_sampler)
-    if world.world_size == 1 or not _is_ours_to_order(loader, replace_sampler):
+    if not _is_ours_to_order(loader, world, replace_sampler):
+        if replace_sampler and world.world_size > 1:
+            loader = _without_repeats(loader)
+        return deal(loader, seed, world, replace_sampler, even=False)
+    if world.world_size == 1:
         return loader
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     order = Turns(getattr(loader, name), seed, world.rank, world.world_size)
     return _with_order(loader, name, order)
+
+
+class Own:
+    """What a DistributedSampler gives to its rank, without what it repeats at the end."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+        self.set_epoch = sampler.set_epoch
+
+    def __len__(self) -> int:
+        total, sampler = len(self.sampler.dataset), self.sampler
+        if sampler.drop_last:
+            return int(sampler.num_samples)
+        return int(max(0, -(-(total - sampler.rank) // sampler.num_replicas)))
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.sampler), len(self))
+
+
+def _without_repeats(loader: Any) -> Any:
+    """In evaluation a sample counts once, also where a DistributedSampler is the user's own."""
+    batches = getattr(loader, "batch_sampler", None)
+    if not isinstance(loader, DataLoader) or type(loader.sampler) is not DistributedSampler:
+        return loader
+    own = Own(loader.sampler)
+    if batches is None:
+        return _with_order(loader, "sampler", own)
+    if type(batches) is not BatchSampler or batches.sampler is not loader.sampler:
+        return loader
+    order = BatchSampler(own, batches.batch_size, batches.drop_last)
+    return _with_order(loader, "batch_sampler", order)
 
 
 def in_sequence(loader: Any) -> Any:
@@ -168,33 +229,47 @@ def in_sequence(loader: Any) -> Any:
 
 
 def once_more(loader: Any) -> Any:
-    """A loader of the same batches, from the first on, for a loop within the loop over these."""
+    """A loader of the same batches, from the first on, for a loop within the loop over these.
+
+    That loop evaluates: what was only repeated to keep step is left out.
+    """
     for name in ("batch_sampler", "sampler"):
         order = getattr(loader, name, None)
         if isinstance(order, (Stripe, Turns)):
             order = copy.copy(order)
             order.start = 0
+            if isinstance(order, Stripe):
+                order.even = False
             return _with_order(loader, name, order)
     return loader
 
 
-def _is_ours_to_order(loader: Any, replace_sampler: bool) -> bool:
+def padding_of(loader: Any) -> Padding | None:
+    """The batch of a training epoch that some ranks have only to keep step, if there is one.
+
+    Of several loaders they must all have it in the same batch.
+    """
+    orders = [getattr(x, "batch_sampler", None) for x in getattr(loader, "flattened", [loader])]
+    found = {order.padding if isinstance(order, Stripe) else None for order in orders}
+    return found.pop() if len(found) == 1 else None
+
+
+def _is_ours_to_order(loader: Any, world: World, replace_sampler: bool) -> bool:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return False
-    samplers = (loader.sampler, getattr(loader.batch_sampler, "sampler", None))
-    return replace_sampler and not any(isinstance(s, DistributedSampler) for s in samplers)
-
-
-def _warn_of_copies(loader: Any, world: World, replace_sampler: bool) -> None:
-    """What can't be divided here each rank reads as a whole, unless it divides itself."""
-    dataset = getattr(loader, "dataset", None)
-    if world.world_size > 1 and replace_sampler and isinstance(dataset, IterableDataset):
-        rank_zero_warn(
-            f"{type(dataset).__name__} is an IterableDataset: each of the {world.world_size} ranks "
-            "reads all that it yields. Let its __iter__ leave out the shares of the other ranks "
-            "(trainer.global_rank, trainer.world_size, and get_worker_info() of "
-            "torch.utils.data); if it does, use_distributed_sampler=False ends this warning"
-        )
+    if not replace_sampler:
+        return False
+    samplers = (
+        loader.sampler,
+        loader.batch_sampler,
+        getattr(loader.batch_sampler, "sampler", None),
+    )
+    if any(isinstance(sampler, DistributedSampler) for sampler in samplers):
+        return False
+    asks = [x for x in samplers if world.world_size > 1 and words_in(x) & OF_RANKS]
+    if asks:
+        say(f"engine: {type(asks[0]).__name__} asks for its rank by itself, so it is used as it is")
+    return not asks
 
 
 def _with_order(loader: Any, name: str, order: Any) -> Any:
@@ -212,6 +287,8 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
     caller skips batches.
     """
     can_start = False
+    if isinstance(loader, Dealt):
+        loader.epoch = epoch
     batches = getattr(loader, "batch_sampler", None)
     orders = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
     for order in orders:
@@ -224,9 +301,10 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
         # that begin in the middle of an epoch don't draw again what its first batches have drawn.
         numbers = (seed, epoch, rank + 1, start) if start else (seed, epoch, rank + 1)
         loader.generator = torch.Generator().manual_seed(mix(*numbers))
-    dataset = getattr(loader, "dataset", None)
-    if callable(getattr(dataset, "set_epoch", None)):
-        dataset.set_epoch(epoch)  # type: ignore[union-attr]  # asked for in the line above
+    for data in (loader, getattr(loader, "dataset", None)):
+        set_epoch = getattr(data, "set_epoch", None)
+        if callable(set_epoch):
+            set_epoch(epoch)
     return can_start
 
 

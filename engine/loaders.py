@@ -85,8 +85,8 @@ def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]
     count = limited(total, limit, name)
     if not total:
         rank_zero_warn(
-            "the training loader has no batches, nothing is trained: is the dataset empty, or "
-            "smaller than a batch and drop_last=True?"
+            "the training loader has no batches, nothing is trained: is the dataset empty, "
+            "smaller than a batch and drop_last=True, or are there fewer batches than ranks?"
         )
     elif not count and limit:
         raise _no_batch(name, limit, total)

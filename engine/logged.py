@@ -99,6 +99,7 @@ class Logged:
         self.module: Any = None  # the one that logs
         self.collection: Collection | None = None
         self.batch: Any = None  # of the step that runs, for its size
+        self.repeated: Any = None  # while a batch runs that some ranks only repeat a sample for
         self.dataloader_suffix = ""
         self.epoch_callback: dict[str, torch.Tensor] = {}
         self.epoch_bar: dict[str, torch.Tensor] = {}
@@ -179,8 +180,8 @@ class Logged:
             # In evaluation ranks may have different numbers of steps: none waits for another there.
             sync_step=flags.sync_dist and collection.training,
             sync_op=sync_name(flags.sync_dist_op if flags.sync_dist else None, reduction),
-            metric=value if _is_metric(value) else None,
-            metric_name=self._name_of(value) if _is_metric(value) else "",
+            metric=value if is_metric(value) else None,
+            metric_name=self._name_of(value) if is_metric(value) else "",
             counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
         )
         if entry.metric is not None:
@@ -234,11 +235,13 @@ class Logged:
         elif value.dim():
             value = as_scalar(entry.name, value)
         if entry.on_step:
-            latest = distributed.all_reduce(value, entry.sync_op) if entry.sync_step else value
+            ranks = self.repeated or distributed
+            latest = ranks.all_reduce(value, entry.sync_op) if entry.sync_step else value
             latest = latest.cpu() if self._to_cpu else latest
             entry.latest = latest if keep_graph else latest.detach()
             entry.is_new = self.has_new_step_value = True
-        if entry.on_epoch and entry.metric is None:
+        is_counted = self.repeated is None or not self.repeated.is_mine
+        if entry.on_epoch and entry.metric is None and is_counted:
             weight = 1.0
             if entry.counts_samples:
                 weight = float(self._samples(entry) if size is None else size)
@@ -374,7 +377,8 @@ def _caller() -> str:
     return frame.f_code.co_name
 
 
-def _is_metric(value: Any) -> bool:
+def is_metric(value: Any) -> bool:
+    """Whether this is a metric of torchmetrics."""
     # torchmetrics is never imported by us: a metric can only come from where it is loaded.
     torchmetrics = sys.modules.get("torchmetrics")
     return torchmetrics is not None and isinstance(value, torchmetrics.Metric)

@@ -12,6 +12,7 @@ import torch
 from engine import workers
 from engine.combined import CombinedLoader
 from engine.data import move, needs_move, with_type
+from engine.dealt import Dealt
 from engine.errors import Preempted
 from engine.hooks import Hooks, fitted, is_overridden
 from engine.logged import Logged, to_floats
@@ -135,7 +136,7 @@ def _leaving(batches: Iterator[Any]) -> Iterator[Any]:
 @contextmanager
 def batches_of(loader: Any) -> Iterator[Iterator[Any]]:
     """An iterator over a loader; its worker processes end with it, whatever happens."""
-    if isinstance(loader, CombinedLoader):
+    if isinstance(loader, (CombinedLoader, Dealt)):
         with loader.open(batches_of) as batches:
             yield batches
         return

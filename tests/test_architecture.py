@@ -159,7 +159,7 @@ DRAWING = {
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
     "engine.every engine.hooks engine.lengths engine.logged engine.optimizers engine.reports "
     "engine.seed engine.signals engine.state engine.stray",
-    "engine.run": "engine.combined engine.data engine.datamodule engine.hooks engine.logged "
+    "engine.run": "engine.combined engine.data engine.datamodule engine.dealt engine.hooks engine.logged "
     "engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
     "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.optimizers engine.run "
@@ -216,7 +216,9 @@ DRAWING = {
     "engine.checkpoint": "engine.hparams engine.rundir",
     "engine.combined": "engine.data engine.seed",
     "engine.lengths": "engine.combined engine.data",
-    "engine.data": "engine.seed",
+    "engine.data": "engine.dealt engine.division engine.seed",
+    "engine.dealt": "engine.division engine.seed",
+    "engine.division": "",
     "engine.logged": "engine.entries",
     "engine.entries": "engine.samples",
     "engine.from_checkpoint": "engine.checkpoint engine.compiled engine.hparams "

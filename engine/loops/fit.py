@@ -17,6 +17,7 @@ from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_d
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.manual import ManualStep
 from engine.loops.missing import say_skipped
+from engine.loops.padding import begin_last, end_last
 from engine.loops.returned import was_logged
 from engine.loops.schedules import Schedules
 from engine.loops.steps import step_of
@@ -220,7 +221,7 @@ class TrainingEpoch:
             batches = run.hooks.fetching("train_dataloader_next", iterator)
             numbers = (start, skip, count, settle)
             for batch_idx, batch, is_last in numbered(batches, self._plan.loader, *numbers):
-                state.is_last_batch = is_last
+                state.is_last_batch = is_last and begin_last(run, self._plan.loader, batch_idx)
                 if batch is not None:  # else the step skips it, together with other ranks
                     if to_device is not None:
                         batch = to_device(batch, 0)
@@ -249,7 +250,7 @@ class TrainingEpoch:
                     break
             else:
                 self._end_of_data()
-        logged.batch = None
+        logged.batch = logged.repeated = None
 
     def _end_of_data(self) -> None:
         """The loader has no more: where that is a surprise, do what was due after its last."""
@@ -291,6 +292,8 @@ class TrainingEpoch:
     def _after_batch(self, stepped: bool, is_last: bool) -> None:
         run = self._run_parts
         progress, logged = run.state.progress, run.logged
+        if is_last:
+            end_last(run)
         self._end_with_others(is_last)
         if (
             self._log_every

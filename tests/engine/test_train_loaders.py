@@ -6,12 +6,12 @@ import multiprocessing
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
-from toy import Toy, loader, quiet, samples
+from torch.utils.data import DataLoader
+from toy import Toy, loader, quiet
 
 from engine import Callback, LightningDataModule, MisconfigurationException
 from engine.combined import CombinedLoader
-from engine.data import for_evaluation, for_training
+from engine.data import for_training
 from engine.distributed import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -237,19 +237,3 @@ def test_a_resumed_run_makes_them_anew_when_the_whole_one_would(tmp_path):
     asked.clear()
     quiet(tmp_path, max_epochs=5, **options).fit(Loads(), ckpt_path=str(path))
     assert asked == [1, 2, 4]
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter(samples(8))
-
-
-def test_what_ranks_cannot_divide_is_named():
-    """S234: each rank would read all of an IterableDataset: one line says so, with what to do; an
-    own division of it is left alone."""
-    stream, two = DataLoader(Stream(), batch_size=4), World(0, 0, 2)
-    for ordered in (for_training, for_evaluation):
-        with pytest.warns(UserWarning, match=r"Stream .* 2 ranks.*global_rank"):
-            assert ordered(stream, 0, two, True) is stream
-        assert ordered(stream, 0, two, False) is stream  # no warning: they are errors here
-        assert ordered(stream, 0, World(), True) is stream
