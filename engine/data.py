@@ -101,7 +101,7 @@ class Stripe:
     @property
     def padding(self) -> Padding | None:
         """The batch, always the last, that some ranks have only to keep step."""
-        total, count = self.samples, self.drawn
+        total, count = self.samples or len(self.source), self.drawn or len(self)
         ranks = sum(self._batches_of(rank, total) >= count for rank in range(self.world_size))
         if not self.even or ranks == self.world_size:
             return None

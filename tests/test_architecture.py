@@ -131,7 +131,7 @@ DRAWING = {
     "engine.lifecycle engine.loaders engine.logged engine.loops engine.module "
     "engine.old_view engine.optimizers engine.options engine.precision "
     "engine.preemption engine.profiling engine.results engine.run engine.rundir "
-    "engine.shell engine.signals engine.state engine.strategies engine.switches "
+    "engine.seed engine.shell engine.signals engine.state engine.strategies engine.switches "
     "engine.training engine.tuner engine.weights",
     "engine.core": "engine.datamodule engine.module",
     "engine.apart": "engine.children engine.defaults engine.devices engine.lifecycle "
@@ -159,8 +159,8 @@ DRAWING = {
     "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
     "engine.every engine.hooks engine.lengths engine.logged engine.optimizers engine.reports "
     "engine.seed engine.signals engine.state engine.stray",
-    "engine.run": "engine.combined engine.data engine.datamodule engine.dealt engine.hooks engine.logged "
-    "engine.optimizers "
+    "engine.run": "engine.combined engine.data engine.datamodule engine.dealt engine.hooks "
+    "engine.logged engine.optimizers "
     "engine.precision engine.signals engine.state engine.strategies engine.workers",
     "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.optimizers engine.run "
     "engine.seed engine.state",
