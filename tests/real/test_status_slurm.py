@@ -19,6 +19,7 @@ from tests.testbed import Slurm, Testbed, wait_until
 pytestmark = pytest.mark.hosts
 
 # A rank says that it is there, and ends when the test lets it.
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 PROGRAM = """\
 echo rank $RANK of $WORLD_SIZE on $(hostname)
 until test -e "$1"; do sleep 0.05; done
@@ -119,15 +120,8 @@ def test_from_the_queue_to_the_end(login: Login, full: Callable[[], None]) -> No
     answer = login("logs", job_id)
     assert answer.stdout == ""
     assert answer.stderr.startswith(f"plaunch: SLURM job {job_id}: queued (")
-    follower = login.bed.run(
-        "host0",
-        ["plaunch", "logs", "--follow", job_id],
-        cwd="/",
-        env=login.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ["plaunch", "logs", "--follow", job_id]
+    follower = login.bed.run("host0", words, cwd="/", env=login.env, **PIPES)
     with follower:
         assert follower.stderr is not None
         try:
@@ -187,9 +181,8 @@ def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
     (login.folder / "program.sh").write_text("trap 'exit 75' TERM\n" + PROGRAM)
     job_id = login.submit("--requeue")
     login.until_it_speaks(job_id)
-    argv = ["plaunch", "logs", "--follow", job_id]
-    pipe = subprocess.PIPE
-    with login.bed.run("host0", argv, env=login.env, stdout=pipe, stderr=pipe, text=True) as reader:
+    words = ["plaunch", "logs", "--follow", job_id]
+    with login.bed.run("host0", words, env=login.env, **PIPES) as reader:
         try:
             assert reader.stdout is not None
             first, line = reader.stdout.readline(), ""
