@@ -83,7 +83,10 @@ def forked(job: Job, rank: int, files: Files, streams: tuple[int, int] | None) -
     for logger in job.trainer.loggers:  # files and threads of theirs are the parent's
         with suppress(AttributeError, TypeError):
             vars(logger).update(logger.__getstate__())
-    sys.exit(_run(job, rank, files, pickle))
+    code = _run(job, rank, files, pickle)
+    # multiprocessing ends the workers of loaders now: torch must not take that for a failure.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def spawned(parent: int, rank: int, payload: int, *fds: int) -> None:
