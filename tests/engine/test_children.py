@@ -174,7 +174,8 @@ def test_ranks_and_one_process_learn_the_same(tmp_path):
     Trainer(
         accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, enable_progress_bar=False
     ).fit(alone, loader(size=8))
-    trainer_of_two(tmp_path).fit(together, loader(size=4))
+    kept = {"num_workers": 1, "persistent_workers": True}  # they end with the ranks
+    trainer_of_two(tmp_path).fit(together, loader(size=4, **kept))
     assert torch.allclose(alone.net[0].weight, together.net[0].weight, atol=1e-6)
 
 
