@@ -45,7 +45,7 @@ PARTS = {
     "torch._dynamo.disable(fn, recursive)": "the stand-in for the compiler brings the "
     "real one: a first step that takes a second longer",
     "torch._dynamo.graph_break()": "as above",
-    "torch._dynamo.utils.get_optimize_ddp_mode() (2.4: config._get_...)": "as above",
+    "torch._dynamo.utils.get_optimize_ddp_mode()": "as above",
     "torch._dynamo.trace_rules.clear_lru_cache()": "as above",
 }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 PRELUDE = """
 import sys
 import torch
@@ -56,19 +54,51 @@ print(compiler(), sum(name.startswith("torch._dynamo.") for name in sys.modules)
     assert run(program) == "StandIn 0"
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        "import torch._dynamo.config; torch._dynamo.config.cache_size_limit",
-        "from torch._dynamo import explain",
-        "torch._dynamo.reset()",
-        "import torch._dynamo as d; d.reset()",
-        "torch.compiler.reset()",
-    ],
+USES = (
+    "import torch._dynamo.config; torch._dynamo.config.cache_size_limit",
+    "from torch._dynamo import explain",
+    "torch._dynamo.reset()",
+    "import torch._dynamo as d; d.reset()",
+    "torch.compiler.reset()",
+    "torch._dynamo.utils.counters",
+    "torch._dynamo.trace_rules.check",
+    "torch._dynamo.config.suppress_errors = False",
+    "torch._dynamo.disable(recursive=False)",
 )
-def test_whatever_asks_for_the_compiler_gets_it(use: str) -> None:
-    """Every way to reach the compiler after a fit reaches the real one."""
-    assert run(f"fit(Model())\n{use}\nprint(compiler())") == "module"
+
+
+def test_whatever_asks_for_the_compiler_gets_it() -> None:
+    """Every way to reach the compiler after a fit reaches the real one: forks try them."""
+    program = f"""
+import os
+fit(Model())
+for use in {USES!r}:
+    pid = os.fork()
+    if pid == 0:
+        before = compiler()
+        exec(use)
+        os._exit((before, compiler()) != ("StandIn", "module"))
+    if os.waitpid(pid, 0)[1]:
+        print(use)
+"""
+
+    assert run(program) == ""
+
+
+def test_a_torch_that_asks_for_more_is_noticed() -> None:
+    """Whether the stand-in suffices is tried without the compiler's import, also when it fails."""
+    program = """
+import os
+from engine import late_dynamo
+if os.fork() == 0:
+    del late_dynamo.graph_break
+    late_dynamo.StandIn.__init__ = lambda self: super(StandIn, self).__init__(late_dynamo.NAME)
+    assert late_dynamo.suffices() is False
+    os._exit(any(name.startswith("torch._dynamo.") for name in sys.modules))
+print(os.wait()[1], late_dynamo.suffices())
+"""
+
+    assert run(program) == "0 True"
 
 
 def test_a_compiled_module_trains_after_a_plain_one() -> None:

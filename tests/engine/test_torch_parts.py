@@ -139,9 +139,7 @@ ASKS: dict[str, Callable[[], bool]] = {
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,
     "torch._dynamo.disable(fn, recursive)": lambda: takes(compiler().disable, "fn", "recursive"),
     "torch._dynamo.graph_break()": lambda: takes(compiler().graph_break),
-    "torch._dynamo.utils.get_optimize_ddp_mode() (2.4: config._get_...)": (
-        stand_in_answers_as_the_compiler
-    ),
+    "torch._dynamo.utils.get_optimize_ddp_mode()": stand_in_answers_as_the_compiler,
     "torch._dynamo.trace_rules.clear_lru_cache()": lambda: takes(
         compiler().trace_rules.clear_lru_cache
     ),
