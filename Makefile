@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Two at a time; tests/conftest.py says which tests stay together.
 WORKERS ?= --numprocesses 2 --no-loadscope-reorder
 
-.PHONY: demo test test-quick check format bench clean
+.PHONY: demo test test-quick test-torch check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/plaunch --nodes 2 --procs 2 examples/digits.py
@@ -27,6 +27,22 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Engine and launcher on another torch, in an environment of its own: `make test-torch VERSION=2.14.1`.
+# The plain wheels bring gigabytes of CUDA libraries. What torch itself pins is not constrained.
+TORCH_ENV = .venv-torch-$(or $(VERSION),$(error say which: make test-torch VERSION=2.14.1))
+UNPINNED = torch|sympy|networkx|setuptools|triton
+
+test-torch: $(TORCH_ENV)/.installed
+	$(TORCH_ENV)/bin/python -m pytest tests/engine tests/launcher $(ARGS)
+
+.venv-torch-%/.installed: pyproject.toml constraints.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	grep -vE '^($(UNPINNED))==' constraints.txt > $(@D)/constraints.txt
+	echo 'torch==$*' >> $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(@D)/constraints.txt torch setuptools wheel
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(@D)/constraints.txt --no-build-isolation --config-settings editable_mode=compat -e '.[test,ray]'
+	touch $@
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -39,4 +55,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-peers .venv-torch-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -106,8 +106,8 @@ def store_on(listening: Any) -> Any:
     try:
         store = TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
     except RuntimeError:
-        # Before torch 2.7 its newer server, the default, takes no socket that listens; the older
-        # one speaks the same language.
+        # In torch 2.4 and 2.6 the newer of two servers, the default, takes no socket that listens.
+        # The older one speaks the same language.
         return TCPStore(host, port, master_listen_fd=fd, use_libuv=False, **options)
     os.close(fd)
     return store

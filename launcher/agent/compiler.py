@@ -23,6 +23,13 @@ PICKLED_ENGINE = b"\x8c\x06engine"  # as pickle writes a name of six letters
 MOST_FILES = 200  # are read of a program
 
 
+def program_folder(kind: str, target: str, workdir: str) -> str | None:
+    """The folder whose modules win over installed ones."""
+    if kind == "script":
+        return os.path.dirname(os.path.realpath(os.path.join(workdir, target)))
+    return workdir if kind == "module" else None
+
+
 def wants_compiler(
     kind: str, target: str, args: Sequence[str], workdir: str, pickled: bytes, compat: str | None
 ) -> str:
@@ -43,10 +50,9 @@ def wants_compiler(
 
 def _own_files(kind: str, target: str, workdir: str) -> Iterator[bytes]:
     """The texts of the script and of what it imports from beside it, and so on."""
-    base = workdir
+    base = program_folder(kind, target, workdir) or workdir
     if kind == "script":
         path = os.path.join(workdir, target)
-        base = os.path.dirname(os.path.realpath(path))
         waiting = [os.path.join(path, "__main__.py") if os.path.isdir(path) else path]
     else:
         waiting = list(_candidates(target.encode(), base))

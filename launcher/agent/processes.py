@@ -28,7 +28,7 @@ for source in sources: exec(compile(source, "<plaunch>", "exec"), space)
 
 SERVE = """\
 import socket as _socket
-order = serve(_socket.socket(fileno={sock}), {modules!r}, {compiler!r})
+order = serve(_socket.socket(fileno={sock}), {modules!r}, {compiler!r}, {directory!r})
 if order is not None:
     if order["kind"] == "store": host_store(order)
     else:

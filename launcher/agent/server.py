@@ -6,7 +6,7 @@ import os
 
 from launcher.agent import processes
 from launcher.agent.cold import wants_cold
-from launcher.agent.compiler import NEVER, wants_compiler
+from launcher.agent.compiler import NEVER, program_folder, wants_compiler
 from launcher.agent.plain import socket
 from launcher.frames import Decoder, encode
 
@@ -30,10 +30,14 @@ class ForkServer:
         env: Mapping[str, str],
         cwd: str | None,
         compiler: str = NEVER,
+        directory: str | None = None,
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         serve = processes.SERVE.format(
-            sock=theirs.fileno(), modules=list(modules), compiler=compiler
+            sock=theirs.fileno(),
+            modules=list(modules),
+            compiler=compiler,
+            directory=directory,
         )
         self._errors = os.memfd_create("plaunch-errors")
         null = os.open(os.devnull, os.O_RDWR)
@@ -118,9 +122,8 @@ class Started:
         ours = tuple(sources[f"launcher.agent.{name}"] for name in ("warm", *RANK))
         cwd = self.cwd if os.path.isdir(self.cwd) else None
         try:
-            self.server = ForkServer(
-                config["python"], ours, modules, self.env, cwd, self._compiler(config)
-            )
+            when, own = self._compiler(config), program_folder(kind, target, self.cwd)
+            self.server = ForkServer(config["python"], ours, modules, self.env, cwd, when, own)
         except OSError as error:
             self.problem = f"{config['python']}: {error.strerror}"
 

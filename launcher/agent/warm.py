@@ -72,15 +72,17 @@ def no_engine() -> str | None:
     return f"is hidden by {spec.origin or 'a folder of that name'}"
 
 
-def get_ready(line: Line, modules: list[str], compiler: str) -> None:
+def get_ready(line: Line, modules: list[str], compiler: str, directory: str | None) -> None:
     """Import what the ranks shall find imported, and tell the agent."""
     if compiler != "given up":
         found = {"torch": find_torch(), "no_engine": no_engine(), "python": sys.version.split()[0]}
         line.send({"op": "found", **found})
     start = time.monotonic()
     problem = preload(modules)
-    if not problem and modules and wants(compiler) and preload([COMPILER]):
-        begin_anew(line.sock, modules)
+    if not problem and modules and wants(compiler):
+        before = collisions(directory) if directory else []
+        if preload([COMPILER]) or (directory and collisions(directory) != before):
+            begin_anew(line.sock, modules)
     line.send({"op": "ready", "problem": problem, "seconds": time.monotonic() - start})
     gc.freeze()  # keeps the collector from writing to (and so copying) the shared pages
 
@@ -105,7 +107,7 @@ def engine_does_without() -> bool:
 
 
 def begin_anew(sock: socket.socket, modules: list[str]) -> None:
-    """Be a fork server from the start, without the compiler, after whose import no fork is safe."""
+    """Be a fork server from the start, without the compiler: with it ranks could not be forks."""
     from types import ModuleType
 
     main: ModuleType = sys.modules["__main__"]
@@ -191,16 +193,18 @@ def _is_there(name: str, directory: str) -> bool:
     )
 
 
-def serve(sock: socket.socket, modules: list[str], compiler: str) -> dict[str, Any] | None:
+def serve(
+    sock: socket.socket, modules: list[str], compiler: str, directory: str | None = None
+) -> dict[str, Any] | None:
     """Answer the agent until it goes (None), or return in a fork with what that fork shall do.
 
     ``compiler`` says when torch's compiler is imported with the modules: "never" and so on, or
-    "given up" in a server that has begun anew without it.
+    "given up" in a server that has begun anew without it. ``directory`` is the program's.
     """
     outlive_signals()
     line = Line(sock)
     os.set_inheritable(sock.fileno(), False)  # its end is how the agent sees ours
-    get_ready(line, modules, compiler)
+    get_ready(line, modules, compiler, directory)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from launcher.agent import health, processes
+from launcher.agent.compiler import program_folder
 from launcher.agent.logs import LineSplitter
 from launcher.agent.plain import signal, suppress
 
@@ -39,9 +40,7 @@ class Program:
 
     def directory(self, cwd: str) -> str | None:
         """The folder whose modules win over installed ones."""
-        if self.kind == "script":
-            return os.path.dirname(os.path.realpath(os.path.join(cwd, self.target)))
-        return cwd if self.kind == "module" else None
+        return program_folder(self.kind, self.target, cwd)
 
 
 class Group:

@@ -88,21 +88,26 @@ def test_ranks_find_the_compiler_imported(plaunch: Launcher) -> None:
     assert len({number for row in rows for number in row[2:]}) == 4
 
 
-def test_a_compiler_that_starts_threads_is_left_to_the_ranks(plaunch: Launcher) -> None:
-    """After an import that makes forks unsafe the server begins anew: still a warm start."""
-    plaunch.write(
-        "site/sitecustomize.py",
-        """
-        import sys, threading
+STARTS_A_THREAD = """
+import sys, threading
 
-        class Late:
-            def find_spec(self, name, path, target=None):
-                if name == "torch._dynamo":
-                    threading.Thread(target=threading.Event().wait, daemon=True).start()
+class Late:
+    def find_spec(self, name, path, target=None):
+        if name == "torch._dynamo":
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
 
-        sys.meta_path.insert(0, Late())
-        """,
-    )
+sys.meta_path.insert(0, Late())
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "source"), [("site/sitecustomize.py", STARTS_A_THREAD), ("pstats.py", "OWN = 1")]
+)
+def test_a_compiler_that_makes_forks_unsafe_is_left_to_the_ranks(
+    plaunch: Launcher, file: str, source: str
+) -> None:
+    """If its import starts a thread or takes a name of the program's own: warm, without it."""
+    plaunch.write(file, source)
     plaunch.write("main.py", SEES)
     done = plaunch("--procs", "2", "--env", "PYTHONPATH=site", "main.py").ok()
 
