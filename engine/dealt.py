@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from engine.distributed import World, rank_zero_info, rank_zero_warn
 from engine.division import OF_WORKERS, why_divided, words_in
 from engine.seed import mix
+from engine.torch_parts import forget_iterator
 
 Opens = Callable[[Any], AbstractContextManager[Iterator[Any]]]
 _NOTHING = object()
@@ -108,7 +109,7 @@ class Dealt:
         self._loader = loader
         if isinstance(loader, DataLoader):
             self._loader = copy.copy(loader)
-            self._loader.__dict__["_iterator"] = None
+            forget_iterator(self._loader)
         if self._is_stream:
             ways = (rank, world_size, 1) if even else (0, 1, loader.batch_size or 1)
             self._loader.__dict__["dataset"] = Items(loader.dataset, *ways, by_worker)

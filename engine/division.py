@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import IterableDataset, IterDataPipe
 
 from engine.distributed import gather_all
+from engine.torch_parts import ITERATOR
 
 # Names and texts in the code of what divides itself among ranks, and among workers.
 OF_RANKS = frozenset(
@@ -177,7 +178,7 @@ def _held(one: Any) -> dict[str, Any]:
     if isinstance(one, (torch.nn.Module, ModuleType)) or not (is_data or _is_looked_at(type(one))):
         return {}
     held: dict[str, Any] = getattr(one, "__dict__", {})
-    return {name: value for name, value in held.items() if name != "_iterator"}
+    return {name: value for name, value in held.items() if name != ITERATOR}
 
 
 def digest(data: Any) -> str:

@@ -13,6 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 __all__ = ["BatchNorm"]
 
+ITERATOR = "_iterator"  # where a DataLoader keeps its persistent workers
+PARTS_OF_MODULE = ("_parameters", "_modules")  # a module's attributes that hold other things' state
+
 # What is private or undocumented, and what a torch without it would lead to.
 PARTS = {
     "torch.distributed.distributed_c10d._get_default_store()": "ranks can't agree on preemption, "
@@ -27,6 +30,8 @@ PARTS = {
     "and is refused",
     "torch._dynamo.OptimizedModule.dynamo_ctx": "the options given to torch.compile are lost, the "
     "steps are compiled with its defaults",
+    "torch.nn.Module._parameters, _modules": "a rank that only keeps step in an evaluation keeps "
+    "what its step did to the module",
     "torch.utils.data.DataLoader._iterator": "a loader with persistent workers that an error "
     "interrupted could not be used again",
     "torch.utils.data.DataLoader.__dict__['sampler', 'batch_sampler']": "ranks can't be given "
@@ -78,7 +83,7 @@ def set_order(loader: Any, name: str, order: Any) -> None:
 
 def forget_iterator(loader: Any) -> None:
     """Let a DataLoader with persistent workers make new ones next time."""
-    loader.__dict__["_iterator"] = None
+    loader.__dict__[ITERATOR] = None
 
 
 def worker_processes(iterator: Any) -> list[Any]:

@@ -17,6 +17,7 @@ import torch
 from engine import distributed
 from engine.run import Run
 from engine.seed import isolate_rng
+from engine.torch_parts import PARTS_OF_MODULE
 
 Batches = Iterator[tuple[int, Any]]
 ToDevice = Callable[[Any, int], Any] | None
@@ -76,19 +77,18 @@ def unchanged(module: torch.nn.Module) -> Iterator[None]:
             restore(one, attributes)
 
 
-# Parameters are the strategy's matter: it may gather them meanwhile.
-_NOT_STATE = ("_parameters", "_modules")
-
-
 def copied(module: torch.nn.Module) -> dict[str, tuple[Any, Any]]:
-    """What `restore` needs: a module's own attributes, and what was in them."""
+    """What `restore` needs: a module's own attributes, and what was in them.
+
+    Not its parameters: they are the strategy's matter, which may gather them meanwhile.
+    """
     attributes = vars(module).items()
-    return {name: (one, _inside(one)) for name, one in attributes if name not in _NOT_STATE}
+    return {name: (one, _inside(one)) for name, one in attributes if name not in PARTS_OF_MODULE}
 
 
 def restore(module: torch.nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
     """Give a module its own attributes back, with what was in them."""
-    for name in set(vars(module)) - {*before, *_NOT_STATE}:
+    for name in set(vars(module)) - {*before, *PARTS_OF_MODULE}:
         del module.__dict__[name]
     for name, (value, inside) in before.items():
         module.__dict__[name] = _refilled(value, inside)

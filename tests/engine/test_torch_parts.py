@@ -138,6 +138,9 @@ ASKS: dict[str, Callable[[], bool]] = {
     "torch.distributed.nn.functional.all_gather(tensor, group)": all_gather_with_gradients,
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,
     "torch._dynamo.disable(fn, recursive)": lambda: takes(compiler().disable, "fn", "recursive"),
+    "torch.nn.Module._parameters, _modules": lambda: (
+        {"_parameters", "_modules"} <= vars(torch.nn.Module()).keys()
+    ),
     "torch._dynamo.graph_break()": lambda: takes(compiler().graph_break),
     "torch._dynamo.utils.get_optimize_ddp_mode()": stand_in_answers_as_the_compiler,
     "torch._dynamo.trace_rules.clear_lru_cache()": lambda: takes(
