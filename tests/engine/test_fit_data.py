@@ -47,7 +47,6 @@ class Data(LightningDataModule):
         ((), {"datamodule": Data()}, (2, 3)),
         ((None, None, Data()), {}, (2, 3)),
     ],
-    ids=str,
 )
 def test_fit_takes_its_data_in_many_forms(tmp_path, positional, keywords, expected):
     """S110, S111, S112, S115: by position, by either name, a data module in any place."""
