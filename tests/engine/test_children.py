@@ -237,8 +237,12 @@ class thread_named:
         assert self._named.wait(DEADLINE_S)
 
     def __exit__(self, *_):
+        task = Path(f"/proc/self/task/{self._thread.native_id}")
         self._over.set()
         self._thread.join()
+        deadline = time.monotonic() + DEADLINE_S
+        while task.exists():  # the system's thread ends a little after Python's
+            assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(
