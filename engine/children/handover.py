@@ -186,15 +186,20 @@ def _is_plain(value: Any, left: list[int]) -> bool:
 
 
 class _Mark:
-    """A tensor as it was: the same one, with nothing written into it since."""
+    """A tensor as it was: the same one, with nothing written into it since.
+
+    One of inference mode, as of a validation, does not tell: it counts as written into.
+    """
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self._tensor, self._version = tensor, tensor._version
+        self._tensor = tensor
+        self._version = None if tensor.is_inference() else tensor._version
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, _Mark)
             and self._tensor is other._tensor
+            and self._version is not None
             and self._version == other._version
         )
 

@@ -16,6 +16,7 @@ import torch
 from toy import Toy, loader
 
 from engine import Callback, MisconfigurationException, Trainer
+from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.children import processes
 from engine.children.safety import why_not_fork
 from engine.distributed import read_world
@@ -123,7 +124,9 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     model.table = table = torch.ones(3)  # not changed: not sent
     before, random = model.net[0].weight.detach().clone(), torch.get_rng_state()
     seen = Seen(steps)
-    trainer = trainer_of_two(tmp_path, max_epochs=2, callbacks=[seen], num_sanity_val_steps=0)
+    stops = EarlyStopping("val_loss")  # keeps tensors of inference mode
+    callbacks = [seen, stops, ModelCheckpoint(monitor="val_loss")]
+    trainer = trainer_of_two(tmp_path, max_epochs=2, callbacks=callbacks, num_sanity_val_steps=0)
     trainer.fit(model, loader(), loader())
     assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     assert trainer.state.finished and trainer.lightning_module is model
@@ -135,6 +138,7 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     assert {"train_loss", "val_loss"} <= set(trainer.callback_metrics)
     assert {"train_loss_step", "train_loss_epoch", "val_loss"} <= set(trainer.logged_metrics)
     best = trainer.checkpoint_callback.best_model_path
+    assert stops.best_score == trainer.callback_metrics["val_loss"]
     assert torch.equal(torch.load(best)["state_dict"]["net.0.weight"], model.net[0].weight)
     assert os.path.dirname(os.path.dirname(best)) == trainer.log_dir
     out = capsys.readouterr().out
@@ -148,9 +152,12 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     assert torch.cat(predicted).tolist() == list(range(24))
     trainer.save_checkpoint(tmp_path / "own.ckpt")
 
-    more = trainer_of_two(tmp_path, max_epochs=3, callbacks=[Seen([])])
-    more.fit(model, loader(), ckpt_path=tmp_path / "own.ckpt")
+    callbacks = [Seen([]), EarlyStopping("val_loss"), ModelCheckpoint(monitor="val_loss")]
+    more = trainer_of_two(tmp_path, max_epochs=3, callbacks=callbacks)
+    more.fit(model, loader(), loader(), ckpt_path=tmp_path / "own.ckpt")
     assert (more.current_epoch, more.global_step) == (3, 9)
+    best = more.checkpoint_callback
+    assert best.best_model_score == more.callback_metrics["val_loss"] < loss
     assert more.log_dir != trainer.log_dir
 
 
