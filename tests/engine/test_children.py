@@ -161,6 +161,26 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
     assert more.log_dir != trainer.log_dir
 
 
+def test_tensors_of_a_validation_come_back(tmp_path):
+    """Callbacks that monitor one, and modules that keep outputs, hold tensors of inference mode."""
+
+    class Keeps(Toy):
+        outputs = ()
+
+        def validation_step(self, batch, batch_idx):
+            loss = super().validation_step(batch, batch_idx)
+            self.outputs = [*self.outputs, batch[0].sum()]
+            return loss
+
+    model = Keeps()
+    keeps, stops = ModelCheckpoint(monitor="val_loss"), EarlyStopping("val_loss")
+    for epochs in (1, 2):  # in the second they are there before
+        trainer = trainer_of_two(tmp_path, max_epochs=epochs, callbacks=[keeps, stops])
+        trainer.fit(model, loader(), loader())
+    assert keeps.best_model_score == stops.best_score == trainer.callback_metrics["val_loss"]
+    assert len(model.outputs) > 2 and all(one.isfinite() for one in model.outputs)
+
+
 def test_a_divided_model_comes_back_whole(tmp_path):
     """With FSDP: its weights, and its optimizer's state for a checkpoint."""
     model = Toy()
