@@ -68,11 +68,14 @@ def run_verb(
         store = store_on(listening)
         with noting:
             was_interrupted = wait(children, relay)
+        return _outcome(children, was_interrupted)
     finally:
         kill(children)
         relay.close()
         del store
-    return _outcome(children, was_interrupted)
+        listening.close()
+        for file in [*_files_of(children), *([payload] if payload is not None else [])]:
+            file.close()
 
 
 def _files_of(children: Sequence[Child]) -> list[IO[bytes]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import multiprocessing
 import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -162,7 +164,9 @@ def test_what_the_ranks_have_made_comes_back(tmp_path, capsys):
 
 
 def test_tensors_of_a_validation_come_back(tmp_path):
-    """Callbacks that monitor one, and modules that keep outputs, hold tensors of inference mode."""
+    """Callbacks that monitor one, and modules that keep outputs, hold tensors of inference mode;
+    and no file is left open.
+    """
 
     class Keeps(Toy):
         outputs = ()
@@ -176,7 +180,11 @@ def test_tensors_of_a_validation_come_back(tmp_path):
     keeps, stops = ModelCheckpoint(monitor="val_loss"), EarlyStopping("val_loss")
     for epochs in (1, 2):  # in the second they are there before
         trainer = trainer_of_two(tmp_path, max_epochs=epochs, callbacks=[keeps, stops])
-        trainer.fit(model, loader(), loader())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", ResourceWarning)
+            trainer.fit(model, loader(), loader())
+            gc.collect()
+        assert not [one for one in said if issubclass(one.category, ResourceWarning)]
     assert keeps.best_model_score == stops.best_score == trainer.callback_metrics["val_loss"]
     assert len(model.outputs) > 2 and all(one.isfinite() for one in model.outputs)
 
