@@ -1,9 +1,9 @@
 """Data that can only be walked through, divided among ranks: every rank reads all, and keeps its
 own.
 
-Ranks must read the same in the same order. Whatever the data draws at random while it is read, it
-draws from a random state that is a function of seed and epoch, as on all other ranks; the rest of
-the program has its own.
+Ranks must read the same in the same order, and so must workers that deal with one another. Whatever
+the data draws at random while it is read, it draws from a random state that is a function of seed
+and epoch, as everywhere else; the rest of the program has its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
 
 from engine.distributed import World, rank_zero_info, rank_zero_warn
 from engine.division import OF_WORKERS, why_divided, words_in
@@ -27,7 +33,7 @@ from engine.torch_parts import forget_iterator
 
 Opens = Callable[[Any], AbstractContextManager[Iterator[Any]]]
 _NOTHING = object()
-_OWN = ("_inner", "_ways", "_by_worker")
+_OWN = ("_inner", "_ways", "_by_worker", "_seed", "_apart")
 
 
 class Items(IterableDataset[Any]):
@@ -42,15 +48,31 @@ class Items(IterableDataset[Any]):
         self._inner = dataset
         self._ways = (rank, world_size, block)
         self._by_worker = by_worker  # the dataset itself divides what it has among workers
+        self._seed = torch.zeros((), dtype=torch.int64)
+        self._apart = False
+
+    def begin_in_workers(self, seed: int, apart: bool) -> None:
+        """What workers draw from now on: those of this epoch, and those that were kept for it.
+
+        `apart` tells that they draw for something else, too, as a collate function may.
+        """
+        self._seed.share_memory_().fill_(seed)  # type: ignore[no-untyped-call]  # torch
+        self._apart = apart
 
     def __iter__(self) -> Iterator[Any]:
-        info = get_worker_info()
-        alone = info is None or self._by_worker
-        worker, workers = (0, 1) if alone or info is None else (info.id, info.num_workers)
-        rank, world_size, block = self._ways
+        info, (rank, world_size, block) = get_worker_info(), self._ways
+        worker, workers = (0, 1) if info is None or self._by_worker else (info.id, info.num_workers)
         if world_size == 1:
-            return blocks(self._inner, block, worker, workers)
-        return share(self._inner, rank, world_size, worker, workers)
+            mine = blocks(self._inner, block, worker, workers)
+        else:
+            mine = share(self._inner, rank, world_size, worker, workers)
+        if info is None:
+            return mine
+        draws = Draws(mix(int(self._seed), info.id) if self._by_worker else int(self._seed))
+        if self._apart:
+            return draws.reading(mine)
+        draws.__enter__()
+        return mine
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -155,6 +177,9 @@ class Dealt:
         loader, seed = self._loader, mix(self.seed, self.epoch)
         if isinstance(loader, DataLoader):  # its workers draw alike on all ranks
             loader.generator = torch.Generator().manual_seed(seed)
+            if isinstance(loader.dataset, Items) and loader.num_workers:
+                apart = loader.collate_fn not in (default_collate, default_convert)
+                loader.dataset.begin_in_workers(seed, apart)
         draws = Draws(seed)
         context = opens(loader)
         with draws:

@@ -197,6 +197,35 @@ def test_a_stream_that_is_too_short_is_said():
         assert list(loader) == []
 
 
+def draws_too(items):
+    """A collate function that draws, as one that crops or mixes does."""
+    torch.rand(len(items)), random.random(), np.random.rand()
+    return torch.tensor(items)
+
+
+@pytest.mark.parametrize("collate", [None, draws_too])
+def test_workers_that_deal_draw_alike(collate):
+    """What shuffles itself is shuffled alike in all workers of all ranks: no sample is doubled, in
+    an epoch of kept workers as in one of new ones, also after an epoch that was left early."""
+
+    def begun(is_kept, rank):
+        options = {"num_workers": 2, "persistent_workers": is_kept, "collate_fn": collate}
+        loader = DataLoader(Stream(24, True), 2, **options)
+        return for_training(loader, 5, World(rank, rank, 2), True)
+
+    mine = [begun(True, rank) for rank in range(2)]
+    orders = []
+    for epoch in range(2):
+        read = []
+        for rank, loader in enumerate([*mine, begun(False, 0)]):
+            begin_epoch(loader, 5, epoch, rank)
+            read.append(flat(loader))
+        assert sorted(read[0] + read[1]) == [*range(24)] and read[2] == read[0]
+        orders.append(read)
+        next(iter(mine[0]))  # rank zero alone reads some more
+    assert orders[0] != orders[1]
+
+
 class AsksInACall(Stream):
     def __iter__(self):
         yield from self.mine()
