@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from inspect import getattr_static
+from io import IOBase
 from itertools import islice
 from pathlib import PurePath
 from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
@@ -39,6 +41,9 @@ OF_WORKERS = frozenset(["get_worker_info", "worker_info", "split_by_worker"])
 # A dataset with one of these can be told to divide itself, or to go on in the middle.
 OWN_WAYS = ("shard", "split_by_rank", "state_dict")
 
+_ADDRESS = re.compile(r"\b0x[0-9a-f]+", re.IGNORECASE)
+# What these say of themselves may name a rank's device or process.
+_NOT_SHOWN = ("torch", "engine", "logging", "threading", "multiprocessing")
 _READ_BY = ("__iter__", "__next__", "__getitem__", "__call__")
 _NOT_LOOKED_AT = ("torch", "numpy", "builtins", "engine", "logging", "threading", "collections")
 _MOST = 20_000  # parts of the data that are looked at
@@ -216,7 +221,26 @@ def _described(one: Any) -> tuple[bytes, list[Any]]:
         return kind, [*_called(one)]
     if isinstance(one, GeneratorType):
         return kind, [one.gi_code.co_name, _locals(one)]
-    return kind, [_held(one)]
+    return kind, [_held(one), *_shown(one)]
+
+
+def _shown(one: Any) -> list[Any]:
+    """What data says of itself that is not made in Python: a table, an array, an open file, an
+    iterator of Python's own.
+    """
+    its, is_file = type(one), isinstance(one, IOBase)
+    if hasattr(one, "__dict__") and not (is_file or hasattr(its, "__array__")):
+        return []  # what it holds tells more
+    is_data = hasattr(its, "__iter__") or hasattr(its, "__getitem__")
+    if not is_data or its.__module__.split(".", maxsplit=1)[0] in _NOT_SHOWN:
+        return []
+    try:
+        if isinstance(one, Iterator) and its.__module__ in ("builtins", "itertools"):
+            parts: Any = one.__reduce__()  # its function, the arguments of that, and its state
+            return [*parts[1], *parts[2:]]
+        return [_ADDRESS.sub("", repr(one))]
+    except Exception:  # whatever its class raises where it can't be shown
+        return []
 
 
 def _text(one: Any) -> str | None:

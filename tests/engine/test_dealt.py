@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from array import array
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -324,8 +326,24 @@ def test_a_sampler_that_asks_for_its_rank_is_used_as_it_is(capsys):
     assert "Repeats asks for its rank" in capsys.readouterr().err
 
 
-def test_ranks_with_other_data_are_told_apart():
-    """What ranks hold is compared without being read: files, tensors, closures, generators."""
+class Table:
+    """As those that are not made in Python: it shows what it holds by its text alone."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number):
+        self._number = number
+
+    def __getitem__(self, index):
+        return self._number
+
+    def __repr__(self):
+        return f"<Table of {self._number} at {id(self):#x}>"
+
+
+def test_ranks_with_other_data_are_told_apart(tmp_path):
+    """What ranks hold is compared without being read: files, tensors, closures, generators, tables,
+    iterators."""
 
     def closure(number):
         return lambda: number
@@ -345,6 +363,10 @@ def test_ranks_with_other_data_are_told_apart():
         lambda n: random.Random(n),
         lambda n: torch.Generator().manual_seed(n),
         lambda n: {n},
+        lambda n: Stream(Table(n)),
+        lambda n: Stream(array("i", [n])),
+        lambda n: Stream((tmp_path / f"{n}.txt").open("w")),
+        *(lambda n, f=f: f([n, 4]) for f in (iter, enumerate, zip, partial(map, str), chain)),
         lambda n: Prefetches(DataLoader(range(8), sampler=DistributedSampler(range(8), 3, n))),
     ):
         assert digest(make(1)) == digest(make(1)) != digest(make(2))
