@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -284,6 +285,10 @@ def joined(entry: Entry, shares: list[Any]) -> torch.Tensor:
     """The value of an entry from the parts of all ranks that have one."""
     reduction, op, *_ = shares[0]
     dtype = torch.float64 if any(is_wide for _, _, is_wide, *_ in shares) else torch.float32
+    if reduction == "mean":  # batches without a sample weigh nothing
+        shares = [share for share in shares if share[4]]
+        if not shares:
+            return torch.tensor(math.nan, dtype=dtype)
     if reduction is None:
         values = [value for *_, values in shares for value in values]
         return torch.as_tensor(entry.reduce(torch.tensor(values, dtype=dtype)))

@@ -66,6 +66,12 @@ class Model(Toy):
         return batch[:, 0] if isinstance(batch, torch.Tensor) else batch[2]
 
 
+class Says(Toy):
+    def test_step(self, batch, batch_idx):
+        self.log("mean", 3.0)
+        self.log("best", 3.0, sync_dist=True, sync_dist_op="max")
+
+
 class SavesAt(Callback):
     def __init__(self, step):
         self.step = step
@@ -110,6 +116,10 @@ own, _ = fitted(DataLoader(Stream(8, first=100 * rank), batch_size=4))  # data o
 found["own"] = sorted(own.seen)
 off, _ = fitted(DataLoader(Ordered(), batch_size=4), use_distributed_sampler=False)
 found["off"] = off.seen
+weightless = torch.zeros(0, 4)
+for name, batches in (("one", [torch.zeros(2, 4), weightless]), ("all", [weightless] * 2)):
+    said = quiet(".").test(Says(), batches, verbose=False)[0]
+    found[f"{name} empty"] = [str(value) for value in said.values()]
 json.dump(found, open(sys.argv[1], "w"))
 """
 
@@ -117,7 +127,8 @@ json.dump(found, open(sys.argv[1], "w"))
 def test_each_sample_goes_to_one_rank(run_ranks):
     """Ranks train on different batches, and on as many; what is tested and predicted is what one
     rank would have; a run that is resumed in the middle of an epoch goes on with the very samples;
-    and data that ranks have divided already is not divided once more.
+    and data that ranks have divided already is not divided once more. A rank whose batches are
+    empty weighs nothing.
     """
     both = run_ranks(PROGRAM, ranks=2)
     assert [one["trained on"] for one in both] == [[0.0], [1.0]]
@@ -146,6 +157,8 @@ def test_each_sample_goes_to_one_rank(run_ranks):
         assert one["off"] == [*range(23)]
     assert [one["own"] for one in both] == [[*range(8)], [*range(100, 108)]]
 
+    for one in both:
+        assert one["one empty"] == ["3.0", "3.0"] and one["all empty"] == ["nan", "nan"]
     (_, said), (_, other) = run_ranks.output
     assert said.count("Batches is divided among 2 ranks:") == 1
     assert "not the same on all ranks" in said and "divided among" not in other
