@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PRELOAD = ("torch", "torch.distributed", "torch.utils.data")
+RUNPY = "<frozen runpy>"  # the frames of `python -m`
 ANSWER_S = 60.0  # until a program has been forked: the server's import of torch comes first
 
 
@@ -277,6 +278,18 @@ def run(words: list[str]) -> None:
     exec(compile(source, name, "exec", dont_inherit=True), main.__dict__)
 
 
+def show_frames_of_program() -> None:
+    """Let the traceback that python is about to print begin in the program."""
+    hook = sys.excepthook
+
+    def begin_in_program(kind: Any, error: BaseException, trace: Any) -> None:
+        while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, RUNPY):
+            trace = trace.tb_next
+        hook(kind, error.with_traceback(trace), trace)
+
+    sys.excepthook = begin_in_program
+
+
 def main() -> dict[str, Any] | None:
     """Import what all programs share, and serve."""
     import importlib
@@ -297,4 +310,8 @@ if __name__ == "__main__":
         _order is not None
     ):  # a fork; it runs here so that the interpreter's own end is the program's
         become(_order)
-        run(_order["words"])
+        try:
+            run(_order["words"])
+        except BaseException:
+            show_frames_of_program()
+            raise

@@ -81,7 +81,9 @@ def test_how_a_program_ends_is_told(server, tmp_path):
     assert killed.communicate(60)[1] == ""
     assert killed.returncode == -signal.SIGTERM
     failed = server.run(["-c", "raise ValueError(1)"])
-    assert failed.returncode == 1 and failed.stderr.endswith("ValueError: 1\n")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[1] == '  File "<string>", line 1, in <module>'
+    assert failed.stderr.endswith("ValueError: 1\n")
     with pytest.raises(subprocess.TimeoutExpired):
         server.run(["-c", "import signal; signal.pause()"], timeout=0.2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import pytest
 import torch
@@ -226,8 +227,10 @@ def test_print_tables(block, capsys):
     assert float(first[names.index("val_loss")]) > 0
 
 
-def test_several_loggers(block, comet, tmp_path):
+def test_several_loggers(block, comet, tmp_path, monkeypatch):
     """S274: TensorBoard, a code snapshot in TestTube's place, CSV and Comet get the same."""
+    # The snapshot is of the program's repository, and a worker of the tests has no program.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
     trainer = block.several_loggers()
     trainer.fit(block.LitClassifier(), pairs(), pairs(12))
 
