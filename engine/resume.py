@@ -56,6 +56,8 @@ def _put_training(
     gathered = distributed.gather_to_zero((sums, random, state.epoch_random))
     by_rank = zip(*(gathered or []), strict=True)
     loops.update(zip(("logged", "random", "epoch_random"), map(list, by_rank), strict=False))
+    if state.left_by:  # here is none of the ranks
+        loops["logged"], loops["epoch_random"] = map(list, zip(*state.left_by, strict=True))
     metrics = run.logged.callback_metrics()
     loops["metrics"] = {name: v.cpu() for name, v in metrics.items()}
     schedulers = enumerate(run.optimization.schedulers)

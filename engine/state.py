@@ -91,6 +91,7 @@ class State:
     accumulation: int | dict[int, int] | None = None  # batches a step, if said while running
     restored_metrics: Any = None  # sums of an epoch that an earlier process began
     epoch_random: Any = None  # random state at the epoch's start, if the order follows from it
+    left_by: list[Any] = field(default_factory=list)  # both, of each rank that was a child of ours
     validation_random: Any = None  # random state at the start of a validation that runs in a fit
     asked: dict[int, Any] = field(default_factory=dict)  # the value that each scheduler has seen
     said_short: set[tuple[str, int]] = field(default_factory=set)  # loaders that promised too much

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import torch
 
+from engine import distributed
 from engine.distributed import rank_zero_warn
 from engine.loggers.base import FolderLogger
 from engine.optimizers import Optimization, SchedulerConfig
@@ -17,7 +18,7 @@ from engine.seed import random_state, set_random_state
 
 _SCALARS = (bool, int, float, complex, str, type(None))
 _MOST = 100_000  # numbers, texts and tensors of an attribute: what is more is no history, but data
-_NOT_SHOWN = ("progress", "restored_metrics", "epoch_random")  # of a trainer's state
+_NOT_SHOWN = ("progress", "restored_metrics", "epoch_random", "left_by")  # of a trainer's state
 _OF_TORCH = frozenset(vars(torch.nn.Module()))
 
 
@@ -45,6 +46,9 @@ def collect(trainer: Any, marks: Marks, is_whole: bool = True) -> dict[str, Any]
         made = trainer._optimization
         back["optimizers"] = [strategy.optimizer_state(one) for one in made.optimizers]
         back["schedulers"] = [one.scheduler.state_dict() for one in made.schedulers]
+    if is_whole and state.progress.rest:  # of an epoch that a later fit goes on with
+        left = state.restored_metrics, state.epoch_random
+        back["left_by"] = distributed.gather_to_zero(left)
     logged = trainer._logged
     logged.callback_metrics()
     back["metrics"] = [dict(one) for one in (logged.epoch_callback, logged.epoch_bar, logged.sent)]
@@ -96,6 +100,7 @@ def take_over(trainer: Any, back: dict[str, Any]) -> Optimization:
     logged.epoch_callback, logged.epoch_bar, logged.sent = back["metrics"]
     vars(state.progress).update(back["progress"])
     _update(state, back["state"])
+    state.left_by = back.get("left_by", state.left_by) if state.progress.rest else []
     trainer.ckpt_path = back["ckpt_path"]
     set_random_state(back["random"])
     for callback, part in zip(trainer.callbacks, back["callbacks"], strict=False):

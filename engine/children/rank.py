@@ -116,6 +116,10 @@ def _run(job: Job, rank: int, files: Files, pickler: Any) -> int:
     os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    state = job.trainer.state
+    if state.left_by:
+        state.restored_metrics, state.epoch_random = state.left_by[rank]
+        state.left_by = []
     trainer, marks = job.trainer, handover.marked(job.trainer, job.given)
     try:
         result = getattr(trainer, job.verb)(**job.given)

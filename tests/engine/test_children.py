@@ -203,6 +203,32 @@ def test_a_divided_model_comes_back_whole(tmp_path):
     assert len(saved["optimizer_states"]) == 1
 
 
+def test_a_training_that_was_stopped_goes_on_in_its_epoch(tmp_path):
+    """By a second fit, or from a checkpoint: what its epoch logged is of all its batches."""
+
+    def fit(model, devices=2, steps=-1, path=None):
+        options = {"devices": devices, "max_steps": steps, "logger": False, "max_epochs": 2}
+        trainer = trainer_of_two(tmp_path, enable_checkpointing=False, **options)
+        trainer.fit(model, loader(24, 8 // devices), ckpt_path=path)
+        return trainer
+
+    class Plain(Toy):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)  # has no state to begin anew
+
+    expected = fit(Plain(), 1).callback_metrics["train_loss_epoch"]
+    model = Plain()
+    trainer = fit(model, 2, 5)
+    trainer.save_checkpoint(tmp_path / "left.ckpt")
+    trainer.validate(model, loader(), verbose=False)
+    trainer.fit_loop.max_steps = -1
+    trainer.fit(model, loader(24, 4))
+    assert trainer.global_step == 6
+    assert trainer.callback_metrics["train_loss_epoch"].item() == pytest.approx(expected.item())
+    again = fit(Plain(), path=tmp_path / "left.ckpt")
+    assert again.callback_metrics["train_loss_epoch"].item() == pytest.approx(expected.item())
+
+
 def test_ranks_and_one_process_learn_the_same(tmp_path):
     """Seeded, two forked ranks with half the batch end with the weights of one process."""
     alone, together = Toy(), Toy()
