@@ -164,7 +164,16 @@ def _say_defaults(
     """Name the arguments that only have their defaults, where these may not be what they were."""
     known = parameters_of(cls)
     defaults = [n for n, p in known.items() if p.default is not p.empty and n not in arguments]
-    if any(name in known for name in (*params, checkpoint.get(f"{prefix}hparams_name"))):
+    name_of_all = checkpoint.get(f"{prefix}hparams_name")
+    lost = [name for name in params if name not in arguments and name_of_all not in known]
+    if lost and defaults:  # an argument may have another name by now
+        rank_zero_warn(
+            f"{cls.__name__} has no argument {', '.join(lost)}, which the checkpoint holds, and is "
+            f"made with the default of {', '.join(defaults)}. If an argument has another name now, "
+            f"give its value: {cls.__name__}.load_from_checkpoint(path, {defaults[0]}=...)"
+        )
+        return
+    if any(name in known for name in (*params, name_of_all)):
         left_out = checkpoint.get(f"{prefix}hparams_left_out", ())
         defaults = [name for name in defaults if name in left_out]
     if defaults:

@@ -340,6 +340,29 @@ def test_no_module_is_made_of_defaults_in_silence(tmp_path):
         Part.load_from_checkpoint(saved(tmp_path, Part(0.5)))  # it had the default
 
 
+class Old(Net):
+    def __init__(self, lr=0.1, width=3):
+        super().__init__()
+        self.save_hyperparameters()
+        self.made()
+
+
+class Renamed(Net):
+    def __init__(self, rate=0.1, width=3):
+        super().__init__()
+        self.made()
+
+
+def test_an_argument_that_has_another_name_now_is_said(tmp_path):
+    """Its default is not taken in silence for the value that the checkpoint holds."""
+    path = saved(tmp_path, Old(0.5, 3))
+    with pytest.warns(UserWarning, match=r"no argument lr, which.*path, rate=\.\.\.\)"):
+        Renamed.load_from_checkpoint(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Renamed.load_from_checkpoint(path, rate=0.5)
+
+
 class Data(LightningDataModule):
     def __init__(self, root="a", size=1):
         super().__init__()
