@@ -34,6 +34,11 @@ class BasePredictionWriter(Callback):
         self.interval = write_interval
         self._indices: list[list[Any]] = []  # of this rank's batches, a list a loader
 
+    @property
+    def wants_predictions(self) -> bool:
+        """Whether they are kept to the end, also where `predict` returns none."""
+        return "epoch" in self.interval
+
     def write_on_batch_end(
         self,
         trainer: Any,

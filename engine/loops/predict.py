@@ -15,10 +15,11 @@ from engine.loops.uneven import in_step
 from engine.run import Run, batches_of, until_told
 
 
-def predict(run: Run, plan: Plan, keeps: bool = True) -> list[list[Any]]:
-    """Run all batches of all loaders; returns the predictions, one list a loader.
+def predict(run: Run, plan: Plan, returns: bool, keeps: bool) -> list[list[Any]]:
+    """Run all batches of all loaders; returns the predictions, one list a loader, if wanted.
 
-    Each rank predicts its share of the batches, and every rank gets the predictions of all.
+    Each rank predicts its share of the batches, and every rank gets the predictions of all. They
+    may be kept for the hooks of the end alone.
     """
     call = run.hooks.call
     with eval_mode(run, "predict"), without_gradients(run):
@@ -28,7 +29,7 @@ def predict(run: Run, plan: Plan, keeps: bool = True) -> list[list[Any]]:
         outputs = [predict_loader(run, plan, idx, keeps) for idx in range(len(plan.loaders))]
         call("on_predict_epoch_end", outputs)
         call("on_predict_end")
-    return [in_order(distributed.gather_all(mine)) for mine in outputs] if keeps else []
+    return [in_order(distributed.gather_all(mine)) for mine in outputs] if returns else []
 
 
 def predict_loader(run: Run, plan: Plan, dataloader_idx: int, keeps: bool) -> list[Any]:

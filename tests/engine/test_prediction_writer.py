@@ -104,7 +104,10 @@ def test_a_writer_of_ones_own(tmp_path):
         def write_on_epoch_end(self, trainer, module, predictions, indices):
             seen.append((len(predictions[0]), indices[0][-1]))
 
-    quiet(tmp_path, callbacks=Writer("batch_and_epoch")).predict(Toy(), loader(6))
-    assert seen == [(0, True), (1, True), (2, [4, 5])]
+    for returns in (True, False):
+        seen.clear()
+        trainer = quiet(tmp_path, callbacks=Writer("batch_and_epoch"))
+        trainer.predict(Toy(), loader(6), return_predictions=returns)
+        assert seen == [(0, True), (1, True), (2, [4, 5])]
     with pytest.raises(MisconfigurationException, match="write_interval"):
         Writer("step")
