@@ -212,7 +212,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             plan = evaluation_plan(run, "predict", loaders, LightningModule)
             self._state.num_predict_batches = list(plan.counts)
             self._state.predicting = True
-            at_end = any(getattr(one, "wants_predictions", False) for one in self.callbacks)
+            at_end = any(getattr(one, "_wants_predictions", False) for one in self.callbacks)
             predictions = predict(run, plan, keeps, keeps or at_end)
             self._state.predicting = False
         if not keeps:

@@ -35,7 +35,7 @@ class BasePredictionWriter(Callback):
         self._indices: list[list[Any]] = []  # of this rank's batches, a list a loader
 
     @property
-    def wants_predictions(self) -> bool:
+    def _wants_predictions(self) -> bool:
         """Whether they are kept to the end, also where `predict` returns none."""
         return "epoch" in self.interval
 
