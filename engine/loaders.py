@@ -133,6 +133,8 @@ def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> 
             if total and not limited(total, limit, name):
                 raise _no_batch(name, limit, total)
     word = "validation" if verb == "validate" else verb
+    if limit and any(length(one) == 0 for one in ordered):
+        rank_zero_warn(f"a {word} loader has no batches: is the dataset empty?")
     return Plan(word, ordered, counts, to_device_function(run, base))
 
 

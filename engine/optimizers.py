@@ -91,6 +91,7 @@ def configure(
             raise MisconfigurationException(_FORMS.format(what=_describe(optimizer)))
     configs = [_scheduler_config(s, is_automatic) for s in schedulers]
     for config in configs:
+        _warn_of_stranger(config, optimizers)
         if config.opt_idx is None:
             config.opt_idx = _index_of(getattr(config.scheduler, "optimizer", None), optimizers)
         elif not 0 <= config.opt_idx < len(optimizers):
@@ -100,6 +101,18 @@ def configure(
     for config in configs if is_automatic else ():
         _warn_of_cycle(config, max_epochs)
     return Optimization(optimizers, configs, frequencies)
+
+
+def _warn_of_stranger(config: SchedulerConfig, optimizers: list[Any]) -> None:
+    """A scheduler of an optimizer that was not returned changes no learning rate that counts."""
+    groups = getattr(getattr(config.scheduler, "optimizer", None), "param_groups", [])
+    known = {id(group) for optimizer in optimizers for group in optimizer.param_groups}
+    if groups and not any(id(group) in known for group in groups):  # a wrapper has those of another
+        rank_zero_warn(
+            f"configure_optimizers: {type(config.scheduler).__name__} was made for an optimizer "
+            "that is not among those that are returned: it changes no learning rate of theirs",
+            RuntimeWarning,
+        )
 
 
 def _warn_of_cycle(config: SchedulerConfig, max_epochs: int | None) -> None:
@@ -199,6 +212,11 @@ def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
     if unknown:
         _warn_of("a scheduler's dict", unknown, sorted(known))
     config = SchedulerConfig(**{key: given[key] for key in given if key in known})
+    if isinstance(config.scheduler, type):
+        raise MisconfigurationException(
+            f"the scheduler is the class {config.scheduler.__name__}; give an instance of it: "
+            f"{config.scheduler.__name__}(optimizer, ...)"
+        )
     if not callable(getattr(config.scheduler, "step", None)):
         raise MisconfigurationException(
             "a scheduler has a `step()`, and each optimizer's dict one scheduler; this is a "
@@ -208,6 +226,10 @@ def _scheduler_config(given: Any, needs_monitor: bool) -> SchedulerConfig:
     if config.interval not in ("epoch", "step"):
         raise MisconfigurationException(
             f"a scheduler's interval is 'epoch' or 'step', not {config.interval!r}"
+        )
+    if not config.frequency or config.frequency < 1:
+        raise MisconfigurationException(
+            f"a scheduler's frequency is a number of 1 or more, not {config.frequency!r}"
         )
     if isinstance(config.scheduler, ReduceLROnPlateau):
         config.reduce_on_plateau = True

@@ -88,6 +88,15 @@ class Own(Counts):
         return [loader(4), loader(4)]
 
 
+def test_a_validation_of_nothing_is_told(tmp_path):
+    """A loader without batches says why no metric of it is there, in a fit and alone."""
+    run = quiet(tmp_path, max_epochs=1)
+    with pytest.warns(UserWarning, match="a validation loader has no batches"):
+        run.fit(Toy(), loader(), torch.utils.data.DataLoader([]))
+    with pytest.warns(UserWarning, match="a test loader has no batches"):
+        assert run.test(Toy(), torch.utils.data.DataLoader([]), verbose=False) == [{}]
+
+
 def test_a_module_can_bring_its_data(tmp_path):
     """S114, C8: fit(model) takes the module's loaders; what is given to fit counts more than those,
     and a warning says so.

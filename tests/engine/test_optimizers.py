@@ -84,6 +84,23 @@ def test_other_forms_are_explained(returned, words):
         configure(returned)
 
 
+def test_what_can_not_be_a_schedule_is_named(adam):
+    """A class in the place of a scheduler, and a frequency of none, are errors before training."""
+    with pytest.raises(MisconfigurationException, match="give an instance of it: StepLR"):
+        configure({"optimizer": adam, "lr_scheduler": torch.optim.lr_scheduler.StepLR})
+    with pytest.raises(MisconfigurationException, match="1 or more, not 0"):
+        configure(([adam], [{"scheduler": step_lr(adam), "frequency": 0}]))
+
+
+def test_a_scheduler_of_another_optimizer_is_told(adam):
+    """It would change no rate of those that train, and nobody would see why."""
+    other = torch.optim.SGD(adam.param_groups[0]["params"], lr=1.0)
+    with pytest.warns(RuntimeWarning, match="StepLR was made for an optimizer that is not among"):
+        configure(([adam], [step_lr(other)]))
+    other.param_groups = adam.param_groups  # as one that wraps another
+    configure(([adam], [step_lr(other)]))
+
+
 def test_a_list_of_schedulers_is_not_one(adam):
     """In a dict there is one scheduler to each optimizer; two lists have room for more."""
     with pytest.raises(MisconfigurationException, match=r"list.*\[optimizers\], \[schedulers\]"):
