@@ -68,7 +68,8 @@ def load_for(
     """Give the module the weights to evaluate: a checkpoint's, or those that it has."""
     checkpoint = checkpoint_to_evaluate(trainer, model is not None, ckpt_path)
     if checkpoint is not None:
-        resume.load_weights(run, resume.read_for(run, checkpoint, weights_only))
+        content = resume.read_for(run, checkpoint, weights_only)
+        resume.load_weights(run, content, checkpoint)
     path = path_or_name(checkpoint)
     run.strategy.place(run.module)
     run.strategy.share_weights(run.module)

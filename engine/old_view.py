@@ -188,7 +188,7 @@ class TrainerOldView(TrainerView):
     def _load_weights(self, path: str) -> None:
         if self._run is None:
             raise MisconfigurationException("there is no module to load weights into before a run")
-        resume.load_weights(self._run, resume.read_for(self._run, path))
+        resume.load_weights(self._run, resume.read_for(self._run, path), path)
 
     # ------------------------------------------------------------------ the run
 

@@ -76,8 +76,8 @@ def _has_seen(value: Any, config: SchedulerConfig, metrics: Mapping[str, Any]) -
     return value is not None and value is metrics.get(str(config.monitor))
 
 
-def load_weights(run: Run, content: dict[str, Any]) -> None:
-    """Give the module the weights of a checkpoint, as strictly as it wants them."""
+def load_weights(run: Run, content: dict[str, Any], path: Any) -> None:
+    """Give the module the weights of the checkpoint `path`, as strictly as it wants them."""
     files.weights_in(content)
     if run.datamodule is not None:
         run.datamodule.on_load_checkpoint(content)
@@ -87,7 +87,14 @@ def load_weights(run: Run, content: dict[str, Any]) -> None:
     run.module.on_load_checkpoint(content)
     state = named_for(run.module, content["state_dict"])
     strict = files.is_strict(run.module)
-    run.strategy.load_module_state(run.module, state, strict)
+    try:
+        run.strategy.load_module_state(run.module, state, strict)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{error}\n{files.called(path)} is of another model, or of this one with other "
+            "arguments: give another ckpt_path; strict_loading = False in the module takes the "
+            "weights whose names are in both, if their shapes are the same"
+        ) from error
     if not strict and (left := files.differences(run.module, state)):
         distributed.rank_zero_info(f"engine: the checkpoint was not loaded strictly: {left}")
 

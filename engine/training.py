@@ -64,7 +64,7 @@ class TrainerFit(TrainerView):
         if path is not None:
             self.ckpt_path = path_or_name(path)
             content = resume.read_for(run, path, weights_only)
-            resume.load_weights(run, content)
+            resume.load_weights(run, content, path)
             resume.load_callbacks(run, content, self.callbacks, self)
         elif progress.rest:
             progress.reopen()

@@ -114,6 +114,14 @@ def test_strict_loading_of_a_fit(tmp_path):
         quiet(tmp_path, max_epochs=4).fit(strict, loader(), ckpt_path=saves.last_model_path)
 
 
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_weights_of_another_model_are_told_with_their_file(tmp_path, path, verb):
+    """Which file it is, and what to do, beside torch's list of names."""
+    words = r"(?s)more\.weight.*a\.ckpt' is of another model.*strict_loading = False"
+    with pytest.raises(RuntimeError, match=words):
+        loads(tmp_path, verb, Strict(), path)
+
+
 def test_strict_is_an_argument_of_load_from_checkpoint(path):
     """It wins over the module's attribute; what was not loaded is named."""
     with pytest.warns(UserWarning, match=r"Grown.*2 are not in the file \(more.weight, more.bias"):
