@@ -124,7 +124,11 @@ class TrainingStep:
         if not self.pending and not self._is_clear and self._zero_grad is not None:
             self._zero_grad(batch_idx)
         shares = self.window * self.parts
-        self._backward(loss / shares if shares > 1 else loss)
+        try:
+            self._backward(loss / shares if shares > 1 else loss)
+        except RuntimeError as error:
+            _explain(loss, error)
+            raise
         self.pending = self.optimizer is not None
         return loss, output
 
@@ -253,6 +257,20 @@ def zero_grad_function(run: Run, optimizer: Any, idx: int) -> Callable[[int], No
             logged.hook = None
 
     return zero_grad
+
+
+def _explain(loss: torch.Tensor, error: RuntimeError) -> None:
+    """What torch's words for a loss without gradient, or of many numbers, mean here."""
+    why = None
+    if loss.numel() != 1:
+        why = f"has the shape {tuple(loss.shape)}; it is one number, such as loss.mean()"
+    elif not loss.requires_grad:
+        why = (
+            "has no gradient: no parameter that is trained took part in it, or it was detached, "
+            "computed under no_grad, or made from numbers"
+        )
+    if why is not None:
+        raise RuntimeError(f"the loss that training_step returned {why} ({error})") from error
 
 
 def backward_function(run: Run, optimizer: Any, idx: int) -> Backward:

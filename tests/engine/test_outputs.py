@@ -156,6 +156,24 @@ def test_a_prediction_goes_to_the_hook_and_to_the_result(tmp_path):
     assert [one["loader"] for one in seen] == [0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda module, x: module(x).detach().mean(), "has no gradient"),
+        (lambda module, x: module(x), r"has the shape \(\d+, \d+\)"),
+    ],
+)
+def test_a_loss_that_can_not_be_derived_is_explained(tmp_path, loss, words):
+    """S018: what is wrong with it, beside torch's own words."""
+
+    class Wrong(Toy):
+        def training_step(self, batch, batch_idx):
+            return loss(self, batch[0])
+
+    with pytest.raises(RuntimeError, match=f"the loss that training_step returned {words}"):
+        quiet(tmp_path).fit(Wrong(), loader())
+
+
 @pytest.mark.parametrize("window", [1, 4])
 def test_outputs_of_training_have_no_graph(tmp_path, window):
     """S029, S031: what is collected is detached, the loss and all that is beside it, of every
