@@ -12,6 +12,7 @@ from compat_runs import found_by
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import LearningRateMonitor, Timer
+from engine.compat.kept.cli import LightningArgumentParser
 from engine.loggers import CSVLogger
 from engine.options.parsers import as_list
 from engine.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
@@ -252,3 +253,26 @@ def test_devices_and_accelerator_come_with_a_strategy(monkeypatch: pytest.Monkey
     strategy = Trainer(accelerator="cpu", logger=False).strategy
     assert isinstance(strategy, SingleDeviceStrategy)
     assert not isinstance(strategy, DDPStrategy)
+
+
+def test_numbers_of_a_command_line_are_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1e-3 is one in a YAML file, too, though YAML reads a text; a word is refused by its name."""
+
+    class Net:
+        def __init__(self, lr: float, name: str = "", depth: int = 1) -> None:
+            pass
+
+    def parsed(*words: str) -> Any:
+        parser = LightningArgumentParser()
+        parser.add_lightning_class_args(Net, "model")
+        return parser.parse(list(words))["model"]
+
+    file = tmp_path / "run.yaml"
+    file.write_text("model: {lr: 1e-3, name: '7'}")
+    assert parsed("--config", str(file)) == {"lr": 1e-3, "name": "7"}
+    assert parsed("--model.lr", "2e-3", "--model.depth=2") == {"lr": 2e-3, "depth": 2}
+    with pytest.raises(SystemExit):
+        parsed("--model.depth", "deep")
+    assert "--model.depth is a number, not 'deep'" in capsys.readouterr().err

@@ -79,11 +79,29 @@ class LightningArgumentParser:
             if not equals and rest and not rest[0].startswith("--"):
                 text = rest.pop(0)
             self._take(name[2:], text if equals or text else "true")
+        self._read_numbers()
         for source, target, compute in self.links:
             value = look_up(self.config, source)
             value = self._default(source) if value is None else value
             put(self.config, target, compute(value) if compute else value)
         return self.config
+
+    def _read_numbers(self) -> None:
+        """Texts where a number is meant: YAML takes 1e-3 for one, in a file as on the line."""
+        for head, (cls, is_subclass) in self.classes.items():
+            given = self.config.get(head)
+            if is_subclass or not isinstance(given, dict):
+                continue
+            parameters = inspect.signature(cls).parameters
+            for name in [one for one in given if isinstance(given[one], str)]:
+                wanted = parameters[name].annotation if name in parameters else str
+                kind = next((k for k in (int, float) if wanted in (k, k.__name__)), None)
+                if kind is None:
+                    continue
+                try:
+                    given[name] = kind(given[name])
+                except ValueError:
+                    self.refuse(f"--{head}.{name} is a number, not {given[name]!r}")
 
     def _default(self, path: str) -> Any:
         """What an argument is that nobody gave."""
@@ -131,7 +149,8 @@ class LightningArgumentParser:
     def _help(self) -> NoReturn:
         self.own.print_help()
         for head, (cls, _) in self.classes.items():
-            names = list(inspect.signature(cls).parameters)
+            parameters = inspect.signature(cls).parameters.items()
+            names = [name for name, one in parameters if one.kind is not one.VAR_KEYWORD]
             sys.stdout.write(f"\n{head}: " + ", ".join(f"--{head}.{name}" for name in names) + "\n")
         raise SystemExit
 
