@@ -73,7 +73,7 @@ def test_installing_replaces_no_torch():
     text = (ROOT / "pyproject.toml").read_text()
     wanted = re.search(r"^dependencies = \[(.*?)^\]", text, flags=re.M | re.S).group(1)
     requirements = re.findall(r'"([^"]+)"', wanted)
-    assert [r for r in requirements if r.startswith("torch")] == ["torch>=2.4"]
+    assert [r for r in requirements if r.startswith("torch")] == ["torch>=2.9"]
     assert not any(mark in r for r in requirements for mark in ("<", "==", "~="))
 
 

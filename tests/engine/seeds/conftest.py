@@ -16,6 +16,7 @@ import torchvision_stub
 from repairs import Repair, repaired
 
 from engine.compat import finder, spawned
+from engine.compat_flags import compat_flags
 
 HERE = Path(__file__).parent
 STANDS_FOR = ("lightning", "pl_bolts", "pytorch_lightning")
@@ -29,6 +30,8 @@ def _old_names() -> Iterator[None]:
         patch.setattr(spawn, "get_preparation_data", spawn.get_preparation_data)
         patch.setattr(spawned, "_names", [])
         patch.setattr(finder, "_finder", finder.Finder())
+        for name, default in vars(compat_flags).items():  # that 1.x changes
+            patch.setattr(compat_flags, name, default)
         for name, module in torchvision_stub.modules().items():
             patch.setitem(sys.modules, name, module)
         finder.install("pytorch_lightning")
