@@ -14,9 +14,9 @@ test: $(STAMP)
 	@sh tests/install-debian-packages.sh || echo "make test: some Debian packages are missing; tests that need them are skipped by name"
 	$(BIN)/python -m pytest $(WORKERS) --durations=10 $(ARGS)
 
-# What needs no cluster, not even the embedded one: at most two minutes.
+# What needs no cluster, not even the embedded one, and takes no time (tests/slow.py): at most 90 s.
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest -m "not cluster" $(WORKERS) --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster and not slow" $(WORKERS) --durations=10 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -29,11 +29,12 @@ format: $(STAMP)
 
 # Engine and launcher on another torch, in an environment of its own: `make test-torch VERSION=2.14.1`.
 # The plain wheels bring gigabytes of CUDA libraries. What torch itself pins is not constrained.
-TORCH_ENV = .venv-torch-$(or $(VERSION),$(error say which: make test-torch VERSION=2.14.1))
 UNPINNED = torch|sympy|networkx|setuptools|triton
 
-test-torch: $(TORCH_ENV)/.installed
-	$(TORCH_ENV)/bin/python -m pytest tests/engine tests/launcher $(ARGS)
+test-torch:
+	@test -n "$(VERSION)" || { echo "say which: make test-torch VERSION=2.14.1" >&2; exit 2; }
+	$(MAKE) .venv-torch-$(VERSION)/.installed
+	.venv-torch-$(VERSION)/bin/python -m pytest tests/engine tests/launcher $(ARGS)
 
 .venv-torch-%/.installed: pyproject.toml constraints.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.slow import slow
+
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
 REAL = "tests/real/"
 # A host of a testbed has no control group: a kill for memory on this machine looks like its own.
@@ -48,10 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Real hosts come first: they take longest, and mostly wait.
     """
+    long = slow()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"plaunch", "testbed", "slurm", "project"} or item.path.name in WHOLE_RUNS:
             item.add_marker("cluster")
+        if item.nodeid.partition("[")[0] in long:
+            item.add_marker("slow")
     items.sort(key=lambda item: not item.nodeid.startswith(REAL))
 
 
