@@ -1,9 +1,10 @@
-"""Whether a program's ranks will import torch's compiler: then the node does that once for all.
+"""Whether a program's ranks may need torch's compiler at once: then the node imports it for all.
 
 The first optimizer and DistributedDataParallel import ``torch._dynamo``, which takes longer than
-importing torch, on every rank. What a program does can't be known before it runs, but its words
-tell: it is read as far as it lies beside the script. If they mislead, a launch takes one import
-longer, or the ranks import by themselves, as they would without us.
+importing torch, on every rank. The engine does without on a torch that it can answer; on another
+the fork server imports it once. Whether a program is one of the engine's its words tell: it is read
+as far as it lies beside the script. Programs of torch itself import by themselves, as they would
+without us: of eight such ranks, forked from a server that had imported it, one was seen not to end.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NEVER, UNLESS_ENGINE, ALWAYS = "never", "unless the engine does without", "always"
+NEVER, UNLESS_ENGINE = "never", "unless the engine does without"
 
-TRAINING = (b"optim", b"DistributedDataParallel", b"lightning", b"accelerate")
-COMPILING = (b"torch.compile", b"fully_shard", b"FullyShardedDataParallel", b"fsdp", b"_dynamo")
 ENGINE = (b"import engine", b"from engine", b'"engine"', b"'engine'", b"engine.trainer")
 PICKLED_ENGINE = b"\x8c\x06engine"  # as pickle writes a name of six letters
 MOST_FILES = 200  # are read of a program
@@ -36,16 +35,10 @@ def wants_compiler(
     """When the fork server shall import the compiler before it makes ranks of this program."""
     texts = [pickled, b" ".join(os.fsencode(arg) for arg in args)]
     if kind in ("script", "module"):
-        own = list(_own_files(kind, target, workdir))
-        if not own:
-            return ALWAYS  # a package that is installed: ranks that need it must not wait in turn
-        texts += own
+        texts += _own_files(kind, target, workdir)
     text = b"\n".join(texts)
-    if any(word in text for word in COMPILING):
-        return ALWAYS
-    if compat is not None or any(word in text for word in (*ENGINE, PICKLED_ENGINE)):
-        return UNLESS_ENGINE
-    return ALWAYS if any(word in text for word in TRAINING) else NEVER
+    is_engines = compat is not None or any(word in text for word in (*ENGINE, PICKLED_ENGINE))
+    return UNLESS_ENGINE if is_engines else NEVER
 
 
 def _own_files(kind: str, target: str, workdir: str) -> Iterator[bytes]:

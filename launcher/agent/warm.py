@@ -89,9 +89,7 @@ def get_ready(line: Line, modules: list[str], compiler: str, directory: str | No
 
 def wants(compiler: str) -> bool:
     """Whether the ranks will import torch's compiler: they then find it imported."""
-    if compiler == "unless the engine does without":
-        return not engine_does_without()
-    return compiler == "always"
+    return compiler == "unless the engine does without" and not engine_does_without()
 
 
 def engine_does_without() -> bool:

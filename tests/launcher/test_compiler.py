@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent.compiler import ALWAYS, NEVER, UNLESS_ENGINE, wants_compiler
+from launcher.agent.compiler import NEVER, UNLESS_ENGINE, wants_compiler
 from tests.launcher.runs import Launcher
 
 
@@ -19,16 +19,12 @@ def wanted(folder: Path, *args: str, compat: str | None = None) -> str:
     ("text", "when"),
     [
         ("import torch, torch.distributed as dist\ndist.init_process_group()", NEVER),
-        ("from torch import optim", ALWAYS),
-        ("from torch.nn.parallel import DistributedDataParallel as DDP", ALWAYS),
-        ("import lightning as L", ALWAYS),
+        ("from torch import optim", NEVER),
         ("from engine import Trainer\noptimizer = 1", UNLESS_ENGINE),
-        ("import engine, torch\nstep = torch.compile(print)", ALWAYS),
-        ("import engine\nengine.Trainer(strategy='fsdp')", ALWAYS),
     ],
 )
 def test_a_script_says_what_it_wants(tmp_path: Path, text: str, when: str) -> None:
-    """Words of optimizers bring the compiler, those of the engine only if it can't do without."""
+    """A program of the engine brings the compiler if the engine can't do without, others never."""
     (tmp_path / "main.py").write_text(text)
 
     assert wanted(tmp_path) == when
@@ -42,11 +38,11 @@ def test_what_a_script_imports_of_its_own_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "parts" / "loop.py").write_text("import main\nfrom .inner import step\n")
     inner = tmp_path / "parts" / "inner.py"
     inner.write_text("pass\n")
-    (tmp_path / "unused.py").write_text("import torch.optim\n")
+    (tmp_path / "unused.py").write_text("import engine\n")
     before = wanted(tmp_path)
-    inner.write_text("import torch.optim\n")
+    inner.write_text("import engine\n")
 
-    assert (before, wanted(tmp_path)) == (NEVER, ALWAYS)
+    assert (before, wanted(tmp_path)) == (NEVER, UNLESS_ENGINE)
 
 
 def test_arguments_functions_modules_and_old_programs_are_told_apart(tmp_path: Path) -> None:
@@ -55,17 +51,21 @@ def test_arguments_functions_modules_and_old_programs_are_told_apart(tmp_path: P
     pickled = pickle.dumps(["torch.optim.sgd", "SGD"])
     of_engine = pickle.dumps(["engine", "Trainer"])
 
-    assert wanted(tmp_path, "--strategy", "fsdp") == ALWAYS
     assert wanted(tmp_path, compat="pytorch_lightning") == UNLESS_ENGINE
-    assert wants_compiler("function", "f", [], str(tmp_path), pickled, None) == ALWAYS
+    assert wants_compiler("function", "f", [], str(tmp_path), pickled, None) == NEVER
     assert wants_compiler("function", "f", [], str(tmp_path), of_engine, None) == UNLESS_ENGINE
     assert wants_compiler("function", "f", [], str(tmp_path), pickle.dumps(1), None) == NEVER
     assert wants_compiler("module", "main", [], str(tmp_path), b"", None) == UNLESS_ENGINE
-    assert wants_compiler("module", "installed.one", [], str(tmp_path), b"", None) == ALWAYS
+    assert wants_compiler("module", "installed.one", [], str(tmp_path), b"", None) == NEVER
 
 
+# A torch that the engine can't train on without the compiler, as the fork server asks for it.
+NEEDS_IT = """
+import sys, types
+sys.modules["engine.late_dynamo"] = types.SimpleNamespace(suffices=lambda: False)
+"""
 SEES = """
-import os, sys
+import os, sys  # in the place of: import engine
 seen = ["torch._dynamo" in sys.modules, len(os.listdir("/proc/self/task"))]
 import torch
 layer = torch.nn.Linear(2, 2)
@@ -78,9 +78,10 @@ print("seen", *seen, random.random(), sympy.core.random.rng.random())
 
 
 def test_ranks_find_the_compiler_imported(plaunch: Launcher) -> None:
-    """A program with an optimizer: one thread each, and random numbers of each rank's own."""
+    """Where the engine needs it: one thread each, and random numbers of each rank's own."""
+    plaunch.write("site/sitecustomize.py", NEEDS_IT)
     plaunch.write("main.py", SEES)
-    done = plaunch("--procs", "2", "main.py").ok()
+    done = plaunch("--procs", "2", "--env", "PYTHONPATH=site", "main.py").ok()
     rows = [row.split("seen ")[1].split() for row in done.out.splitlines() if "seen " in row]
 
     assert "cold" not in done.err
@@ -101,12 +102,14 @@ sys.meta_path.insert(0, Late())
 
 
 @pytest.mark.parametrize(
-    ("file", "source"), [("site/sitecustomize.py", STARTS_A_THREAD), ("pstats.py", "OWN = 1")]
+    ("file", "source"),
+    [("site/sitecustomize.py", NEEDS_IT + STARTS_A_THREAD), ("pstats.py", "OWN = 1")],
 )
 def test_a_compiler_that_makes_forks_unsafe_is_left_to_the_ranks(
     plaunch: Launcher, file: str, source: str
 ) -> None:
     """If its import starts a thread or takes a name of the program's own: warm, without it."""
+    plaunch.write("site/sitecustomize.py", NEEDS_IT)
     plaunch.write(file, source)
     plaunch.write("main.py", SEES)
     done = plaunch("--procs", "2", "--env", "PYTHONPATH=site", "main.py").ok()
