@@ -279,7 +279,7 @@ def test_a_job_that_is_put_back_is_followed_on(slurm: Slurm) -> None:
         run.until("no end of line")
         slurm.testbed.call("host0", ["scontrol", "requeue", run.job])
         run.until("was preempted or requeued: back in the queue")
-        slurm.hurry(run.job)
+        slurm.wait_until_back(run.job)
         wait_until(lambda: run.out.count("no end of line") == 2, "it runs again", 60)
         (run.folder / "go").touch()
         assert run.wait() == 0

@@ -56,10 +56,10 @@ class Job:
         """From now on the training waits for nothing."""
         (self.folder / "run/enough").touch()
 
-    def wait_until_begun(self, count: int, hurries: bool = True) -> None:
+    def wait_until_begun(self, count: int) -> None:
         """Wait until the training has begun for the ``count``-th time."""
-        if count > 1 and hurries:
-            self.slurm.hurry(self.id, count - 1)
+        if count > 1:
+            self.slurm.wait_until_back(self.id, count - 1)
         wait_until(lambda: len(self.begun) >= count, f"run {count} has begun", UP_S)
 
     @property
@@ -196,7 +196,7 @@ def test_a_job_that_may_not_be_put_back_ends_by_an_exit_code(slurm: Slurm) -> No
     for run in (1, 2):
         job.wait_until_trains(run)
         call(slurm, "scancel", "--batch", "--signal=USR2", job.id)
-        job.wait_until_begun(run + 1, hurries=False)  # Slurm may refuse what comes back too soon
+        job.wait_until_begun(run + 1)
 
     job.is_finished(60, cuts=2)
     assert job.out.count("exit code 99 puts the job back in the queue (RequeueExit)") == 2
@@ -229,7 +229,7 @@ def test_a_task_of_an_array_comes_back_alone(slurm: Slurm) -> None:
 
     wait_until(lambda: all("at step" in said(task) for task in (0, 1)), "both train", UP_S)
     call(slurm, "scancel", "--batch", "--signal=USR2", f"{job}_1")
-    slurm.hurry(f"{job}_1")
+    slurm.wait_until_back(f"{job}_1")
     wait_until(lambda: said(1).count("begins") == 2, "the second begins again", UP_S)
     for task in (0, 1):
         (folder / str(task) / "enough").touch()

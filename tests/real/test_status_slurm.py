@@ -194,7 +194,7 @@ def test_preempted_and_back(login: Login, slurm: Slurm) -> None:
             while "queued (it may not begin before a certain time (BeginTime))" not in line:
                 line = reader.stderr.readline()
                 assert line, "it is not told why the job waits"
-            slurm.hurry(job_id)
+            slurm.wait_until_back(job_id)
             wait_until(lambda: login.status(job_id)[0]["attempts"] == 2, "it goes on", 60)
             login.let_go()
             out, err = reader.communicate(timeout=90)

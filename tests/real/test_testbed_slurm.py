@@ -101,7 +101,7 @@ def test_a_preempted_job_is_warned_and_comes_again(slurm: Slurm) -> None:
 
     slurm.wait_for(urgent, "COMPLETED")
     again = slurm.wait_until(job_id, lambda job: job["Restarts"] == "1", "it is queued again")
-    assert slurm.hurry(job_id)["JobState"] == "RUNNING"
+    assert slurm.wait_until_back(job_id)["JobState"] == "RUNNING"
     assert again["Requeue"] == "1"
     wait_until(lambda: text.read_text() == "started\nwarned\nstarted 1\n", "it has started again")
 

@@ -171,17 +171,16 @@ done"""
             time.sleep(0.1)
         return job
 
-    def hurry(self, job_id: str, restarts: int = 1) -> dict[str, str]:
-        """Have a job that is put back for the ``restarts``-th time start as soon as nodes are free.
+    def wait_until_back(self, job_id: str, restarts: int = 1) -> dict[str, str]:
+        """Wait until a job that is put back for the ``restarts``-th time has started again.
 
-        Slurm alone has it wait ten seconds, until its last run's credentials have expired.
+        Slurm has it wait ten seconds, until its last run's credentials have expired. It is not told
+        to start sooner: what comes back too soon was seen not to run.
         """
 
         def is_back(job: dict[str, str]) -> bool:
             if int(job["Restarts"]) < restarts:
                 return False
-            if job["JobState"] == "PENDING":
-                self._client(f"scontrol update jobid={job_id} starttime=now", check=False)
             return job["JobState"] not in ("PENDING", "COMPLETING", "REQUEUED")
 
         return self.wait_until(job_id, is_back, "it has started again", 90)
