@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 
 from tests.slow import slow
+
+# Torch's threads wait actively for their share of a small tensor: with two workers on two cores
+# they take a quarter of the time. Inherited by all that is started here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
 REAL = "tests/real/"
@@ -58,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.partition("[")[0] in long:
             item.add_marker("slow")
     items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+
+
+def pytest_collection_finish() -> None:
+    """Nothing that was imported (torch has a million objects) is searched for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
