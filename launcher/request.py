@@ -128,6 +128,12 @@ def parse_env(entries: Sequence[str], ours: Mapping[str, str]) -> dict[str, str]
     return found
 
 
+def make_id() -> str:
+    """An id for a job: eight hexadecimal digits, the first a letter: never a number of SLURM's."""
+    drawn = os.urandom(4)
+    return "abcdef"[drawn[0] % 6] + drawn.hex()[1:]
+
+
 def make_job(wanted: Wanted, program: Program) -> Job:
     """The job, with an id and a run folder of its own. Raises UsageError."""
     from launcher.rundir import default_path
@@ -136,7 +142,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         raise UsageError("--max-restarts can't be negative")
     if wanted.gpus is not None:
         check_gpus(wanted.gpus)
-    job_id = os.urandom(4).hex()
+    job_id = make_id()
     name = program.target
     run_dir = os.path.abspath(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
     least, most = wanted.nodes or (None, None)

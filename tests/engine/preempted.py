@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+
+from tests import forkserver
+from tests.engine.ranks import DEADLINE_S, start_ranks
+from tests.forkserver import Program
 
 PROGRAM = """
 import json, os, sys, time
@@ -154,9 +160,44 @@ def seen(folder: Path, rank: int = 0) -> list[list]:
     return [json.loads(line) for line in (folder / f"seen-{rank}").read_text().splitlines()]
 
 
-def python(folder: Path, **options: object) -> list[str]:
-    """The command that runs the program without a launcher."""
-    return [sys.executable, str(write(folder)), *words(**options)]
+@dataclass(frozen=True)
+class Whole:
+    """What a run that nothing cuts leaves: each rank's end, its samples, when it validated."""
+
+    ends: list[dict]
+    seen: list[list]
+    validated: list[str]
+
+
+def whole(ranks: int, **options: object) -> Whole:
+    """A run that nothing cuts, without a launcher; the same one for all tests that ask for it."""
+    return _whole(ranks, *words(**options))
+
+
+@functools.cache
+def _whole(ranks: int, options: str) -> Whole:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        started: list[Program] = []
+        try:
+            for process in start_ranks([[write(folder), options]] * ranks, folder):
+                started.append(process)
+            said = [process.communicate(DEADLINE_S) for process in started]
+            assert [process.returncode for process in started] == [0] * ranks, said
+        finally:
+            for process in started:
+                process.kill()
+        return Whole(
+            ends(folder, ranks),
+            [seen(folder, rank) for rank in range(ranks)],
+            (folder / "validated-0").read_text().split(),
+        )
+
+
+def alone(folder: Path, **options: object) -> Program:
+    """Start the program without a launcher."""
+    command = [str(write(folder)), *words(**options)]
+    return forkserver.shared().start(command, cwd=folder, env=environment())
 
 
 def environment() -> dict[str, str]:

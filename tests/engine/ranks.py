@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def start_ranks(
+    words: Sequence[Sequence[object]], folder: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    """Start ``python WORDS`` for the words of each rank, in a folder; yields them one by one."""
+    ranks = len(words)
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "LOCAL_WORLD_SIZE": str(ranks),
+        **(env or {}),
+    }
+    for rank, own in enumerate(words):
+        place = {"WORLD_SIZE": str(ranks), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        yield forkserver.shared().start(
+            [str(word) for word in own],
+            env={**common, **(place if ranks > 1 else {})},
+            cwd=folder,
+        )
+
+
 @contextlib.contextmanager
 def ranks_in(folder: Path) -> Iterator[Callable[..., list[Any]]]:
     """Run a program on so many ranks; returns what each wrote to the path in its argv[1].
@@ -35,27 +59,9 @@ def ranks_in(folder: Path) -> Iterator[Callable[..., list[Any]]]:
     def run(program: str, ranks: int = 2, env: dict[str, str] | None = None) -> list[Any]:
         script = folder / "program.py"
         script.write_text(program)
-        world = {
-            "WORLD_SIZE": str(ranks),
-            "LOCAL_WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_port()),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
-            "GLOO_SOCKET_IFNAME": "lo",
-            **(env or {}),
-        }
-        for rank in range(ranks):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
-            if ranks == 1:
-                world.pop("WORLD_SIZE", None)
-            processes.append(
-                forkserver.shared().start(
-                    [str(script), str(folder / f"result-{rank}.json")],
-                    env={**os.environ, **world, **place},
-                    cwd=folder,
-                )
-            )
+        words = [[script, folder / f"result-{rank}.json"] for rank in range(ranks)]
+        for process in start_ranks(words, folder, env):
+            processes.append(process)  # at once: it is ended even if the next can't be started
         started = processes[-ranks:]
         ends = [process.communicate(timeout=DEADLINE_S) for process in started]
         codes = [process.returncode for process in started]

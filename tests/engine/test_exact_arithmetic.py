@@ -23,7 +23,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 @given(case=cases())
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 def test_any_combination_is_the_plain_loop(case):
     """S044, S145, S163, S020, S040: accumulation by epoch, clipping by norm or value, one optimizer
     or several with frequencies, schedulers by step and epoch, skipped steps, truncated
@@ -72,7 +72,7 @@ def two_ranks(free_port):
 
 
 @given(case=cases())
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 def test_two_ranks_are_the_plain_loop(two_ranks, case):
     """S020, S163: two ranks with half of each batch, of which one alone may skip, learn what the
     plain loop learns from all of it, to 1e-12, and the very same as each other."""

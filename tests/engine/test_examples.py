@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import forkserver
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_S = 240
 OWN = ("resnet", "bert", "t5", "gan", "transfer", "activations")
@@ -34,7 +36,12 @@ def run(folder, *command):
 
 
 def python(folder, name):
-    return run(folder, sys.executable, EXAMPLES / f"{name}.py")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = forkserver.shared().run(
+        [EXAMPLES / f"{name}.py"], timeout=DEADLINE_S, cwd=folder, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def table(folder, version=0):

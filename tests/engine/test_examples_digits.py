@@ -1,12 +1,12 @@
 """The first file a newcomer reads runs as it stands."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests import forkserver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -15,13 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run(tmp_path_factory):
     """One training of examples/digits.py in one process: its folder and its output."""
     folder = tmp_path_factory.mktemp("digits")
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "digits.py"), "--epochs", "4"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = forkserver.shared().run([EXAMPLES / "digits.py", "--epochs", "4"], cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 

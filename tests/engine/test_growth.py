@@ -19,7 +19,7 @@ from tests.engine.kept import grown, lengths_of_engine
 from tests.engine.toy import Toy, quiet
 from tests.engine.toy import loader as toy_loader
 
-N = 40  # steps of an epoch; the other run has ten times as many
+N = 15  # steps of an epoch; the other run has ten times as many
 SOME = 25  # by so much may a length differ: what waits to be written is written now and then
 
 

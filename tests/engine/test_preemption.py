@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import ends, seen, words, write
+from preempted import ends, seen, whole, words, write
 
 from tests.launcher.runs import Done, Launcher, launcher_in
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHAPES = {1: (), 2: ("--nodes", "2"), 4: ("--nodes", "2", "--procs", "2")}
+SHAPES = {1: (), 2: ("--procs", "2"), 4: ("--nodes", "2", "--procs", "2")}
 
 
 @pytest.fixture
@@ -45,15 +45,6 @@ def cut(plaunch: Launcher, ranks: int, at: str, number: int, **options: object) 
 def finish(plaunch: Launcher, ranks: int, **options: object) -> Done:
     """Go on with the program, to its end."""
     return plaunch(*SHAPES[ranks], "--run-dir", "run", "train.py", *words(**options)).ok()
-
-
-def whole(plaunch: Launcher, ranks: int, **options: object) -> tuple[list[dict], list]:
-    """An uninterrupted run, in a folder beside: the ranks' ends, and what each has seen."""
-    folder = plaunch.folder / "whole"
-    folder.mkdir()
-    write(folder)
-    plaunch(*SHAPES[ranks], "--run-dir", "run", "train.py", *words(**options), cwd=folder).ok()
-    return ends(folder, ranks), [seen(folder, rank) for rank in range(ranks)]
 
 
 def saved_step(done: Done) -> int:
@@ -88,7 +79,7 @@ def test_a_run_that_is_cut_again_and_again_equals_the_whole_one(plaunch, ranks, 
     """Weights, samples, metrics, rates and best checkpoints are the same bit for bit; each start
     begins at the very step that was reported, and the result tells of all of them.
     """
-    expected, expected_seen = whole(plaunch, ranks, **without_cuts(options))
+    expected = whole(ranks, **without_cuts(options))
     steps = []
     for place, step in enumerate(options["cuts"]):
         number = numbers[place % len(numbers)]
@@ -97,9 +88,8 @@ def test_a_run_that_is_cut_again_and_again_equals_the_whole_one(plaunch, ranks, 
     done = finish(plaunch, ranks, **options)
     found = ends(plaunch.folder, ranks)
     assert [end["began"] for end in found] == [steps[-1]] * ranks
-    for mine, other in zip(found, expected, strict=True):
-        assert {**mine, "began": 0} == other
-    assert [seen(plaunch.folder, rank) for rank in range(ranks)] == expected_seen
+    assert [{**end, "began": 0} for end in found] == expected.ends
+    assert [seen(plaunch.folder, rank) for rank in range(ranks)] == expected.seen
     assert done.result["attempts"] == len(steps) + 1
     assert done.result["preemptions"] == len(steps)
     assert [past["state"] for past in done.result["history"]] == ["preempted"] * len(steps)
@@ -115,24 +105,23 @@ def test_a_run_that_is_cut_again_and_again_equals_the_whole_one(plaunch, ranks, 
 def test_during_validation(plaunch, ranks, step):
     """The validation is finished first and not repeated, and what it found is still known."""
     options = {"cut_in_validation": step}
-    expected, _ = whole(plaunch, ranks)
+    expected = whole(ranks)
     done = cut(plaunch, ranks, "validation", signal.SIGTERM, **options)
     assert step <= saved_step(done) <= step + 2
     finish(plaunch, ranks, **options)
     found = ends(plaunch.folder, ranks)
-    assert [{**end, "began": 0} for end in found] == expected
-    validated = (plaunch.folder / "validated-0").read_text().split()
-    assert validated == (plaunch.folder / "whole/validated-0").read_text().split()
+    assert [{**end, "began": 0} for end in found] == expected.ends
+    assert (plaunch.folder / "validated-0").read_text().split() == expected.validated
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_before_the_first_step(plaunch, ranks):
     """One rank has nothing to save and begins anew, two agree on one of the first steps."""
-    expected, _ = whole(plaunch, ranks)
+    expected = whole(ranks)
     done = cut(plaunch, ranks, "start", signal.SIGUSR2, cut_at_start=True)
     assert saved_step(done) <= 2 if ranks > 1 else done.values == [None]
     finish(plaunch, ranks, cut_at_start=True)
-    assert [{**end, "began": 0} for end in ends(plaunch.folder, ranks)] == expected
+    assert [{**end, "began": 0} for end in ends(plaunch.folder, ranks)] == expected.ends
 
 
 def test_in_an_evaluation_after_the_training(plaunch):
@@ -149,7 +138,7 @@ def test_ranks_that_a_batch_system_signals_itself(plaunch):
     or is over, and in the end it equals the whole one.
     """
     options = {"count": 320, "slow": 0.01, "trainer": SAME_ORDER}
-    expected, expected_seen = whole(plaunch, 4, **options)
+    expected = whole(4, **options)
     draw, codes = random.Random(7), []
     while len(codes) < 4 and 0 not in codes:
         for left in plaunch.folder.glob("pid-*"):
@@ -165,8 +154,8 @@ def test_ranks_that_a_batch_system_signals_itself(plaunch):
     if 0 not in codes:
         finish(plaunch, 4, **options)
     found = ends(plaunch.folder, 4)
-    assert [{**end, "began": 0} for end in found] == [{**end, "began": 0} for end in expected]
-    assert [seen(plaunch.folder, rank) for rank in range(4)] == expected_seen
+    assert [{**end, "began": 0} for end in found] == expected.ends
+    assert [seen(plaunch.folder, rank) for rank in range(4)] == expected.seen
 
 
 RANDOM = """

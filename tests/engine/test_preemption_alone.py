@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import ends, environment, python, words, write
+from preempted import ends, environment, whole, words, write
 
 from engine.checkpoint import read
+from tests import forkserver
+from tests.forkserver import Program
 from tests.launcher.runs import carriers, until
 
 DEADLINE_S = 90
@@ -21,27 +21,20 @@ DEADLINE_S = 90
 
 @pytest.fixture
 def start(tmp_path) -> Iterator:
-    """Start a command in the test's folder; no process of it is left at the end."""
-    processes = []
+    """Start ``python WORDS`` in the test's folder; no process of it is left at the end."""
+    programs: list[Program] = []
     token = f"RUN_TOKEN_{secrets.token_hex(8)}"
 
-    def begin(command: list[str]) -> subprocess.Popen:
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**environment(), token: "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        return process
+    def begin(words: list[str]) -> Program:
+        env = {**environment(), token: "1"}
+        programs.append(forkserver.shared().start(words, cwd=tmp_path, env=env))
+        return programs[-1]
 
     yield begin
     for pid in carriers(token):
         os.kill(pid, signal.SIGKILL)
-    for process in processes:
-        process.communicate()
+    for program in programs:
+        program.wait(DEADLINE_S)
 
 
 def at(folder: Path, name: str) -> int:
@@ -49,29 +42,25 @@ def at(folder: Path, name: str) -> int:
     return int(until(lambda: (folder / name).exists() and (folder / name).read_text(), name))
 
 
-def end(process: subprocess.Popen) -> tuple[int, str]:
+def end(program: Program) -> tuple[int, str]:
     """The exit code, and all that was said."""
-    output, _ = process.communicate(timeout=DEADLINE_S)
-    return process.returncode, output
+    output = "".join(program.communicate(timeout=DEADLINE_S))
+    return program.wait(), output
+
+
+def alone(folder: Path, **options: object) -> list[str]:
+    """The program and its arguments."""
+    return [str(write(folder)), *words(**options)]
 
 
 def preempted_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("preempted-step=*.ckpt"))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict:
-    """What the program leaves when nobody interrupts it."""
-    folder = tmp_path_factory.mktemp("whole")
-    command = python(folder)
-    subprocess.run(command, cwd=folder, env=environment(), check=True, timeout=DEADLINE_S)
-    return ends(folder)[0]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_plain_program(tmp_path, start, number, whole):
+def test_a_plain_program(tmp_path, start, number):
     """It saves beside its checkpoints, says how to go on, ends with 75, and goes on exactly."""
-    process = start(python(tmp_path, cuts=[7]))
+    process = start(alone(tmp_path, cuts=[7]))
     at(tmp_path, "step-7-0")
     process.send_signal(number)
     code, output = end(process)
@@ -80,17 +69,17 @@ def test_a_plain_program(tmp_path, start, number, whole):
     assert f"{number.name}: stopped at step 8 and saved {path}; to go on, fit with this" in output
     assert read(path)["global_step"] == 8
     assert (tmp_path / "exception-0").read_text() == "Preempted"
-    code, output = end(start(python(tmp_path, cuts=[7], ckpt_path=str(path))))
+    code, output = end(start(alone(tmp_path, cuts=[7], ckpt_path=str(path))))
     assert code == 0, output
     [found] = ends(tmp_path)
     assert found["began"] == 8
-    assert found["weights"] == whole["weights"]
+    assert found["weights"] == whole(1).ends[0]["weights"]
 
 
 def test_more_signals_while_it_saves_and_ends(tmp_path, start):
     """A scheduler sends the next one meanwhile: the file is whole, the exit code is 75."""
     more = [signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1]
-    process = start(python(tmp_path, cuts=[3], signals_while_saving=more))
+    process = start(alone(tmp_path, cuts=[3], signals_while_saving=more))
     at(tmp_path, "step-3-0")
     process.send_signal(signal.SIGUSR2)
     code, output = end(process)
@@ -105,7 +94,7 @@ KEEPS_NOTHING = {"enable_checkpointing": False, "callbacks": []}
 @pytest.mark.parametrize("options", [{"fast_dev_run": 50}, KEEPS_NOTHING])
 def test_a_program_that_keeps_nothing_is_ended_as_ever(tmp_path, start, options):
     """Without checkpoints, and without a launcher that runs it again, a signal is what it was."""
-    process = start(python(tmp_path, slow=0.05, count=4000, trainer=options))
+    process = start(alone(tmp_path, slow=0.05, count=4000, trainer=options))
     until(lambda: (tmp_path / "seen-0").exists(), "it trains")
     process.send_signal(signal.SIGTERM)
     code, output = end(process)
@@ -149,7 +138,7 @@ def test_a_program_with_signals_of_its_own(tmp_path, start):
     """
     write(tmp_path)
     (tmp_path / "own.py").write_text(OWN)
-    process = start([sys.executable, "own.py", *words(cuts=[3])])
+    process = start(["own.py", *words(cuts=[3])])
     at(tmp_path, "step-3-0")
     assert (tmp_path / "ended").read_text() == str(-signal.SIGTERM)
     process.send_signal(signal.SIGUSR1)
@@ -169,7 +158,7 @@ def test_a_program_with_signals_of_its_own(tmp_path, start):
 def torchrun(folder: Path, ranks: int, **options: object) -> list[str]:
     """The command that runs the program with torch's own launcher."""
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return [sys.executable, *run, str(write(folder)), *words(**options)]
+    return [*run, str(write(folder)), *words(**options)]
 
 
 def test_torchrun_is_told(tmp_path, start):

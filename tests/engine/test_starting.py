@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from engine import MisconfigurationException, Trainer, starting
+from tests import forkserver
 from tests.engine.toy import Toy, loader
+from tests.forkserver import Program
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
@@ -97,29 +99,21 @@ print("printed by the script")
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start the script as a person does; all its processes are gone when the test ends."""
     (tmp_path / "train.py").write_text(SCRIPT)
-    started: list[subprocess.Popen[str]] = []
+    started: list[Program] = []
 
-    def start(what: str, *interpreter: str) -> subprocess.Popen[str]:
+    def start(what: str, *interpreter: str) -> Program:
         words = [*(interpreter or ("train.py",)), what, str(tmp_path)]
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        started.append(forkserver.shared().start(words, cwd=tmp_path, env=env))
+        return started[-1]
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait(DEADLINE_S)
     for path in tmp_path.glob("pid-*"):
         if is_alive(int(path.read_text())):
             os.kill(int(path.read_text()), signal.SIGKILL)
@@ -182,7 +176,7 @@ def test_a_script_alone_starts_the_other_ranks(start, tmp_path):
 )
 def test_a_rank_that_fails_is_named(start, tmp_path, what, words):
     """Its own error is shown, not rank zero's broken connection; nobody is left."""
-    process = start(what, "-u", "-m", "train")
+    process = start(what, "-m", "train")
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     for word in words:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import ends, environment, python, words, write
+from preempted import alone, ends, environment, words, write
 
+from tests import forkserver
 from tests.launcher.runs import Launcher, alive, launcher_in, until
 
 DEADLINE_S = 90
@@ -145,12 +145,11 @@ def test_from_the_first_moment_of_a_worker_on(tmp_path, kind, times):
     }.items():
         (tmp_path / name).write_text(text)
     root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        ["timeout", "-k", "5", str(DEADLINE_S), os.sys.executable, "main.py", kind, str(times)],
+    done = forkserver.shared().run(
+        ["main.py", kind, str(times)],
+        timeout=DEADLINE_S,
         cwd=tmp_path,
         env={**environment(), "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
     )
     assert done.stdout == "done\n", done.stderr
     assert (tmp_path / "own-0").exists()
@@ -159,8 +158,7 @@ def test_from_the_first_moment_of_a_worker_on(tmp_path, kind, times):
 @pytest.mark.parametrize("kind", ["fork", "spawn", "persistent"])
 def test_workers_never_outlive_their_rank(tmp_path, kind):
     """Killed without a word, it leaves nobody behind for long."""
-    command = python(tmp_path, cuts=[3], workers=KINDS[kind])
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment())
+    process = alone(tmp_path, cuts=[3], workers=KINDS[kind])
     below = []
     try:
         until(lambda: (tmp_path / "step-3-0").exists() or process.poll() is not None, "it trains")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import forkserver
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
@@ -54,14 +54,7 @@ print("found", sizes[0] == sizes[1] > 2, rates[0] == rates[1] != 0.1, trainer.gl
 def test_tune_comes_before_the_ranks(tmp_path: Path) -> None:
     """S120: `tune` starts them, as `fit` does; both searches end, with one result for all."""
     (tmp_path / "train.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = forkserver.shared().run(["train.py"], cwd=tmp_path, env=env, timeout=DEADLINE_S)
     assert done.returncode == 0, done.stderr
     assert "found True True 1" in done.stdout, done.stdout

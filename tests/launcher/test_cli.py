@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from launcher import slurmctl
 from launcher.cli import main, run_parser
 from launcher.job import Program
-from launcher.request import UsageError, Wanted, make_job, num_procs, parse_env
+from launcher.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
 from tests.launcher.runs import PLAUNCH
 
 
@@ -186,3 +187,8 @@ def test_a_job_is_complete(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert "tr-ain.py" in job.run_dir
     assert "hunter2" not in repr(job) + repr(wanted)
     assert (job.min_nodes, job.max_nodes) == (1, 2)
+
+
+def test_a_jobs_id_is_no_number_of_slurm() -> None:
+    """Or `plaunch cancel ID` could mean two jobs."""
+    assert not any(slurmctl.JOB_ID.fullmatch(make_id()) for _ in range(2000))

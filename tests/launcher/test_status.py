@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from launcher.job_logs import start_of_last
-from tests.launcher.runs import PLAUNCH, Launcher, Run, alive
+from tests.launcher.runs import PLAUNCH, Launcher, Run, alive, until
 
 SHORT = "echo rank $RANK of $WORLD_SIZE; echo more; exit ${CODE:-0}"
 LONG = "echo rank $RANK waits; exec sleep 100"
@@ -81,7 +81,7 @@ def test_a_run_from_its_beginning_to_its_end(plaunch: Launcher, words: Words) ->
     assert "running" in table[1]
     done = words("cancel", job["job_id"])
     assert (done.returncode, done.stderr) == (0, f"plaunch: job {job['job_id']}: cancelled\n")
-    assert not alive(run.pid)
+    until(lambda: not alive(run.pid), "plaunch itself ends")
     run.nothing_left()
     assert run.wait().code == 130
     assert told(words, job["job_id"][:5])[0]["state"] == "cancelled"
@@ -204,7 +204,7 @@ def test_a_job_that_nobody_knows(plaunch: Launcher, words: Words, word: str) -> 
     done = plaunch("--no-python", "true").ok()
     assert done.result is not None
     known = done.result["job_id"]
-    typo = ("0" if known[0] != "0" else "1") + known[1:]
+    typo = ("a" if known[0] != "a" else "b") + known[1:]
     answer = words(word, typo)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith(f"plaunch: no job '{typo}' is known here: did you mean {known}")

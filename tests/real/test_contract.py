@@ -18,6 +18,7 @@ pytestmark = pytest.mark.hosts
 
 CONTRACT = str(PROGRAMS / "contract.py")
 DOOR = str(PROGRAMS / "door.py")
+STAY = str(PROGRAMS / "stay.py")
 ODD_ARGUMENTS = [
     "",
     "two words",
@@ -107,8 +108,8 @@ def test_an_exit_code_is_passed_on(cluster: Backend) -> None:
 
 def test_ctrl_c_ends_everything_everywhere(cluster: Backend) -> None:
     """A cancelled run is no failure; children in sessions of their own end as well."""
-    with cluster.run("--grace", "5", CONTRACT, "wait") as run:
-        run.wait_for(r"rank \d is up", count=4)
+    with cluster.run("--grace", "5", STAY) as run:
+        run.wait_for(r"up: rank \d", count=4)
         plaunch = next(
             process
             for process in cluster.testbed.processes(cluster.on)
@@ -130,12 +131,12 @@ def test_status_logs_and_cancel(cluster: Backend) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    with cluster.run("--grace", "5", CONTRACT, "wait") as run:
-        run.wait_for(r"rank \d is up", count=4)
+    with cluster.run("--grace", "5", STAY) as run:
+        run.wait_for(r"up: rank \d", count=4)
         job_id = json.loads((run.folder / "job.json").read_text())["job_id"]
         (job,) = json.loads(call("status", "--json", job_id))
         assert (job["state"], job["cluster"]) == ("running", cluster.kind)
-        assert "rank 2 is up" in call("logs", "--rank", "2", job_id)
+        assert "up: rank 2" in call("logs", "--rank", "2", job_id)
         call("cancel", job_id)
         assert run.wait(60) == 130
         wait_until_empty(cluster)

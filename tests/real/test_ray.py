@@ -15,8 +15,7 @@ from tests.testbed import Ray, wait_until
 pytestmark = pytest.mark.hosts
 
 WHERE = str(PROGRAMS / "where.py")
-TRAIN_ON = str(PROGRAMS / "train_on.py")
-COME_AND_GO = str(PROGRAMS / "come_and_go.py")
+STAY = str(PROGRAMS / "stay.py")
 
 
 # -- what every cluster can do
@@ -61,7 +60,7 @@ def test_a_failing_rank_is_named(ray: Ray) -> None:
 
 def test_ctrl_c_cancels(ray: Ray) -> None:
     """One Ctrl-C ends the ranks, gives everything back, and is exit code 130."""
-    with RayRun(ray, "--nodes", "2", TRAIN_ON) as run:
+    with RayRun(ray, "--nodes", "2", STAY) as run:
         run.wait_for(r"rank \d is process", count=2)
         run.process.send_signal(signal.SIGINT)
         assert run.wait(60) == 130
@@ -96,7 +95,7 @@ def test_a_run_has_its_gpus_for_itself(ray: Ray, ray_gpus: dict[str, str]) -> No
 
 def test_the_ranks_see_the_gpus_that_ray_gave(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """All of a node's for each of its ranks: a number by name, without a word all free ones."""
-    with RayRun(ray, "--nodes", "4", "--gpus", "5", COME_AND_GO, env=ray_gpus) as first:
+    with RayRun(ray, "--nodes", "4", "--gpus", "5", STAY, env=ray_gpus) as first:
         first.wait_for("up: rank", count=4)
         with RayRun(ray, "--nodes", "2", "--gpus", "2", WHERE, procs=2, env=ray_gpus) as second:
             assert second.wait(60) == 0
@@ -122,7 +121,7 @@ def test_resources_that_are_not_there(ray: Ray) -> None:
 
 def test_waiting_for_resources(ray: Ray) -> None:
     """Another run has the processors: the second waits, and starts when the first has ended."""
-    with RayRun(ray, "--nodes", "4", COME_AND_GO, procs=3) as first:
+    with RayRun(ray, "--nodes", "4", STAY, procs=3) as first:
         first.wait_for("up: rank", count=12)
         with RayRun(ray, "--nodes", "4", WHERE, procs=2) as second:
             second.wait_for("there is room on 0 of 4; waiting for it up to 60 s")
@@ -180,7 +179,7 @@ def test_a_failed_ray_job_has_failed(ray: Ray) -> None:
 
 def test_a_ray_job_that_is_stopped(ray: Ray) -> None:
     """`ray job stop` gives plaunch three seconds: nothing is left, on any node."""
-    words = ["--gpus", "0", "--nodes", "4", "--run-dir", "/shared/stopped", TRAIN_ON]
+    words = ["--gpus", "0", "--nodes", "4", "--run-dir", "/shared/stopped", STAY]
     job = ["--address", ray.dashboard]
     submit = ["ray", "job", "submit", "--no-wait", "--submission-id", "mine", *job, "--"]
     assert ray.testbed.call("host0", [*submit, "plaunch", *words]).returncode == 0
@@ -209,7 +208,7 @@ def test_nodes_need_no_installation_of_ours(ray: Ray) -> None:
 
 def test_plaunch_nodes(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """All nodes with all of their GPUs are shown, and nothing is claimed for that."""
-    with RayRun(ray, "--nodes", "4", "--gpus", "8", COME_AND_GO, env=ray_gpus) as run:
+    with RayRun(ray, "--nodes", "4", "--gpus", "8", STAY, env=ray_gpus) as run:
         run.wait_for("up: rank", count=4)
         done = ray.testbed.call("host1", ["plaunch", "nodes", "--cluster", "ray"], env=ray_gpus)
         (run.folder / "enough").touch()

@@ -15,12 +15,15 @@ pytestmark = pytest.mark.hosts
 
 TRAIN_ON = str(PROGRAMS / "train_on.py")
 COME_AND_GO = str(PROGRAMS / "come_and_go.py")
+STAY = str(PROGRAMS / "stay.py")
 
 
-@pytest.mark.parametrize("how", ["kill_raylet", "crash", "cut"])
-def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "program"), [("kill_raylet", STAY), ("crash", COME_AND_GO), ("cut", STAY)]
+)
+def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str, program: str) -> None:
     """Of four nodes three are used; one is lost, the fourth stands in, and the run finishes."""
-    words = ["--nodes", "3", "--max-restarts", "1", COME_AND_GO]
+    words = ["--nodes", "3", "--max-restarts", "1", program]
     with RayRun(ray, *words) as run:
         ups = run.wait_for(r"up: rank (\d) of 3 on host(\d)", count=3)
         used = sorted(int(up[2]) for up in ups)
@@ -40,7 +43,7 @@ def test_a_lost_node_is_replaced_by_a_spare_one(ray: Ray, how: str) -> None:
 
 def test_ctrl_c_while_waiting_for_another_node(ray: Ray) -> None:
     """None is spare; Ctrl-C ends the waiting, and all that is left."""
-    with RayRun(ray, "--nodes", "4", "--max-restarts", "1", COME_AND_GO) as run:
+    with RayRun(ray, "--nodes", "4", "--max-restarts", "1", STAY) as run:
         run.wait_for("up: rank", count=4)
         ray.kill_raylet(2)
         run.wait_for("waiting for nodes instead of host2, up to 60 s")
@@ -53,7 +56,7 @@ def test_ctrl_c_while_waiting_for_another_node(ray: Ray) -> None:
 
 def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> None:
     """It waits for another node as long as --wait says."""
-    words = ["--nodes", "4", "--max-restarts", "1", "--wait", "3", COME_AND_GO]
+    words = ["--nodes", "4", "--max-restarts", "1", "--wait", "3", STAY]
     with RayRun(ray, *words) as run:
         run.wait_for("up: rank", count=4)
         ray.crash(3)
@@ -66,7 +69,7 @@ def test_without_a_spare_node_the_failure_is_that_of_the_lost_one(ray: Ray) -> N
 
 def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, ray_gpus: dict[str, str]) -> None:
     """No node is spare; the lost host boots, joins Ray as a new node, and the run goes on."""
-    words = ["--nodes", "4", "--gpus", "2", "--max-restarts", "1", COME_AND_GO]
+    words = ["--nodes", "4", "--gpus", "2", "--max-restarts", "1", STAY]
     with RayRun(ray, *words, env=ray_gpus) as run:
         run.wait_for("up: rank", count=4)
         ray.crash(4)
@@ -83,7 +86,7 @@ def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, ray_gpus: dict[str
 
 def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
     """The node itself is well, so its bundle is kept."""
-    with RayRun(ray, "--nodes", "2", "--max-restarts", "1", COME_AND_GO) as run:
+    with RayRun(ray, "--nodes", "2", "--max-restarts", "1", STAY) as run:
         hosts = [int(up[1]) for up in run.wait_for(r"up: rank \d of 2 on host(\d)", count=2)]
         kill(run.agent(hosts[0]))
         run.wait_for("up: rank", count=4)
@@ -95,7 +98,7 @@ def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
 
 def test_the_raylet_beside_the_launcher(ray: Ray) -> None:
     """Ray ends its driver then, but not plaunch: it says which node is lost, and ends."""
-    with RayRun(ray, "--nodes", "4", COME_AND_GO) as run:
+    with RayRun(ray, "--nodes", "4", STAY) as run:
         run.wait_for("up: rank", count=4)
         ray.kill_raylet(1)
         assert run.wait(60) != 0

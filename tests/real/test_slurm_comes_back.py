@@ -1,7 +1,7 @@
 """A SLURM job that is warned, preempted, requeued or loses a node goes on where it was saved.
 
-A real training with `engine` on two nodes, cut again and again in every way that SLURM has; what
-the user cancelled stays cancelled.
+A real training with `engine`, cut again and again in every way that SLURM has; what the user
+cancelled stays cancelled.
 """
 
 import json
@@ -24,22 +24,28 @@ UP_S = 90
 
 
 class Job:
-    """A training of 2 ranks on 2 nodes, as a batch job whose script ends in `exec plaunch`.
+    """A training with a rank on each node, as a batch job whose script ends in `exec plaunch`.
 
     ``after`` is what the script does after plaunch, which is then a child of bash.
     """
 
     def __init__(
-        self, slurm: Slurm, name: str, steps: int, *options: str, after: str | None = None
+        self,
+        slurm: Slurm,
+        name: str,
+        steps: int,
+        *options: str,
+        nodes: int = 1,
+        after: str | None = None,
     ) -> None:
-        self.slurm = slurm
+        self.slurm, self.nodes = slurm, nodes
         self.folder = slurm.testbed.shared / name
         self.folder.mkdir()
         inside = f"/shared/{name}"
         script = f"plaunch --procs 1 --run-dir {inside}/run {LONG_FIT} {steps}"
         script = f"exec {script}" if after is None else f"{script}\n{after}"
         files = [f"--output={inside}/out", "--open-mode=append", f"--chdir={inside}"]
-        self.id = slurm.submit(script, "--nodes=2", *files, *options)
+        self.id = slurm.submit(script, f"--nodes={nodes}", *files, *options)
 
     @property
     def out(self) -> str:
@@ -48,9 +54,9 @@ class Job:
         return path.read_text() if path.exists() else ""
 
     def wait_until_trains(self, run: int) -> None:
-        """Wait until both ranks have made fifteen steps in the job's ``run``-th run."""
+        """Wait until all ranks have made fifteen steps in the job's ``run``-th run."""
         self.wait_until_begun(run)
-        wait_until(lambda: len(AT.findall(self.out)) >= 2 * run, f"run {run} trains", UP_S)
+        wait_until(lambda: len(AT.findall(self.out)) >= self.nodes * run, f"run {run} trains", UP_S)
 
     def let_finish(self) -> None:
         """From now on the training waits for nothing."""
@@ -106,7 +112,7 @@ def push_aside(slurm: Slurm, job: Job, run: int) -> None:
 )
 def test_a_preempted_job(slurm: Slurm, options: Sequence[str], cuts: int) -> None:
     """A higher partition needs the nodes: within the grace all is saved and comes back."""
-    job = Job(slurm, f"preempted-{len(options)}{cuts}", 60, *options)
+    job = Job(slurm, f"preempted-{len(options)}{cuts}", 60, *options, nodes=2)
     for run in range(cuts):
         push_aside(slurm, job, run + 1)
 
@@ -161,7 +167,7 @@ def test_slurms_own_warning_before_the_limit(slurm: Slurm) -> None:
 
 def test_a_node_that_fails(slurm: Slurm) -> None:
     """Found by our own channel before SLURM knows: back in the queue, on from a checkpoint."""
-    job = Job(slurm, "node", 60)
+    job = Job(slurm, "node", 60, nodes=2)
     job.wait_until_trains(1)
     wait_until(lambda: "step=10" in _checkpoints(job), "a checkpoint", UP_S)
     second = slurm.job(job.id)["NodeList"][-2]

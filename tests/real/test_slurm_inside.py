@@ -15,6 +15,7 @@ from tests.testbed import Slurm, wait_until
 pytestmark = pytest.mark.hosts
 
 WHERE = str(PROGRAMS / "where.py")
+STAY = str(PROGRAMS / "stay.py")
 GPUS = {
     "PYTHONPATH": str(PROJECT / "tests/fakes"),
     "PLAUNCH_GPU_DRIVER": "/shared/gpus.json",
@@ -144,7 +145,7 @@ def test_the_callers_environment_and_odd_arguments_arrive(slurm: Slurm) -> None:
 
 def test_no_secret_is_in_an_argument_or_a_readable_file(slurm: Slurm) -> None:
     """Neither the job's secret nor an --env value is to be seen by another user."""
-    words = ["--env", "TOKEN", str(PROGRAMS / "train_on.py")]
+    words = ["--env", "TOKEN", STAY]
     secret = {"TOKEN": "s3cr3t-of-mine"}
     before = salloc("--nodes=2")
     with Run(slurm.testbed, *words, hosts="", procs=1, before=before, env=secret) as run:
@@ -180,7 +181,7 @@ def test_kill_9_of_plaunch_leaves_nothing(slurm: Slurm) -> None:
 rm -f /shared/go; plaunch "$@" & echo $! > /shared/pid
 wait; until test -e /shared/go; do sleep 0.1; done"""
     before = [*salloc("--nodes=2"), "bash", "-c", script, "bash"]
-    words = ["--procs", "2", "--run-dir", "/shared/killed", str(PROGRAMS / "train_on.py")]
+    words = ["--procs", "2", "--run-dir", "/shared/killed", STAY]
     with slurm.testbed.run("host0", [*before, *words], stdout=subprocess.PIPE, text=True) as shell:
         try:
             assert shell.stdout is not None

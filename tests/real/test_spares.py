@@ -8,11 +8,12 @@ from tests.testbed import Testbed
 pytestmark = pytest.mark.hosts
 
 COME_AND_GO = str(PROGRAMS / "come_and_go.py")
+STAY = str(PROGRAMS / "stay.py")
 
 
 def test_a_spare_host_takes_the_place_of_a_lost_one(testbed: Testbed) -> None:
     """Of four hosts three are used; when one of them crashes, the fourth stands in."""
-    words = ["--nodes", "3", "--max-restarts", "1", COME_AND_GO]
+    words = ["--nodes", "3", "--max-restarts", "1", STAY]
     with Run(testbed, *words, procs=1) as run:
         run.wait_for(r"up: rank \d of 3", count=3)
         testbed.crash("host2")
@@ -45,7 +46,7 @@ def test_with_a_range_of_nodes_it_goes_on_with_fewer(testbed: Testbed) -> None:
 
 def test_without_enough_nodes_it_says_how_many_are_left(testbed: Testbed) -> None:
     """Two are needed and one is left: the failure is that of the lost host."""
-    words = ["--max-restarts", "1", COME_AND_GO]
+    words = ["--max-restarts", "1", STAY]
     with Run(testbed, *words, hosts="host[1-2]", procs=1) as run:
         run.wait_for(r"up: rank \d of 2", count=2)
         testbed.crash("host1")
