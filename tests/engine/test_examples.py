@@ -102,7 +102,8 @@ def test_bert(tmp_path):
 def test_t5_on_two_ranks(tmp_path):
     """S251, S257: a T5 learns to sum up; two ranks write one file, in the order of the data."""
     plaunch = Path(sys.executable).parent / "plaunch"
-    run(tmp_path, plaunch, "--procs", 2, EXAMPLES / "t5.py", "--output", tmp_path / "said.jsonl")
+    words = ["--epochs", 5, "--output", tmp_path / "said.jsonl"]
+    run(tmp_path, plaunch, "--procs", 2, EXAMPLES / "t5.py", *words)
 
     rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
     sys.path.insert(0, str(EXAMPLES))

@@ -59,7 +59,7 @@ def wait_until_empty(testbed: Testbed, hosts: tuple[int, ...], timeout_s: float 
 
 @pytest.mark.parametrize(
     "example",
-    [["digits_plain.py"], ["digits.py", "--batch-size", "8", "--epochs", "6"]],
+    [["digits_plain.py"], ["digits.py", "--batch-size", "8", "--epochs", "4"]],
     ids=["plain", "engine"],
 )
 def test_four_hosts_train_a_real_model(testbed: Testbed, example: list[str]) -> None:
