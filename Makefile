@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Two at a time; tests/conftest.py says which tests stay together.
-WORKERS ?= --numprocesses 2 --no-loadscope-reorder
+# Three at a time, for two processors: many tests wait. tests/conftest.py says which stay together.
+WORKERS ?= --numprocesses 3 --no-loadscope-reorder
 
 .PHONY: demo test test-quick test-torch check format bench clean
 
@@ -34,7 +34,7 @@ UNPINNED = torch|sympy|networkx|setuptools|triton
 test-torch:
 	@test -n "$(VERSION)" || { echo "say which: make test-torch VERSION=2.14.1" >&2; exit 2; }
 	$(MAKE) .venv-torch-$(VERSION)/.installed
-	.venv-torch-$(VERSION)/bin/python -m pytest tests/engine tests/launcher $(ARGS)
+	.venv-torch-$(VERSION)/bin/python -m pytest tests/engine tests/launcher $(WORKERS) --durations=10 $(ARGS)
 
 .venv-torch-%/.installed: pyproject.toml constraints.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +19,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
 REAL = "tests/real/"
-# A host of a testbed has no control group: a kill for memory on this machine looks like its own.
-NOT_BESIDE_REAL = "tests/launcher/test_oom.py"
 WHOLE_RUNS = (
     "test_gpu_runs.py",
     "test_docs.py",
@@ -46,6 +45,21 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(_number, signal.SIG_DFL)
 
 
+SLURM, RAY, SSH = "real hosts with SLURM", "real hosts with Ray", "real hosts"
+ENGINE = "tests/engine/"
+ORDER = (SLURM, RAY, ENGINE, SSH)
+
+
+def unit(nodeid: str) -> str:
+    """What a test shares with others: its file, or a testbed, so that each is brought up once."""
+    if not nodeid.startswith(REAL):
+        return nodeid.partition("::")[0]
+    if re.search(r"/test_ray|test_on_ray|\[ray[]-]", nodeid):
+        return RAY
+    on_slurm = r"slurm|login_node|srun|ready_scripts|_batch_script|from_the_login_node"
+    return SLURM if re.search(on_slurm, nodeid) else SSH
+
+
 def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:
     return REAL in report.nodeid or "hosts" in getattr(report, "keywords", {})
 
@@ -53,7 +67,8 @@ def _real_host(report: pytest.TestReport | pytest.CollectReport) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts whole runs, on this machine or on hosts: `make test-quick` leaves it out.
 
-    Real hosts come first: they take longest, and mostly wait.
+    SLURM's and Ray's come first: they take longest, and wait much. Hosts alone come when Ray is
+    through, so that not all kinds of testbeds are at work at once.
     """
     long = slow()
     for item in items:
@@ -62,7 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster")
         if item.nodeid.partition("[")[0] in long:
             item.add_marker("slow")
-    items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+
+    def place(item: pytest.Item) -> int:
+        name = ENGINE if item.nodeid.startswith(ENGINE) else unit(item.nodeid)
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:
@@ -73,17 +93,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several workers (pytest-xdist) the tests of a file are one worker's, in their order, and
-    so are all on real hosts: each kind of testbed is brought up once.
-    """
+    """With several workers (pytest-xdist) the tests of a unit are one worker's, in their order."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByUnit(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return REAL if file.startswith((REAL, NOT_BESIDE_REAL)) else file
+            return unit(nodeid)
 
-    return ByFile(config, log)
+    return ByUnit(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from launcher.agent import health
+from tests.alone import alone
 from tests.launcher.runs import PLAUNCH, Launcher
 
 LIMIT = 400 << 20
@@ -40,6 +41,11 @@ def memory_root() -> Path | None:
 @pytest.fixture
 def small_group() -> Iterator[Path]:
     """A control group whose processes may use little memory together."""
+    with alone():
+        yield from _small_group()
+
+
+def _small_group() -> Iterator[Path]:
     root = memory_root()
     if root is None or os.getuid() != 0:
         pytest.skip("needs root and a memory controller")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.alone import beside_others
+from tests.conftest import RAY, SLURM, SSH, unit
 from tests.testbed import HostProcess, Ray, Slurm, Testbed, wait_until
 
 NUM_HOSTS = 4
@@ -30,14 +32,22 @@ def _session_testbed() -> Iterator[Testbed]:
         yield testbed
 
 
+def _is_of(kind: str, request: pytest.FixtureRequest) -> None:
+    """Or a second testbed of this kind would be brought up, by another of pytest's workers."""
+    found = unit(request.node.nodeid)
+    assert found == kind, f"tests/conftest.py takes this test for one of {found}, not of {kind}"
+
+
 @pytest.fixture
-def testbed(_session_testbed: Testbed) -> Iterator[Testbed]:
+def testbed(_session_testbed: Testbed, request: pytest.FixtureRequest) -> Iterator[Testbed]:
     """Four hosts and the login host. Afterwards no process of the test may be left on any."""
-    yield _session_testbed
-    _session_testbed.restore()
-    if left := _left_over(_session_testbed):
+    _is_of(SSH, request)
+    with beside_others():
+        yield _session_testbed
         _session_testbed.restore()
-        pytest.fail(left)
+        if left := _left_over(_session_testbed):
+            _session_testbed.restore()
+            pytest.fail(left)
 
 
 @pytest.fixture(scope="session")
@@ -47,16 +57,18 @@ def _session_slurm() -> Iterator[Slurm]:
 
 
 @pytest.fixture
-def slurm(_session_slurm: Slurm) -> Iterator[Slurm]:
+def slurm(_session_slurm: Slurm, request: pytest.FixtureRequest) -> Iterator[Slurm]:
     """Four nodes with Slurm and the login host. Afterwards all jobs are cancelled and gone.
 
     No other process of the test may be left on any host.
     """
-    yield _session_slurm
-    _session_slurm.reset()
-    if left := _left_over(_session_slurm.testbed):
+    _is_of(SLURM, request)
+    with beside_others():
+        yield _session_slurm
         _session_slurm.reset()
-        pytest.fail(left)
+        if left := _left_over(_session_slurm.testbed):
+            _session_slurm.reset()
+            pytest.fail(left)
 
 
 @pytest.fixture(scope="session")
@@ -68,22 +80,28 @@ def _session_ray() -> Iterator[Ray]:
 
 
 @pytest.fixture
-def ray(_session_ray: Ray) -> Iterator[Ray]:
+def ray(_session_ray: Ray, request: pytest.FixtureRequest) -> Iterator[Ray]:
     """Four nodes with Ray. Afterwards nothing but Ray's daemons may be left on them."""
-    yield _session_ray
-    hosts = range(NUM_HOSTS + 1)
-    try:
-        wait_until(lambda: not any(map(_session_ray.jobs, hosts)), "nothing of jobs is left", 20)
-        left = []
-    except TimeoutError:
-        left = [
-            f"host{host}: {p.pid} {p.cmdline}" for host in hosts for p in _session_ray.jobs(host)
-        ]
-        _session_ray.down()
-        _session_ray.up()
-    _session_ray.restore()
-    if left:
-        pytest.fail("processes were left behind:\n" + "\n".join(left))
+    _is_of(RAY, request)
+    with beside_others():
+        yield _session_ray
+        hosts = range(NUM_HOSTS + 1)
+        try:
+            wait_until(
+                lambda: not any(map(_session_ray.jobs, hosts)), "nothing of jobs is left", 20
+            )
+            left = []
+        except TimeoutError:
+            left = [
+                f"host{host}: {p.pid} {p.cmdline}"
+                for host in hosts
+                for p in _session_ray.jobs(host)
+            ]
+            _session_ray.down()
+            _session_ray.up()
+        _session_ray.restore()
+        if left:
+            pytest.fail("processes were left behind:\n" + "\n".join(left))
 
 
 @pytest.fixture
