@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from engine.gloo_threads import settle
 from engine.slurm_world import torchrun_variables
 
 T = TypeVar("T")
@@ -108,16 +108,8 @@ def _leave_group() -> None:
     # After a failure the others may be gone already: the launcher ends us, a goodbye could hang.
     if not dist.is_initialized() or getattr(sys, "last_value", None) is not None:
         return
-    group = dist.group.WORLD
+    settle()
     dist.destroy_process_group()
-    if sys.getrefcount(group) > _REFERENCES:
-        # A model that is divided, or DDP's, holds it, so its threads live on. One that frees a
-        # tensor of the last collective while python ends would abort a process that is done.
-        time.sleep(_GRACE_S)
-
-
-_REFERENCES = 2  # the variable's own, and that of the count's argument
-_GRACE_S = 0.05
 
 
 def is_connected() -> bool:

@@ -46,6 +46,8 @@ PARTS = {
     "write hyper-parameters: an ImportError",
     "torch.distributed.nn.functional.all_gather(tensor, group)": "all_gather(sync_grads=True) ends "
     "with an ImportError",
+    "threads called pt_gloo_runloop": "ranks on CPUs may hang or abort as they end: "
+    "gloo_threads.py",
     "torch.distributed.TCPStore(master_listen_fd)": "Trainer(devices=n) can't start its ranks",
     "torch._dynamo.disable(fn, recursive)": "the stand-in for the compiler brings the "
     "real one: a first step that takes a second longer",

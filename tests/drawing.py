@@ -6,7 +6,7 @@ from __future__ import annotations
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
-    "engine.compat_flags"
+    "engine.compat_flags engine.gloo_threads"
 )
 
 DRAWING = {
@@ -232,7 +232,8 @@ DRAWING = {
     "engine.state": "",
     # words
     "engine.settings": "",
-    "engine.distributed": "engine.slurm_world",
+    "engine.distributed": "engine.gloo_threads engine.slurm_world",
+    "engine.gloo_threads": "",
     "engine.slurm_world": "",
     "engine.errors": "",
     "engine.torch_parts": "",

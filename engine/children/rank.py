@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from engine.children import handover
+from engine.gloo_threads import settle
 from engine.seed import set_random_state
 
 
@@ -128,6 +129,7 @@ def _run(job: Job, rank: int, files: Files, pickler: Any) -> int:
             handover.write(back, files.state)
             _save(result, files.result, pickler)
         if dist.is_initialized():
+            settle()
             dist.destroy_process_group()
     except BaseException as error:
         _tell(error, files.report, pickler)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from launcher.agent.torch_parts import watch_rendezvous_import  # one name space with ours
+    from launcher.agent.torch_parts import watch_imports  # one name space with ours
 
 OURS = ("<plaunch>", "<string>", "<frozen runpy>")
 
@@ -160,7 +160,7 @@ def run(
     """
     directory = os.path.dirname(os.path.realpath(target)) if kind == "script" else os.getcwd()
     install_excepthook(directory)
-    watch_rendezvous_import()
+    watch_imports()
     main = type(sys)("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main

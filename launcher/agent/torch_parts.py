@@ -20,6 +20,7 @@ PARTS = {
     "process ends, and the run says so",
     "torch.distributed.rendezvous._rendezvous_handlers": "init_process_group on a port of the "
     "program's own waits for a store that nobody hosts",
+    "threads called pt_gloo_runloop": "a program may hang as it ends, as it does without us",
     "torch._dynamo": "the fork server has nothing to import for all ranks: they start cold",
 }
 COMPILER = "torch._dynamo"
@@ -91,18 +92,85 @@ def host_own_stores(rendezvous: Any, of_launcher: str | None) -> None:
             handlers[scheme] = hosting(handlers[scheme], scheme == "tcp")
 
 
-def watch_rendezvous_import() -> None:
-    """Do the same once torch is imported, when it is not yet (a cold start)."""
-    name, port = "torch.distributed.rendezvous", os.environ.get("MASTER_PORT")
-    if name in sys.modules:
-        host_own_stores(sys.modules[name], port)
-        return
+GLOO_THREADS = "pt_gloo_runloop"  # they run collectives, and free the tensors of those
+IDLE_S = 0.011  # who waits for the interpreter's lock stirs every 5 ms
+SETTLE_S = 2.0
+
+
+def gloo_threads() -> list[tuple[str, ...]]:
+    """What the kernel knows of gloo's threads: state, and how often each has been switched to."""
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as file:
+                if file.read().strip() != GLOO_THREADS:
+                    continue
+            with open(f"/proc/self/task/{task}/status") as file:
+                lines = [
+                    line.split() for line in file if line.startswith(("State", "volun", "nonv"))
+                ]
+            found.append((task, *(line[1] for line in lines)))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def settle() -> None:
+    """Wait, without the interpreter's lock, until gloo's threads have nothing left to do.
+
+    Such a thread may need that lock to free the tensors of the last collective, while the main
+    thread, which has it, ends the process group and waits for that thread: seen in one of three
+    runs of eight ranks on two cores, which then never end.
+    """
+    import time
+
+    give_up = time.monotonic() + SETTLE_S
+    before = gloo_threads()
+    while before and time.monotonic() < give_up:
+        time.sleep(IDLE_S)
+        now = gloo_threads()
+        if now == before and all(state == "S" for _, state, *_ in now):
+            return
+        before = now
+
+
+def end_well(distributed: Any) -> None:
+    """Let gloo's threads settle before the process group ends, and before the interpreter does.
+
+    ``distributed``: torch.distributed.distributed_c10d, before others take its names.
+    """
+    import atexit
+
+    destroy = distributed.destroy_process_group
+
+    def destroy_process_group(group: Any = None) -> None:
+        settle()
+        destroy(group)
+
+    destroy_process_group.__doc__ = destroy.__doc__
+    for module in (distributed, sys.modules.get("torch.distributed")):
+        if getattr(module, "destroy_process_group", None) is destroy:
+            module.destroy_process_group = destroy_process_group  # type: ignore[union-attr]  # it has one
+    atexit.register(settle)  # before all of the program's own, so after them
+
+
+def watch_imports() -> None:
+    """Mend torch.distributed once it is imported, or now if it is (a warm start)."""
+    port = os.environ.get("MASTER_PORT")
+    watched = {
+        "torch.distributed.rendezvous": lambda module: host_own_stores(module, port),
+        "torch.distributed.distributed_c10d": end_well,
+    }
+    for name in [name for name in watched if name in sys.modules]:
+        watched.pop(name)(sys.modules[name])
 
     class Watch:
         def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-            if fullname != name:
+            mend = watched.pop(fullname, None)
+            if mend is None:
                 return None
-            sys.meta_path.remove(self)
+            if not watched:
+                sys.meta_path.remove(self)
             import importlib.util
 
             spec = importlib.util.find_spec(fullname)
@@ -111,9 +179,10 @@ def watch_rendezvous_import() -> None:
 
                 def exec_module(module: Any) -> None:
                     run(module)
-                    host_own_stores(module, port)
+                    mend(module)
 
                 spec.loader.exec_module = exec_module  # type: ignore[method-assign]
             return spec
 
-    sys.meta_path.insert(0, Watch())
+    if watched:
+        sys.meta_path.insert(0, Watch())

@@ -13,7 +13,7 @@ import torch
 import torch.nn.utils.prune
 from torch.utils.data import DataLoader
 
-from engine import torch_parts
+from engine import gloo_threads, torch_parts
 from engine.late_dynamo import _ddp_is_optimized
 
 ENGINE = Path(torch_parts.__file__).parent
@@ -115,6 +115,12 @@ _LOADER = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
 _NORM = torch.nn.BatchNorm1d(1)
 _DDP = torch.nn.parallel.DistributedDataParallel
 
+
+def gloo_has_threads() -> bool:
+    group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
+    return bool(gloo_threads._seen()) and group is not None
+
+
 ASKS: dict[str, Callable[[], bool]] = {
     "torch.distributed.distributed_c10d._get_default_store()": default_store_is_one,
     "torch.nn.modules.batchnorm._BatchNorm": lambda: isinstance(_NORM, torch_parts.BatchNorm),
@@ -136,6 +142,7 @@ ASKS: dict[str, Callable[[], bool]] = {
     f"{_LOADER}._workers": workers_end,
     "torch.utils.tensorboard.summary.hparams(hparam_dict, metric_dict)": hparams_are_summaries,
     "torch.distributed.nn.functional.all_gather(tensor, group)": all_gather_with_gradients,
+    "threads called pt_gloo_runloop": gloo_has_threads,
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,
     "torch._dynamo.disable(fn, recursive)": lambda: takes(compiler().disable, "fn", "recursive"),
     "torch.nn.Module._parameters, _modules": lambda: (

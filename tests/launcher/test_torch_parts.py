@@ -30,10 +30,16 @@ def finds_the_handlers() -> bool:
     return callable(rendezvous._rendezvous_handlers["tcp"])
 
 
+def gloo_has_threads() -> bool:
+    group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
+    return bool(torch_parts.gloo_threads()) and group is not None
+
+
 ASKS: dict[str, Callable[[], bool]] = {
     "torch/version.py: __version__ = '...'": lambda: torch_parts.find_torch() == torch.__version__,
     "torch.distributed.TCPStore(master_listen_fd)": serves_a_listening_socket,
     "torch.distributed.rendezvous._rendezvous_handlers": finds_the_handlers,
+    "threads called pt_gloo_runloop": gloo_has_threads,
     "torch._dynamo": lambda: importlib.util.find_spec(torch_parts.COMPILER) is not None,
 }
 
