@@ -14,12 +14,15 @@ from pathlib import Path
 NAME = "pt_gloo_runloop"
 IDLE_S = 0.011  # who waits for the interpreter's lock stirs every 5 ms
 LIMIT_S = 2.0
+UNKNOWN_S = 0.05  # where threads have no such names, as in torch 2.9: nearly always long enough
 
 
 def settle() -> None:
     """Wait, without the interpreter's lock, until none of the threads has anything left to do."""
     give_up = time.monotonic() + LIMIT_S
     before = _seen()
+    if not before:
+        time.sleep(UNKNOWN_S)
     while before and time.monotonic() < give_up:
         time.sleep(IDLE_S)
         now = _seen()

@@ -103,7 +103,8 @@ class TensorBoardLogger(FolderLogger):
             as_exported = getattr(model, "as_exported", nullcontext)
             with warnings.catch_warnings(), as_exported():
                 # The writer uses torch.jit.trace, which warns; nobody here can change that.
-                warnings.simplefilter("ignore", DeprecationWarning)
+                for kind in (DeprecationWarning, FutureWarning):
+                    warnings.simplefilter("ignore", kind)
                 self.experiment.add_graph(model, input_array)
 
     def save(self) -> None:

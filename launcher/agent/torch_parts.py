@@ -95,6 +95,7 @@ def host_own_stores(rendezvous: Any, of_launcher: str | None) -> None:
 GLOO_THREADS = "pt_gloo_runloop"  # they run collectives, and free the tensors of those
 IDLE_S = 0.011  # who waits for the interpreter's lock stirs every 5 ms
 SETTLE_S = 2.0
+UNKNOWN_S = 0.05  # where threads have no such names, as in torch 2.9: nearly always long enough
 
 
 def gloo_threads() -> list[tuple[str, ...]]:
@@ -115,12 +116,12 @@ def gloo_threads() -> list[tuple[str, ...]]:
     return found
 
 
-def settle() -> None:
+def settle() -> bool:
     """Wait, without the interpreter's lock, until gloo's threads have nothing left to do.
 
-    Such a thread may need that lock to free the tensors of the last collective, while the main
-    thread, which has it, ends the process group and waits for that thread: seen in one of three
-    runs of eight ranks on two cores, which then never end.
+    Returns whether there are any. Such a thread may need that lock to free the tensors of the last
+    collective, while the main thread, which has it, ends the process group and waits for that
+    thread: seen in one of three runs of eight ranks on two cores, which then never end.
     """
     import time
 
@@ -130,8 +131,9 @@ def settle() -> None:
         time.sleep(IDLE_S)
         now = gloo_threads()
         if now == before and all(state == "S" for _, state, *_ in now):
-            return
+            break
         before = now
+    return bool(before)
 
 
 def end_well(distributed: Any) -> None:
@@ -144,7 +146,10 @@ def end_well(distributed: Any) -> None:
     destroy = distributed.destroy_process_group
 
     def destroy_process_group(group: Any = None) -> None:
-        settle()
+        if not settle():
+            import time
+
+            time.sleep(UNKNOWN_S)
         destroy(group)
 
     destroy_process_group.__doc__ = destroy.__doc__

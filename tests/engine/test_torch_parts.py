@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,11 @@ _DDP = torch.nn.parallel.DistributedDataParallel
 
 def gloo_has_threads() -> bool:
     group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+        return True  # 2.9 gives them no names: a pause in place of a look
+    deadline = time.monotonic() + 30
+    while not gloo_threads._seen() and time.monotonic() < deadline:
+        time.sleep(0.01)  # a thread takes its name when it has begun
     return bool(gloo_threads._seen()) and group is not None
 
 

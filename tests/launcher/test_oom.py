@@ -18,7 +18,7 @@ from launcher.agent import health
 from tests.alone import alone
 from tests.launcher.runs import PLAUNCH, Launcher
 
-LIMIT = 400 << 20
+LIMIT = 1 << 30  # a torch with CUDA takes half of it
 MAIN = """
 import os, time
 if os.environ["RANK"] == "1":

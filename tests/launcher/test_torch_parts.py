@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def finds_the_handlers() -> bool:
 
 def gloo_has_threads() -> bool:
     group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+        return True  # 2.9 gives them no names: a pause in place of a look
+    deadline = time.monotonic() + 30
+    while not torch_parts.gloo_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)  # a thread takes its name when it has begun
     return bool(torch_parts.gloo_threads()) and group is not None
 
 
