@@ -41,7 +41,8 @@ def run(program: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    lines = [line for line in done.stdout.splitlines() if "[Gloo]" not in line]  # so older torch
+    return "\n".join(lines).strip()
 
 
 def test_a_fit_imports_no_compiler() -> None:

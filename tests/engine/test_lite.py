@@ -254,7 +254,8 @@ def test_two_ranks_are_the_plain_loop_with_both_their_batches(tmp_path: Path) ->
     (tmp_path / "program.py").write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
     done = compat(["program.py"], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "done by 0\n"
+    said = [line for line in done.stdout.splitlines() if "[Gloo]" not in line]  # so older torch
+    assert said == ["done by 0"]
 
     model, module = net(torch.float64).eval(), Step().eval()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
