@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import threading
+import time
 import weakref
 from datetime import timedelta
 
@@ -278,8 +279,9 @@ def test_ten_programs_leave_nothing(tmp_path, capsys):
 
     def there_are():
         gc.collect()
+        while multiprocessing.active_children():  # torch 2.9 doesn't wait for all workers to end
+            time.sleep(0.01)
         gc.collect()  # what the first one has ended lets go of its files
-        multiprocessing.active_children()  # torch 2.9 leaves ended workers to be asked for
         process = psutil.Process()
         counts = [process.num_fds(), threading.active_count(), len(process.children())]
         return counts, len(gc.get_objects())
