@@ -101,7 +101,11 @@ UNKNOWN_S = 0.05  # where threads have no such names, as in torch 2.9: nearly al
 def gloo_threads() -> list[tuple[str, ...]]:
     """What the kernel knows of gloo's threads: state, and how often each has been switched to."""
     found = []
-    for task in os.listdir("/proc/self/task"):
+    try:
+        tasks = os.listdir("/proc/self/task")
+    except OSError:  # a container without /proc
+        return []
+    for task in tasks:
         try:
             with open(f"/proc/self/task/{task}/comm") as file:
                 if file.read().strip() != GLOO_THREADS:
