@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from engine import gloo_threads, torch_parts
 from engine.late_dynamo import _ddp_is_optimized
+from tests.gloo import threads_have_names
 
 ENGINE = Path(torch_parts.__file__).parent
 
@@ -117,16 +117,6 @@ _NORM = torch.nn.BatchNorm1d(1)
 _DDP = torch.nn.parallel.DistributedDataParallel
 
 
-def gloo_has_threads() -> bool:
-    group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
-        return True  # 2.9 gives them no names: a pause in place of a look
-    deadline = time.monotonic() + 30
-    while not gloo_threads._seen() and time.monotonic() < deadline:
-        time.sleep(0.01)  # a thread takes its name when it has begun
-    return bool(gloo_threads._seen()) and group is not None
-
-
 ASKS: dict[str, Callable[[], bool]] = {
     "torch.distributed.distributed_c10d._get_default_store()": default_store_is_one,
     "torch.nn.modules.batchnorm._BatchNorm": lambda: isinstance(_NORM, torch_parts.BatchNorm),
@@ -148,7 +138,7 @@ ASKS: dict[str, Callable[[], bool]] = {
     f"{_LOADER}._workers": workers_end,
     "torch.utils.tensorboard.summary.hparams(hparam_dict, metric_dict)": hparams_are_summaries,
     "torch.distributed.nn.functional.all_gather(tensor, group)": all_gather_with_gradients,
-    "threads called pt_gloo_runloop": gloo_has_threads,
+    "threads called pt_gloo_runloop": lambda: threads_have_names(gloo_threads._seen),
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,
     "torch._dynamo.disable(fn, recursive)": lambda: takes(compiler().disable, "fn", "recursive"),
     "torch.nn.Module._parameters, _modules": lambda: (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from launcher.agent import torch_parts
+from tests.gloo import threads_have_names
 
 LAUNCHER = Path(torch_parts.__file__).parents[1]
 
@@ -31,21 +31,11 @@ def finds_the_handlers() -> bool:
     return callable(rendezvous._rendezvous_handlers["tcp"])
 
 
-def gloo_has_threads() -> bool:
-    group = torch.distributed.ProcessGroupGloo(torch.distributed.HashStore(), 0, 1)
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
-        return True  # 2.9 gives them no names: a pause in place of a look
-    deadline = time.monotonic() + 30
-    while not torch_parts.gloo_threads() and time.monotonic() < deadline:
-        time.sleep(0.01)  # a thread takes its name when it has begun
-    return bool(torch_parts.gloo_threads()) and group is not None
-
-
 ASKS: dict[str, Callable[[], bool]] = {
     "torch/version.py: __version__ = '...'": lambda: torch_parts.find_torch() == torch.__version__,
     "torch.distributed.TCPStore(master_listen_fd)": serves_a_listening_socket,
     "torch.distributed.rendezvous._rendezvous_handlers": finds_the_handlers,
-    "threads called pt_gloo_runloop": gloo_has_threads,
+    "threads called pt_gloo_runloop": lambda: threads_have_names(torch_parts.gloo_threads),
     "torch._dynamo": lambda: importlib.util.find_spec(torch_parts.COMPILER) is not None,
 }
 
