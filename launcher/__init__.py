@@ -9,18 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher.api import JobFailed, launch
+    from launcher.api import launch, submit
+    from launcher.handle import Handle, JobFailed
     from launcher.job import Job, Result
     from launcher.report import report
 
-__all__ = ["Job", "JobFailed", "Result", "launch", "report"]
+__all__ = ["Handle", "Job", "JobFailed", "Result", "launch", "report", "submit"]
 
 _HOMES = {
+    "Handle": "launcher.handle",
     "Job": "launcher.job",
-    "JobFailed": "launcher.api",
+    "JobFailed": "launcher.handle",
     "Result": "launcher.job",
     "launch": "launcher.api",
     "report": "launcher.report",
+    "submit": "launcher.api",
 }
 
 

@@ -182,8 +182,9 @@ def _result(
             rank = place.first_rank + local_rank
             status = state.records[rank].status
             shown = 128 - status if status is not None and status < 0 else status
-            value = state.values.get(rank)
-            ranks.append(RankResult(rank, local_rank, place.node.name, shown, value))
+            value, metrics = state.values.get(rank), state.metrics.get(rank)
+            one = RankResult(rank, local_rank, place.node.name, shown, value, metrics)
+            ranks.append(one)
     nodes = tuple(
         {"name": p.node.name, "address": p.node.address, "gpus": list(p.gpus)} for p in plan.places
     )

@@ -31,6 +31,7 @@ class Followed:
     lost: list[verdict.LostNode] = field(default_factory=list)
     values: dict[int, Any] = field(default_factory=dict)
     reported_by: dict[int, str] = field(default_factory=dict)
+    metrics: dict[int, Any] = field(default_factory=dict)  # what the engine reported by itself
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
@@ -193,6 +194,8 @@ class Follower:
     def _on_report(self, _: str, message: dict[str, Any]) -> None:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
+        if by == "engine" and isinstance(message.get("value"), dict):
+            self.state.metrics[rank] = clean(message["value"])
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
             self.state.values[rank] = clean(message.get("value"))
             self.state.reported_by[rank] = by

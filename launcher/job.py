@@ -95,13 +95,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class RankResult:
-    """How one rank ended and what it gave back (JSON data)."""
+    """How one rank ended and what it gave back (JSON data).
+
+    ``metrics`` is what an ``engine`` run in it reported by itself, also where the rank has
+    returned or reported a ``value`` of its own; without one it is the ``value``, too.
+    """
 
     rank: int
     local_rank: int
     node: str
     exit_code: int | None = None
     value: Any = None
+    metrics: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -161,3 +166,8 @@ class Result:
     def values(self) -> list[Any]:
         """What each rank returned or reported, by rank."""
         return [rank.value for rank in self.ranks]
+
+    @property
+    def metrics(self) -> list[Mapping[str, Any] | None]:
+        """What an ``engine`` run in each rank reported by itself, by rank."""
+        return [rank.metrics for rank in self.ranks]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -55,16 +54,32 @@ def run_and_tell(
 
 def execute(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
     """Submit and wait, for ``launch()``. Raises UsageError, ClusterError, LeftRunning."""
+    with listening() as heard:
+        job = begin(wanted, program, found, output)
+        return end(job, output, heard)
+
+
+def begin(wanted: Wanted, program: Program, found: Found, output: Output) -> Submitted:
+    """Submit a run with one result. Raises UsageError, RunDirError, ClusterError."""
     if wanted.detach or wanted.array is not None:
         raise UsageError(
             "launch() waits for one result: detach and array are for the plaunch command"
         )
-    request = make_request(wanted, program, found, output.talk)
-    with _function_in_file(request) as whole, listening() as heard:
-        job = submit(whole, found)
-        _say_queued(job, output)
-        result = follow_job.follow(job.id, job.traces(), output, heard)
-        _finish(job, result, output)
+    request = _with_function(make_request(wanted, program, found, output.talk))
+    try:
+        job = submit(request, found)
+    except BaseException:
+        _remove_function(request, request.workdir or ".")
+        raise
+    _say_queued(job, output)
+    return job
+
+
+def end(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> Result:
+    """Wait for the result of a run that was begun. Raises LeftRunning."""
+    result = follow_job.follow(job.id, job.traces(), output, heard)
+    _remove_function(job.request, job.folder)
+    _finish(job, result, output)
     return result
 
 
@@ -114,8 +129,7 @@ def _write(file: str, data: Mapping[str, Any], output: Output) -> None:
         output.error(f"can't write the result to {file}: {error.strerror}")
 
 
-@contextlib.contextmanager
-def _function_in_file(request: batch_script.Request) -> Iterator[batch_script.Request]:
+def _with_function(request: batch_script.Request) -> batch_script.Request:
     """A function for the job: pickled into its run folder, where only we can read it.
 
     It stays there as long as the job may come back for it. So the folder is known before the job's
@@ -123,8 +137,7 @@ def _function_in_file(request: batch_script.Request) -> Iterator[batch_script.Re
     """
     program, run = request.program, request.run
     if program.kind != "function":
-        yield request
-        return
+        return request
     folder = request.workdir or "."
     own = run.run_dir or f"plaunch_runs/{batch_script.job_name(program)}-{os.urandom(4).hex()}"
     file = Path(folder, own, f"function-{os.urandom(4).hex()}.pickle")
@@ -135,11 +148,9 @@ def _function_in_file(request: batch_script.Request) -> Iterator[batch_script.Re
     except OSError as error:
         raise UsageError(f"can't write the function to {file}: {error.strerror}") from error
     inside = os.path.join(own, file.name)
-    try:
-        yield replace(request, run=replace(run, run_dir=own), function_file=inside)
-    except LeftRunning:
-        raise  # the job still needs it
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-    file.unlink(missing_ok=True)
+    return replace(request, run=replace(run, run_dir=own), function_file=inside)
+
+
+def _remove_function(request: batch_script.Request, folder: str) -> None:
+    if request.function_file is not None:
+        Path(folder, request.function_file).unlink(missing_ok=True)

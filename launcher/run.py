@@ -27,6 +27,7 @@ from launcher.request import (
 from launcher.rundir import RunDir, RunDirError
 
 if TYPE_CHECKING:
+    from launcher.clusters.base import Cluster
     from launcher.discovery import Found
 
 NOT_AS_ASKED = 3
@@ -44,12 +45,19 @@ def execute(wanted: Wanted, program: Program, output: Output) -> Result:
 
 def execute_here(wanted: Wanted, program: Program, found: Found, output: Output) -> Result:
     """The same with this process as the controller."""
-    started, parent = time.monotonic(), os.getppid()
     cluster = make_cluster(wanted, found, output)
     check_script(cluster, program)
-    job = make_job(wanted, program)
+    return lead(make_job(wanted, program), cluster, Inbox(), output)
+
+
+def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
+    """Be the controller of a job; a signal put into ``inbox`` counts like one that is sent to us.
+
+    Raises ClusterError, PlacementError, RunDirError.
+    """
+    started, parent = time.monotonic(), os.getppid()
     rundir = RunDir(job)
-    fleet = Fleet(job, cluster, Inbox(), output)
+    fleet = Fleet(job, cluster, inbox, output)
     with contextlib.ExitStack() as stack:
         stack.callback(rundir.close)
         rundir.open()

@@ -37,6 +37,7 @@ class Submitted:
     request: batch_script.Request
     folder: str
     tasks: Sequence[int] = ()
+    submitted: float = 0.0  # unix time
 
     def traces(self, task: int | None = None) -> Traces:
         """Where the job (or a task of the array) leaves what it prints and its result."""
@@ -46,6 +47,21 @@ class Submitted:
             Path(self.folder, run_dir),
             Path(self.folder, f"slurm-{number}.out"),
             Path(self.folder, f"slurm-{number}.err"),
+        )
+
+    @property
+    def entry(self) -> index.Entry:
+        """What ``plaunch status`` finds it by."""
+        traces = self.traces()
+        return index.Entry(
+            run_dir=str(traces.run_dir),
+            cluster="slurm",
+            host=socket.gethostname(),
+            started=self.submitted,
+            slurm=self.id,
+            program=self.request.program.target,
+            out=None if self.tasks else str(traces.out),
+            err=None if self.tasks else str(traces.err),
         )
 
     @property
@@ -93,7 +109,7 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
     tasks = sorted(slurm_jobs.numbers(request.options.array or ""))
     env = environment(request, {**found.each.env, **request.run.env}, os.environ)
     try:
-        job = Submitted(slurmctl.submit(script, env), request, folder, tasks)
+        job = Submitted(slurmctl.submit(script, env), request, folder, tasks, time.time())
     except slurmctl.SlurmAway as error:
         advice = "nothing is queued; try again when it answers"
         raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
@@ -148,18 +164,7 @@ def remember(job: Submitted) -> None:
     if job.result_file is not None:
         with contextlib.suppress(OSError):
             os.unlink(job.result_file)
-    traces = job.traces()
-    entry = index.Entry(
-        run_dir=str(traces.run_dir),
-        cluster="slurm",
-        host=socket.gethostname(),
-        started=time.time(),
-        slurm=job.id,
-        program=job.request.program.target,
-        out=None if job.tasks else str(traces.out),
-        err=None if job.tasks else str(traces.err),
-    )
-    index.record(entry)
+    index.record(job.entry)
 
 
 def _absolute(path: str | None) -> str | None:

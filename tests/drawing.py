@@ -11,11 +11,13 @@ ENGINE_WORDS = (
 
 DRAWING = {
     # doors
-    "launcher": "launcher.api launcher.report",
+    "launcher": "launcher.api launcher.handle launcher.report",
     "launcher.__main__": "launcher.cli",
     "launcher.cli": "launcher.request launcher.run launcher.look launcher.output "
     "launcher.job_words",
-    "launcher.api": "launcher.request launcher.run launcher.output",
+    "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
+    "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
+    "launcher.run launcher.slurmctl",
     # words to calls
     "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
     "launcher.clusters.base "

@@ -19,9 +19,12 @@ DEADLINE_S = 120
 DEMO = "--nodes 2 --procs 2 examples/digits.py"
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+def blocks(language: str, page: str = README) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.M | re.S)
+
+
+PROGRAMS = [*blocks("python"), *blocks("python", (ROOT / "docs" / "launcher.md").read_text())]
 
 
 def commands() -> list[str]:
@@ -83,10 +86,10 @@ def test_a_command_of_the_readme_runs(command: str, project: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_a_program_of_the_readme_runs(number: int, project: Path) -> None:
-    """A Python block of the README is a whole program that ends with success."""
-    (project / "block.py").write_text(blocks("python")[number])
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_a_program_of_the_pages_runs(number: int, project: Path) -> None:
+    """A Python block of the README or the launcher's page is a whole program that succeeds."""
+    (project / "block.py").write_text(PROGRAMS[number])
 
     done = run("python block.py", project)
 

@@ -206,7 +206,10 @@ def run_script(target: str, main: Any) -> None:
 
 
 def run_function(pickled_fd: int) -> None:
-    """Call the function that ``launch()`` was given and report what it returns."""
+    """Call the function that ``launch()`` was given and report what it returns, if it does.
+
+    One that returns nothing leaves what it has reported, or the engine for it.
+    """
     import pickle
 
     with os.fdopen(pickled_fd, "rb") as file:
@@ -219,7 +222,8 @@ def run_function(pickled_fd: int) -> None:
         json.dumps(value)
     except (TypeError, ValueError):
         value = plain(value)
-    report(lambda: {"type": "report", "by": "return", "value": value})
+    if value is not None:
+        report(lambda: {"type": "report", "by": "return", "value": value})
 
 
 def plain(value: Any) -> Any:

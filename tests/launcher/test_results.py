@@ -86,6 +86,7 @@ def test_result_file_is_as_the_contract_has_it(plaunch: Launcher) -> None:
             "node": f"local{rank // 2}",
             "exit_code": 0,
             "value": {"rank": rank, "nan": None, "text": "naïve \n"},
+            "metrics": None,
         }
         for rank in range(4)
     ]

@@ -332,7 +332,7 @@ def _array(run: LoginRun) -> str:
 
 LAUNCHES = """\
 import json, sys
-from launcher import JobFailed, launch
+from launcher import JobFailed, launch, submit
 
 def train(first, *, second):
     import os
@@ -348,18 +348,34 @@ if __name__ == "__main__":
         launch(train, ("bad",), {"second": 0}, **options)
     except JobFailed as failed:
         print(failed.result.verdict.exception.type, failed.result.exit_code)
+    run = submit(train, (5,), {"second": 0}, **options)
+    begun = run.status().partition(" ")[0] in ("queued", "starting", "running")
+    values = run.result(100).values
+    print(json.dumps([run.job_id.isdigit(), begun, values, run.done(), run.status()]))
+    run = submit(train, (6,), {"second": 0}, sbatch="--begin=now+1hour", **options)
+    run.cancel()
+    try:
+        run.result(60)
+    except JobFailed as failed:
+        print(failed.result.state, run.done())
 """
 
 
 def test_a_function_from_python(slurm: Slurm) -> None:
-    """launch(function) from the login node: its values and its failure; no pickle is left."""
+    """launch(function) from the login node: its values and its failure; no pickle is left.
+
+    submit() is a job in the queue, which its handle follows to its values, or cancels.
+    """
     command = ("python", "launches.py")
     with LoginRun(slurm, files={"launches.py": LAUNCHES}, command=command) as run:
-        assert run.wait(120) == 0
+        assert run.wait(240) == 0
 
-    first, second = run.out.splitlines()
+    first, second, third, fourth = run.out.splitlines()
     values, run_dir = json.loads(first)
     assert values == [[1, [2.5, None], rank, "a b"] for rank in (0, 1)]
     assert second == "ValueError 1"
+    in_background = [[5, 0, rank, "a b"] for rank in (0, 1)]
+    assert json.loads(third) == [True, True, in_background, True, "succeeded"]
+    assert fourth == "cancelled True"
     assert list((run.folder / "plaunch_runs").rglob("*.pickle")) == []
     assert Path(run_dir).parent == Path(run.inside, "plaunch_runs")
