@@ -32,6 +32,8 @@ class Patience:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ArgumentError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        if self.patience < 0:
+            raise ArgumentError(f"patience must be at least 0 checks, not {self.patience}")
         self.min_delta = abs(self.min_delta)
 
     def reason_to_stop(self, value: float) -> str | None:

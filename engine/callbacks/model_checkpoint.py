@@ -238,6 +238,7 @@ class ModelCheckpoint(KeptFiles):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Keep what was trained, if the validation that was to be the time for it never came."""
+        self._tell_unknown_names(trainer)
         if (
             trainer.global_step == self._seen_step
             or self._validated
@@ -252,6 +253,14 @@ class ModelCheckpoint(KeptFiles):
                 f"before its first validation (val_check_interval={trainer.val_check_interval}, "
                 f"check_val_every_n_epoch={trainer.check_val_every_n_epoch})"
             )
+
+    def _tell_unknown_names(self, trainer: Any) -> None:
+        """A typo in the file's name would otherwise be known by its nan only."""
+        unknown = sorted(self._freshness.never_seen - {self.monitor})
+        if unknown and self._saved_step >= 0:
+            metrics = trainer.callback_metrics
+            said = missing_metric("ModelCheckpoint: a file's name", unknown[0], metrics, "shows")
+            rank_zero_warn(f"{said} It stands there as nan.")
 
     def _epoch_counts(self, trainer: Any) -> bool:
         every = self._every_n_epochs

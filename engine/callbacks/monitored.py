@@ -36,6 +36,11 @@ class Freshness:
         self._values.clear()
         self._steps.clear()
 
+    @property
+    def never_seen(self) -> set[str]:
+        """The metrics that have had no value since the beginning, or since ``forget``."""
+        return self.names - set(self._steps) - {"epoch", "step"}
+
     def look(self, metrics: Mapping[str, Any], step: int) -> None:
         """Note which values are new."""
         for name in self.names:
@@ -50,12 +55,14 @@ class Freshness:
         return {name: float(self._values[name]) for name in fresh}
 
 
-def missing_metric(who: str, monitor: str, metrics: Mapping[str, Any]) -> str:
+def missing_metric(
+    who: str, monitor: str, metrics: Mapping[str, Any], does: str = "monitors"
+) -> str:
     """The message for a metric that nobody logged: it says what was, and what is alike."""
     logged = ", ".join(sorted(metrics)) or "nothing"
     close = difflib.get_close_matches(monitor, list(metrics), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" Call self.log({monitor!r}, value)."
-    return f"{who} monitors {monitor!r}, which was not logged; logged were: {logged}.{hint}"
+    return f"{who} {does} {monitor!r}, which was not logged; logged were: {logged}.{hint}"
 
 
 def validates_once_an_epoch_or_never(trainer: Any) -> bool:

@@ -30,6 +30,8 @@ def test_max_mode_wants_larger_values():
     assert stops_after(Patience(patience=1, mode="max"), [0.1, 0.2, 0.3, 0.25]) == 4
     with pytest.raises(ValueError, match="min, max"):
         Patience(mode="auto")
+    with pytest.raises(ValueError, match="patience must be at least 0"):
+        Patience(patience=-1)
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])

@@ -1,6 +1,7 @@
 """ModelCheckpoint in a real training: which files are left, and what they hold."""
 
 import math
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -260,6 +261,26 @@ def test_a_missing_metric_says_what_was_logged(tmp_path):
         fit(tmp_path, checkpoint)
 
 
+def test_a_typo_in_a_name_is_said(tmp_path):
+    """A name that nothing was logged under is nan in the file's name, and said with what is alike;
+    one whose value only comes later is not.
+    """
+    checkpoint = ModelCheckpoint(dirpath=tmp_path, filename="{epoch}-{val_los:.2f}")
+    with pytest.warns(UserWarning, match=r"shows 'val_los', .* mean 'val_loss'\? It .* nan"):
+        fit(tmp_path, checkpoint, scores=[0.5])
+    assert files_in(tmp_path) == {"epoch=0-val_los=nan.ckpt"}
+
+    early = ModelCheckpoint(
+        dirpath=tmp_path / "early", filename="{step}-{val_loss:.2f}", every_n_train_steps=1,
+        save_top_k=-1,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, early, scores=[0.5])
+    assert "step=1-val_loss=nan.ckpt" in files_in(tmp_path / "early")
+    assert not [one for one in caught if "val_loss" in str(one.message)]
+
+
 def test_files_of_another_run_stay(tmp_path):
     """A second run in the same folder writes beside the first one's files."""
     for _ in range(2):
@@ -368,7 +389,8 @@ def test_a_second_fit_does_not_know_the_metrics_of_the_first(tmp_path):
         dirpath=tmp_path, filename="{step}-{val_loss:.1f}", every_n_train_steps=4, save_top_k=-1
     )
     fit(tmp_path, checkpoint, [0.5])
-    fit(tmp_path, checkpoint, [0.5], limit_val_batches=0)
+    with pytest.warns(UserWarning, match="shows 'val_loss'"):
+        fit(tmp_path, checkpoint, [0.5], limit_val_batches=0)
 
     assert files_in(tmp_path) == {"step=4-val_loss=nan.ckpt", "step=4-val_loss=nan-v1.ckpt"}
 
