@@ -81,7 +81,8 @@ def test_a_host_that_comes_back_takes_its_own_place(ray: Ray, ray_gpus: dict[str
         assert run.wait(60) == 0
 
     assert [one["host"] for one in run.values] == [f"host{k}" for k in "1234"]
-    assert [node["gpus"] for node in run.result["nodes"]] == [["GPU-0", "GPU-1"]] * 4
+    # Two of each host; which is Ray's choice: what an earlier run had may not be free yet.
+    assert [len({*node["gpus"]}) for node in run.result["nodes"]] == [2, 2, 2, 2]
 
 
 def test_a_killed_agent_starts_again_where_it_was(ray: Ray) -> None:
