@@ -77,7 +77,7 @@ class ClusterFile:
 
 def load(file: str) -> ClusterFile:
     """Read and check a cluster file. Raises ConfigError with file, line and what to do."""
-    tree = read(file)
+    tree = read(file, secret=("env",))
     top = tree.section(_KEYS)
     if "cluster" not in top:
         raise tree.error(f"the key 'cluster' is missing: one of {', '.join(CLUSTER_KINDS)}")
@@ -227,7 +227,8 @@ def _env(env: Value) -> dict[str, str | None]:
 def _variables(env: Value) -> Iterator[tuple[str, str | None]]:
     for name, value in env.mapping().items():
         if not _ENV_NAME.fullmatch(name):
-            raise value.error(f"not a variable's name: {name!r}")
+            shown = name.partition("=")[0]  # for somebody who wrote NAME=VALUE
+            raise ConfigError(f"env: not a variable's name: {shown!r}", value.file, value.line)
         if value.data is None:
             yield name, None
         elif value.data == "":

@@ -18,6 +18,7 @@ from launcher.follow import Followed, Follower
 from launcher.history import preemptions
 from launcher.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
+from launcher.placement import PlacementError
 from launcher.plan import Plan, prepare, revive
 from launcher.rundir import RunDir
 
@@ -49,12 +50,19 @@ def _attempts(
     """Attempt after attempt, until one succeeds or the policy says stop."""
     deadline = None if job.timeout_s is None else started + job.timeout_s
     history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
+    result: Result | None = None
     while True:
         attempt = len(rundir.history) + 1
         output.name_ranks(
             {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
         )
-        start(job, plan, fleet, attempt, len(history), output)
+        try:
+            start(job, plan, fleet, attempt, len(history), output)
+        except ClusterError as error:
+            if result is None:
+                raise
+            output.error(f"can't go on: {error}")  # what there was of the run is its result
+            return result
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1:
             feed_stdin(fleet, plan.places[0].node.name)
@@ -67,7 +75,11 @@ def _attempts(
         decision = policy.after_failure(history, job.max_restarts)
         next_plan = None
         if decision.restart and not state.timed_out:
-            next_plan = revive(job, plan, fleet, output)
+            try:
+                next_plan = revive(job, plan, fleet, output)
+            except (ClusterError, PlacementError) as error:
+                output.error(f"can't go on: {error}")
+                return result
         if next_plan is None:
             if decision.reason and not state.timed_out:
                 output.error(decision.reason)
@@ -153,7 +165,10 @@ def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
     elif state.asked_to_end is None:
         if not state.lost and all(code == policy.PREEMPTED for code in state.exit_codes):
             return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
-        found = verdict.judge(list(state.records.values()), state.lost, state.attempt)
+        records = list(state.records.values())
+        found = verdict.judge(records, state.lost, state.attempt)
+        if found is None:  # the last word: no success with a rank that did not end with 0
+            found = verdict.unexplained(records, state.attempt)
     else:
         number = state.asked_to_end
         preempted = number != signal.SIGINT and all(
@@ -222,6 +237,20 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
     return Result(
         job.id, "cancelled", 128 + number, len(past), preemptions(past), 0, seconds, (), (), None,
         job.run_dir, past,
+    )  # fmt: skip
+
+
+def broken(job: Job, error: Exception, rundir: RunDir, started: float) -> Result:
+    """The result when the launcher itself has failed: the run's folder tells of it all the same."""
+    seconds = round(time.monotonic() - started, 3)
+    past = rundir.history
+    where = os.uname().nodename
+    message = f"the launcher itself failed: {type(error).__name__}"
+    found = Verdict("lost_node", None, where, 1, attempt=max(1, len(past)), message=message)
+    rundir.event("failed", kind=found.kind, rank=None, node=where)
+    return Result(
+        job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), found,
+        job.run_dir, past[:-1],
     )  # fmt: skip
 
 

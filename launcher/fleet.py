@@ -207,6 +207,13 @@ class Fleet:
             if name in self.links:
                 self.links[name].send(message)
 
+    def next_event(self, timeout_s: float) -> Event | int | None:
+        """The next event or signal; None after the timeout, or for what a link let go has left."""
+        event = self.inbox.get(timeout_s)
+        if isinstance(event, Event) and event.link not in (None, self.links.get(event.node)):
+            return None
+        return event
+
     def ask(
         self,
         orders: Mapping[str, Message],
@@ -228,7 +235,7 @@ class Fleet:
             return [n for n in got if n in self.links and len(got[n]) < len(answers)]
 
         while waiting():
-            event = self.inbox.get(min(0.5, give_up - time.monotonic()))
+            event = self.next_event(min(0.5, give_up - time.monotonic()))
             if isinstance(event, int):
                 raise Interrupted(event)
             if event is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,13 @@ from launcher.rundir import RunDir, clean
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
+CHECKPOINTS = 1000  # noted each; of more, one every STEP_EVERY_S
+ALL_REPORTS = 64 << 20  # bytes of JSON that the ranks may have reported, all together
 ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
+
+
+class Untrue(Exception):
+    """A message that is well formed, and can't be true: of what it is."""
 
 
 @dataclass
@@ -83,11 +90,15 @@ class Follower:
         }
         self._last_signal = 0.0
         self._tell_step_at = 0.0
+        self._checkpoints = 0
+        self._sizes: dict[tuple[int, str], int] = {}  # of what ranks have reported, as JSON
+        self._reported = 0  # all of these
+        self._told_of_size = False
 
     def follow(self) -> Followed:
         """Work until every node has said that nothing of the attempt is left, or is lost."""
         while self.running:
-            event = self.fleet.inbox.get(self._patience())
+            event = self.fleet.next_event(self._patience())
             if isinstance(event, int):
                 self._on_signal(event)
             elif event is not None and isinstance(event.body, Lost):
@@ -171,10 +182,18 @@ class Follower:
         self._end_within(0)
 
     def _on_message(self, node: str, message: dict[str, Any]) -> None:
+        """Act on a message that is well formed; what can't be true costs the node, not the run."""
+        if node not in self.running and ("rank" in message or message["type"] == "stopped"):
+            return  # it has said that nothing is left
         act = self._actions.get(message["type"])
-        rank = message.get("rank")
-        if act is not None and (rank is None or self.where.get(rank) == node):
-            act(node, message)
+        try:
+            if "rank" in message and self.where.get(message["rank"]) != node:
+                raise Untrue(f"rank {message['rank']}, which is not its own")
+            if act is not None:
+                act(node, message)
+        except Untrue as error:
+            reason = f"it sent what no agent of ours sends: {message['type']} of {error}"
+            self._on_lost(node, reason)
 
     def _on_lines(self, _: str, message: dict[str, Any]) -> None:
         lines = [str(line) for line in message["lines"]]
@@ -194,20 +213,42 @@ class Follower:
     def _on_report(self, _: str, message: dict[str, Any]) -> None:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
-        if by == "engine" and isinstance(message.get("value"), dict):
-            self.state.metrics[rank] = clean(message["value"])
+        if by == "engine" and isinstance(message["value"], dict):
+            self.state.metrics[rank] = self._bounded(rank, "metrics", message["value"]) or {}
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
-            self.state.values[rank] = clean(message.get("value"))
+            self.state.values[rank] = self._bounded(rank, "value", message["value"])
             self.state.reported_by[rank] = by
+
+    def _bounded(self, rank: int, place: str, value: Any) -> Any:
+        """The value, or None where all that is reported is too large with it."""
+        found, before = clean(value), self._sizes.pop((rank, place), 0)
+        size = len(json.dumps(found))
+        self._reported += size - before
+        if self._reported <= ALL_REPORTS:
+            self._sizes[rank, place] = size
+            return found
+        self._reported -= size
+        if not self._told_of_size:
+            self._told_of_size = True
+            self.output.error(
+                f"what rank {rank} reported is left out: all reports together may have "
+                f"{ALL_REPORTS >> 20} MiB; save them to files and report the paths"
+            )
+        return None
 
     def _on_progress(self, _: str, message: dict[str, Any]) -> None:
         rank, step, checkpoint = message["rank"], message.get("step"), message.get("checkpoint")
         now = time.monotonic()
         if isinstance(step, int):
             self._note(rank, step=step)
-        if isinstance(checkpoint, str) and checkpoint != self.state.checkpoint:
+        is_new = isinstance(checkpoint, str) and checkpoint != self.state.checkpoint
+        if is_new and (self._checkpoints < CHECKPOINTS or now >= self._tell_step_at):
+            self._checkpoints += 1
+            self._tell_step_at = now + STEP_EVERY_S
             self.state.checkpoint = checkpoint
             self.rundir.event("checkpoint", path=checkpoint, step=step)
+        elif is_new:
+            self.state.checkpoint = checkpoint
         elif isinstance(step, int) and now >= self._tell_step_at:
             self._tell_step_at = now + STEP_EVERY_S
             self.rundir.event("step", step=step)
@@ -227,6 +268,8 @@ class Follower:
 
     def _on_exit(self, node: str, message: dict[str, Any]) -> None:
         rank = message["rank"]
+        if self.state.records[rank].status is not None:
+            raise Untrue(f"rank {rank} once more")
         self._note(
             rank,
             status=message["status"],
@@ -238,8 +281,9 @@ class Follower:
         self._react(rank)
 
     def _on_stopped(self, node: str, message: dict[str, Any]) -> None:
-        if message["attempt"] == self.state.attempt:
-            self.running.discard(node)
+        if message["attempt"] != self.state.attempt:
+            raise Untrue(f"attempt {message['attempt']}, and this is {self.state.attempt}")
+        self.running.discard(node)
 
     # -- what follows from it
 

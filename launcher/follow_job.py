@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from launcher import job_end, rundir
+from launcher import job_end
 from launcher.job import Result
 from launcher.output import Output
+from launcher.records import read_job, read_result
 from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
 from launcher.slurmctl import SlurmError, finished
@@ -91,8 +92,8 @@ class Followed:
     def own_result(self) -> Result | None:
         """What the run itself has left, if it is this job's (and not of a former one)."""
         number = self.last.id if self.last is not None else self.job_id
-        job = rundir.read(self.traces.run_dir / "job.json")
-        data = rundir.read(self.traces.run_dir / "result.json")
+        job = read_job(self.traces.run_dir)
+        data = read_result(self.traces.run_dir)
         if job is None or data is None or job.get("slurm_job_id") != number:
             return None
         if data.get("job_id") != job.get("job_id"):

@@ -86,23 +86,30 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 class Decoder:
-    """Bytes in, whole messages out."""
+    """Bytes in, whole messages out, none larger than ``limit``; ``size`` is that of the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
+        self._limit = limit
+        self.size = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Add ``data`` and yield the messages that are complete now. Raises ChannelError."""
         self._buffer += data
         while len(self._buffer) >= 4:
-            size = int.from_bytes(self._buffer[:4], "big")
-            if size > MAX_FRAME:
-                raise ChannelError(f"a frame claims {size} bytes: this is not our protocol")
+            size = self.size = int.from_bytes(self._buffer[:4], "big")
+            if size > self._limit:
+                raise ChannelError(
+                    f"a message of {size} bytes, and {self._limit} is the most that may come"
+                )
             if len(self._buffer) < 4 + size:
                 return
             body = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
-            message = loads(body)
+            try:
+                message = loads(body)
+            except (ValueError, RecursionError):
+                raise ChannelError("a message that is no JSON, or nested without end") from None
             if not isinstance(message, dict):
-                raise ChannelError("a frame holds no JSON object")
+                raise ChannelError("a message that is no JSON object")
             yield message

@@ -132,8 +132,9 @@ def _open(uuid: str, *, create: bool) -> int:
         fd = _open_file(name, folder, create)
     finally:
         os.close(folder)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(fd)  # also a second name that somebody gave to a file of ours, which we'd empty
         raise OSError(errno.EINVAL, "not a plain file", name)
     return fd
 

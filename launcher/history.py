@@ -10,34 +10,66 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from launcher import files
 from launcher.job import PastAttempt
 
+LINE_BYTES = 1 << 20  # of one event
+PART_BYTES = 16 << 20  # of a file of events that is far too large, at its beginning and its end
+_NUMBERS = ("time", "attempt", "world_size", "step", "rank", "status")
+_WORDS = ("event", "kind", "node", "path", "problem", "signal", "reason")
 ENDS = ("succeeded", "failed", "preempted", "cancelled")
 TELLING = ("attempt", *ENDS)  # the events that tell what became of attempts
 _DETAILS = [field.name for field in fields(PastAttempt) if field.name not in ("attempt", "state")]
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """All events that were written whole; a line that a kill has cut short is none."""
+    """All events that were written whole; a line that a kill has cut short is none.
+
+    Of a file that is far too large, its first and last parts. Whoever can write the folder may have
+    written there, so that a field of the wrong kind is left out.
+    """
     try:
-        data = path.read_bytes()
+        data = _both_ends(path)
     except FileNotFoundError:
         return []
     events = []
     for line in data.splitlines(keepends=True):
-        with contextlib.suppress(ValueError):
-            event = json.loads(line) if line.endswith(b"\n") else None
+        with contextlib.suppress(ValueError, RecursionError):
+            event = json.loads(line) if line.endswith(b"\n") and len(line) < LINE_BYTES else None
             if isinstance(event, dict):
-                events.append(event)
+                events.append({key: item for key, item in event.items() if _is_sane(key, item)})
     return events
+
+
+def _both_ends(path: Path) -> bytes:
+    with files.open_to_read(path) as fd:
+        size = os.fstat(fd).st_size
+        if size <= 2 * PART_BYTES:
+            return os.pread(fd, 2 * PART_BYTES, 0)
+        return os.pread(fd, PART_BYTES, 0) + b"\n" + os.pread(fd, PART_BYTES, size - PART_BYTES)
+
+
+def _is_sane(key: str, item: Any) -> bool:
+    """Whether a field of an event holds what we would have written there."""
+    if key in _NUMBERS:
+        return item is None or (isinstance(item, (int, float)) and abs(item) < 1 << 63)
+    if key in _WORDS:
+        return item is None or isinstance(item, str)
+    return True
 
 
 def drop_cut_line(path: Path) -> None:
     """Remove a last line without its end, so that the next event has a line of its own."""
     with contextlib.suppress(FileNotFoundError):
-        data = path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            os.truncate(path, data.rfind(b"\n") + 1)
+        fd = files.open_own(path, os.O_RDWR)
+        try:
+            size = os.fstat(fd).st_size
+            start = max(0, size - LINE_BYTES)
+            last = os.pread(fd, LINE_BYTES, start)
+            if last and not last.endswith(b"\n"):
+                os.ftruncate(fd, start + last.rfind(b"\n") + 1)
+        finally:
+            os.close(fd)
 
 
 def former_attempts(events: Iterable[Mapping[str, Any]]) -> tuple[PastAttempt, ...]:

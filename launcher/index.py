@@ -16,9 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from launcher import files
+
 KEPT = 200  # more are forgotten when they are old
 OLD_S = 14 * 86400.0
 MOST = 2000  # more are forgotten however young they are
+FOREVER = 1 << 33  # a moment that no clock shows, in unix time
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,14 @@ def record(entry: Entry) -> None:
     """
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         place = folder()
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_folder(place, 0o700)
+        os.chmod(place, 0o700)  # one that was made under another umask
         path = place / f"{entry.key}.json"
         former = _read(path)
         if former is not None and former.slurm is not None and former.slurm == entry.slurm:
             entry = _filled(entry, former)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(asdict(entry), file)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        data = json.dumps(asdict(entry)).encode("ascii")
+        files.write_whole(path, data, durable=False, mode=0o600)
         _forget(place)
 
 
@@ -121,8 +120,8 @@ def _filled(entry: Entry, former: Entry) -> Entry:
 
 def _read(path: Path) -> Entry | None:
     """An entry, or None if the file is not one (or has just gone)."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        data = json.loads(path.read_text())
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        data = json.loads(files.read_whole(path, files.JSON_BYTES))
         names = {field.name for field in fields(Entry)}
         if not isinstance(data, dict):
             return None
@@ -139,7 +138,8 @@ def _sane(entry: Entry) -> bool:
         and isinstance(entry.host, str)
         and isinstance(entry.program, str)
         and isinstance(entry.started, (int, float))
-        and (entry.pid is None or isinstance(entry.pid, int))
+        and 0 <= entry.started < FOREVER
+        and (entry.pid is None or (isinstance(entry.pid, int) and 0 < entry.pid < 1 << 31))
         and isinstance(entry.whole_job, bool)
     )
 

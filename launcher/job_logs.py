@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from launcher import job_status, run_facts
+from launcher.files import open_to_read
 from launcher.index import Entry
 from launcher.job_status import JobStatus
 from launcher.output import Output, ranks_in_words
@@ -137,7 +138,7 @@ class Reader:
 def start_of_last(path: Path, count: int) -> int:
     """Where the last ``count`` lines of a file begin."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as fd, open(fd, "rb", closefd=False) as file:
             position = end = file.seek(0, os.SEEK_END)
             found = 0
             while position > 0:

@@ -6,15 +6,14 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from launcher import index, run_facts, slurm_jobs, slurmctl
 from launcher.history import ENDS
 from launcher.index import Entry
 from launcher.job_end import how_it_ended, judge
+from launcher.records import read_job
 from launcher.request import UsageError
 from launcher.run_facts import RunFacts
-from launcher.rundir import read
 from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
 from launcher.slurmctl import SlurmError
@@ -89,12 +88,12 @@ def _place(entry: Entry) -> int:
 def _begun(word: str) -> list[Entry]:
     """A submitted job that began where our index can't be seen: its folder has its id."""
     waiting = [entry for entry in index.entries() if entry.job_id is None] if word else []
-    folders = {entry: read(Path(entry.run_dir, "job.json")) for entry in waiting}
+    folders = {entry: read_job(entry.run_dir) for entry in waiting}
     return [entry for entry, job in folders.items() if job and job.get("job_id") == word]
 
 
 def _from_folder(path: str) -> list[Entry]:
-    job = read(Path(path, "job.json"))
+    job = read_job(path)
     if job is None:
         raise UsageError(f"{path} is no run's folder: there is no job.json in it")
     program = str(job.get("program", "")).partition(" ")[2]

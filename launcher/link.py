@@ -20,10 +20,13 @@ from launcher import channel
 from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream
 from launcher.frames import ChannelError, Decoder, encode
 from launcher.job import Job, Node
+from launcher.messages import MAX_FROM_AGENT, from_agent
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
 BACKLOG = 2000  # messages that may wait before reading stops and the agents feel it
+BACKLOG_BYTES = 64 << 20
+NOTES = 500  # of one agent that are shown; more is a flood
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,15 @@ class Lost:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened on a node: a message of its agent, or the end of its link."""
+    """Something that happened on a node: a message of its agent, or the end of its link.
+
+    ``link`` is where it came from, which may have been let go meanwhile; ``size`` is in bytes.
+    """
 
     node: str
     body: channel.Message | Lost
+    link: Link | None = None
+    size: int = 0
 
 
 class Inbox:
@@ -47,13 +55,18 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Event | int] = SimpleQueue()
-        self._room = threading.Semaphore(BACKLOG)
+        self._room = threading.Condition()
+        self._waiting = self._bytes = 0
         self.signals = 0  # how many have come
         self.last_signal: int | None = None
 
     def put(self, event: Event) -> None:
         """Add an event; waits while there are too many."""
-        self._room.acquire()
+        with self._room:
+            while self._waiting >= BACKLOG or self._bytes > BACKLOG_BYTES:
+                self._room.wait()
+            self._waiting += 1
+            self._bytes += event.size
         self._queue.put(event)
 
     def signal(self, number: int, _frame: object = None) -> None:
@@ -69,7 +82,10 @@ class Inbox:
         except Empty:
             return None
         if isinstance(item, Event):
-            self._room.release()
+            with self._room:
+                self._waiting -= 1
+                self._bytes -= item.size
+                self._room.notify()
         return item
 
     @property
@@ -151,27 +167,37 @@ class Link:
         return self._stream.wait(timeout_s) if self._stream is not None else None
 
     def _read(self, stream: Stream, rest: bytes) -> None:
-        decoder, reason = Decoder(), "the connection was closed"
-        data = rest
-        try:
-            while True:
-                for message in decoder.feed(data):
-                    if message.get("type") != "beat" and not self._closed:
-                        self._inbox.put(Event(self.node.name, message))
-                data = stream.read(1 << 20)
-                self._heard = time.monotonic()
-                if not data:
-                    break
-        except (OSError, ValueError, ChannelError) as error:
-            reason = f"the connection broke: {error}"
+        reason, code = "the connection was closed", None
         # Where the agent called us, whoever started it may follow many, and tells only at the end.
-        patience_s = 0.0 if isinstance(stream, ProvenStream) else 2.0
-        code = None if self._closed else stream.wait(patience_s)
+        patience_s: float | None = 0.0 if isinstance(stream, ProvenStream) else 2.0
+        try:
+            self._take_in(stream, rest)
+        except ChannelError as error:
+            reason, patience_s = str(error), None
+        except Exception as error:  # whatever it is, the node is lost and the run is not
+            reason = f"the connection broke: {error}"
+        if patience_s is not None and not self._closed:
+            code = stream.wait(patience_s)
         if code is not None:
             reason = explain_end(code, stream.errors())
         # One that was let go says nothing more: the node may have a new agent by now.
         if not self._closed:
-            self._inbox.put(Event(self.node.name, Lost(reason, code)))
+            self._inbox.put(Event(self.node.name, Lost(reason, code), self))
+
+    def _take_in(self, stream: Stream, rest: bytes) -> None:
+        """Read until the stream ends. Raises ChannelError for what no agent of ours sends."""
+        decoder, data, notes = Decoder(MAX_FROM_AGENT), rest, 0
+        while True:
+            for message in decoder.feed(data):
+                kind = from_agent(message)["type"]
+                notes += kind == "note"
+                if kind == "beat" or self._closed or (kind == "note" and notes > NOTES):
+                    continue
+                self._inbox.put(Event(self.node.name, message, self, decoder.size))
+            data = stream.read(1 << 20)
+            self._heard = time.monotonic()
+            if not data:
+                return
 
     def _write(self, stream: Stream) -> None:
         with contextlib.suppress(OSError):

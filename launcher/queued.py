@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from launcher import batch_script, follow_job, job_end, rundir
+from launcher import batch_script, files, follow_job, job_end, rundir
 from launcher.clusters.base import ClusterError
 from launcher.job import Program, Result
 from launcher.output import Output
@@ -142,8 +142,9 @@ def _with_function(request: batch_script.Request) -> batch_script.Request:
     own = run.run_dir or f"plaunch_runs/{batch_script.job_name(program)}-{os.urandom(4).hex()}"
     file = Path(folder, own, f"function-{os.urandom(4).hex()}.pickle")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        files.make_folder(file.parent)
+        fd = files.open_own(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "wb") as stream:
             stream.write(program.pickled)
     except OSError as error:
         raise UsageError(f"can't write the function to {file}: {error.strerror}") from error

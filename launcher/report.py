@@ -9,6 +9,8 @@ import socket
 from typing import Any
 
 MAX_BYTES = 16 << 20
+MAX_DEPTH = 100
+LARGEST = 10**1000
 
 
 class ReportError(ValueError):
@@ -20,9 +22,10 @@ def report(value: Any) -> None:
 
     ``value`` is JSON data: dicts with text keys, lists, text, numbers, booleans, None. NaN and
     infinities become None. Without plaunch (``PLAUNCH_SOCKET`` is not set) nothing happens beside
-    the check. Raises ReportError for anything else, and for more than 16 MiB.
+    the check. Raises ReportError for anything else, for more than 16 MiB, and for data that is
+    nested more than 100 deep.
     """
-    data = _checked(value, "value")
+    data = _checked(value, "value", 0)
     path = os.environ.get("PLAUNCH_SOCKET")
     body = json.dumps({"type": "report", "by": "user", "value": data}).encode("ascii")
     if len(body) > MAX_BYTES:
@@ -37,18 +40,22 @@ def report(value: Any) -> None:
         line.sendall(len(body).to_bytes(4, "big") + body)
 
 
-def _checked(value: Any, where: str) -> Any:
+def _checked(value: Any, where: str, depth: int) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST:
+        raise ReportError(f"{where} is a number of more than 1000 digits: report it as text")
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
+        raise ReportError(f"value is nested more than {MAX_DEPTH} deep: save it to a file")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise ReportError(f"{where} has the key {key!r}: keys must be text")
-        return {key: _checked(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {key: _checked(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_checked(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [_checked(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise ReportError(
         f"{where} is a {type(value).__name__}, which is no JSON data: report numbers, text, lists "
         "and dicts (for a tensor, its .item() or .tolist())"

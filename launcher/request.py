@@ -223,7 +223,7 @@ def make_cluster(wanted: Wanted, found: Found, output: Output) -> Cluster:
             )
         from launcher.clusters.slurm import SlurmCluster
 
-        return SlurmCluster(found.allocation, found.nodes)
+        return SlurmCluster(found.allocation, found.nodes, output.say)
     if found.kind == "ray":
         from launcher.config_error import ConfigError
         from launcher.ray_request import ray_cluster

@@ -68,6 +68,11 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
         except (ClusterError, PlacementError) as error:
             rundir.event("not_started", problem=str(error))
             raise
+        except Exception as error:  # a fault of ours; no run ends without a result
+            from launcher import controller
+
+            rundir.finish(controller.broken(job, error, rundir, started))
+            raise
         fleet.close()
         comeback = None
         if cluster.name == "slurm":

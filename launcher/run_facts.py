@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.history import ENDS, former_attempts, preemptions, read_events
 from launcher.job import PastAttempt
-from launcher.rundir import read
+from launcher.records import read_job, read_result
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def look(run_dir: str | Path, host: str | None = None) -> RunFacts:
     Looking takes the folder's lock for a moment, never from a run that has it.
     """
     path = Path(run_dir)
-    job = read(path / "job.json")
+    job = read_job(path)
     if job is None:
         return RunFacts("missing")
-    result = read(path / "result.json")
+    result = read_result(path)
     state = "" if result is not None else life(path, str(job.get("host") or host or ""))
     if state not in ("", "running"):
-        result = read(path / "result.json")  # it may just have ended
+        result = read_result(path)  # it may just have ended
     if result is not None:
         state = str(result.get("state"))
     try:
@@ -109,7 +109,7 @@ def life(run_dir: Path, host: str) -> str:
     another host: not every shared folder shows locks of others.
     """
     try:
-        fd = os.open(run_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(run_dir / "lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return "unknown"
     try:

@@ -7,6 +7,7 @@ that was cut short; one that succeeded, or another program, is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -19,10 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from launcher import files
 from launcher.history import TELLING, drop_cut_line, former_attempts, read_events
 from launcher.job import Job, PastAttempt, Result
+from launcher.records import read_job, read_result
 
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
+INDENTED_BYTES = 1 << 20
 
 
 class RunDirError(Exception):
@@ -49,19 +53,12 @@ def clean(value: Any) -> Any:
 
 def write_whole(path: str | Path, value: Any, *, durable: bool = True) -> None:
     """Write JSON so that a reader finds all of it or none; ``durable``: also after a power cut."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("w") as file:
-            json.dump(clean(value), file, indent=1)
-            file.write("\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    plain = clean(value)
+    text = json.dumps(plain)
+    if len(text) < INDENTED_BYTES:  # what is meant for people; indents make deep data far larger
+        text = json.dumps(plain, indent=1)
+    files.make_folder(Path(path).parent)
+    files.write_whole(path, f"{text}\n".encode("ascii"), durable=durable)
 
 
 class RunDir:
@@ -80,7 +77,9 @@ class RunDir:
     def open(self) -> None:
         """Make or take over the folder. Raises RunDirError."""
         try:
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path / "logs")
+            if (self.path / "logs").is_symlink():
+                raise OSError(errno.ELOOP, "it is a link; remove it", str(self.path / "logs"))
             self._take_lock()
             self._check_former()
             self._begin()
@@ -102,7 +101,7 @@ class RunDir:
         events = self.path / "events.jsonl"
         drop_cut_line(events)
         self._told = [event for event in read_events(events) if event.get("event") in TELLING]
-        self._events = events.open("a")
+        self._events = os.fdopen(files.open_own(events, files.APPEND), "a")
         write_whole(self.path / "job.json", describe(self.job), durable=False)
 
     def _result_files(self) -> list[Path]:
@@ -110,7 +109,10 @@ class RunDir:
         return [self.path / "result.json", *asked_for]
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Ours alone: whoever can open it could hold it, and so keep the run from starting.
+        self._lock = files.open_own(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(OSError):  # of an older version, or another user's
+            os.fchmod(self._lock, 0o600)
         if not _locked(self._lock):
             owner = os.read(self._lock, 200).decode(errors="replace").strip()
             raise RunDirError(
@@ -125,7 +127,7 @@ class RunDir:
         self._check_former()
 
     def _check_former(self) -> None:
-        former = read(self.path / "job.json")
+        former = read_job(self.path)
         if former is None or self.job.restart:
             return
         now = describe(self.job)
@@ -139,7 +141,7 @@ class RunDir:
                     f"{self.path} belongs to a run {what}: choose another "
                     "folder, or begin anew with --restart"
                 )
-        result = read(self.path / "result.json")
+        result = read_result(self.path)
         if result is not None and result.get("state") == "succeeded":
             raise RunDirError(
                 f"the run in {self.path} has succeeded: choose another folder, or begin anew with "
@@ -174,7 +176,8 @@ class RunDir:
         """Add text to a rank's file."""
         with self._guard():
             if rank not in self._logs:
-                self._logs[rank] = (self.path / "logs" / f"rank{rank}.log").open("ab", buffering=0)
+                path = self.path / "logs" / f"rank{rank}.log"
+                self._logs[rank] = os.fdopen(files.open_own(path, files.APPEND), "ab", 0)
             self._logs[rank].write(text.encode("utf-8", "surrogateescape"))
 
     def finish(self, result: Result) -> None:
@@ -222,14 +225,6 @@ def _locked(fd: int) -> bool:
         if time.monotonic() > give_up:
             return False
         time.sleep(0.02)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, or None if there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text())
-        return value if isinstance(value, dict) else None
-    return None
 
 
 def describe(job: Job) -> dict[str, Any]:

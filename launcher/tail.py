@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launcher.files import open_to_read
+
 CHUNK = 1 << 20
 
 
@@ -18,7 +20,7 @@ class Tail:
         """What is new, at most a MiB; empty if there is nothing."""
         try:
             # Opened anew each time: that is when a network file system looks at the server.
-            with self.path.open("rb", buffering=0) as file:
+            with open_to_read(self.path) as fd, open(fd, "rb", 0, closefd=False) as file:
                 if file.seek(0, 2) < self._position:
                     self._position = 0  # it was begun anew
                 file.seek(self._position)

@@ -118,6 +118,26 @@ def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> 
     )
 
 
+def unexplained(records: Sequence[Record], attempt: int) -> Verdict | None:
+    """The verdict where nothing failed, and yet a rank has not ended with 0; None if all have."""
+    left = [record for record in records if record.status != 0]
+    if not left:
+        return None
+    first, others = left[0], tuple(record.rank for record in left[1:])
+    if first.status is None:
+        message = f"its agent never told how rank {first.rank} ended"
+        return Verdict(
+            "lost_node", None, first.node, 1, victims=others, attempt=attempt, message=message
+        )
+    signaled = signal_name(first.status)
+    return Verdict(
+        "exit" if signaled is None else "signal", first.rank, first.node,
+        first.status if first.status > 0 else 128 - first.status, signal=signaled,
+        last_lines=first.tail, victims=others, attempt=attempt, step=first.step,
+        message="nobody had asked for its end",
+    )  # fmt: skip
+
+
 def kind_of(record: Record) -> VerdictKind:
     """The class of a rank's failure."""
     if record.unstarted is not None:

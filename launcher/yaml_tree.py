@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from launcher.config_error import ConfigError
@@ -11,20 +12,26 @@ from launcher.config_error import ConfigError
 if TYPE_CHECKING:
     import yaml
 
+MAX_BYTES = 4 << 20
+MAX_VALUES = 100_000  # with aliases written out
+MAX_DEPTH = 50
+
 
 @dataclass(frozen=True)
 class Value:
     """One value of the file: ``data`` is a dict or list of Values, or a scalar.
 
     ``path`` names it as people do (``ssh.connect_timeout``); ``written`` is a scalar as it stands
-    in the file, before YAML made a number of it. The methods raise ConfigError on a wrong type.
+    in the file, before YAML made a number of it. What is ``secret`` is never shown. The methods
+    raise ConfigError on a wrong type.
     """
 
-    data: Any
+    data: Any = field(repr=False)
     path: str
     file: str
     line: int
-    written: str = ""
+    written: str = field(default="", repr=False)
+    secret: bool = False
 
     def error(self, problem: str) -> ConfigError:
         """Return (not raise) an error about this value."""
@@ -35,7 +42,8 @@ class Value:
     def text(self) -> str:
         """Non-empty text; a number counts as it is written, so 12:00:00 stays a time."""
         if isinstance(self.data, bool):
-            raise self.error(f'text is expected: write "{self.written}" in quotes')
+            what = "it" if self.secret else f'"{self.written}"'
+            raise self.error(f"text is expected: write {what} in quotes")
         if self.data is None or isinstance(self.data, dict | list) or not self.written:
             raise self.error(f"text is expected, not {self._what()}")
         return self.written
@@ -81,7 +89,9 @@ class Value:
             return "a mapping"
         if isinstance(self.data, list):
             return "a list"
-        return repr(self.written) if self.written else "nothing"
+        if not self.written:
+            return "nothing"
+        return "a plain value" if self.secret else repr(self.written)
 
 
 def unknown(key: str, known: Sequence[str], where: str = "") -> str:
@@ -97,46 +107,90 @@ def unknown(key: str, known: Sequence[str], where: str = "") -> str:
     )
 
 
-def read(file: str) -> Value:
-    """Read a YAML file safely; an empty file is an empty mapping. Raises ConfigError."""
+def read(file: str, secret: Sequence[str] = ()) -> Value:
+    """Read a YAML file safely; an empty file is an empty mapping. Raises ConfigError.
+
+    What stands below one of the ``secret`` keys at the top is in no message.
+    """
     import yaml
 
-    try:
-        with open(file, encoding="utf-8") as stream:
-            text = stream.read()
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", file) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 text (byte {error.start})", file) from error
+    text = _text_of(file)
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Value({}, "", file, 1)
-        return _value(node, loader, "", file)
+        return _Tree(loader, file, secret).value(node, "", 0)
+    # Without the cause: what YAML says of a mistake shows the lines around it.
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ConfigError(f"not valid YAML: {error.problem}", file, line) from error
+        raise ConfigError(f"not valid YAML: {_without_words(error.problem)}", file, line) from None
+    except ConfigError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"not valid YAML: {error}", file) from error
+        what = "nested too deep" if isinstance(error, RecursionError) else "it can't be read"
+        raise ConfigError(f"not valid YAML: {what}", file) from None
 
 
-def _value(node: yaml.Node, loader: yaml.SafeLoader, path: str, file: str) -> Value:
-    import yaml
+def _text_of(file: str) -> str:
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", file) from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"is larger than {MAX_BYTES >> 20} MiB", file)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text (byte {error.start})", file) from None
 
-    line = node.start_mark.line + 1
-    data: Any
-    if isinstance(node, yaml.MappingNode):
-        data = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            if key in data:
-                raise ConfigError(f"{key!r} is there twice", file, key_node.start_mark.line + 1)
-            data[key] = _value(value_node, loader, f"{path}.{key}" if path else key, file)
-        return Value(data, path, file, line)
-    if isinstance(node, yaml.SequenceNode):
-        data = [_value(n, loader, f"{path}[{i}]", file) for i, n in enumerate(node.value)]
-        return Value(data, path, file, line)
-    return Value(loader.construct_object(node), path, file, line, node.value)
+
+def _without_words(problem: str | None) -> str:
+    """What YAML says, without what it quotes of the file: that may be a password."""
+    told = re.sub(r"(?<![\w<])'(?!<)[^']{2,}'", "", problem or "a mistake")
+    hint = "; write a value with one of * & ! % @ ` in it in quotes"
+    marks = ("alias", "tag", "cannot start any token", "anchor", "directive")
+    return " ".join(told.split()) + (hint if any(mark in told for mark in marks) else "")
+
+
+class _Tree:
+    """Makes Values of YAML's nodes, as many as anybody needs."""
+
+    def __init__(self, loader: yaml.SafeLoader, file: str, secret: Sequence[str]) -> None:
+        self._loader, self._file, self._secret = loader, file, secret
+        self._left = MAX_VALUES
+
+    def value(self, node: yaml.Node, path: str, depth: int) -> Value:
+        """One node with all below it. Raises ConfigError."""
+        import yaml
+
+        line, file = node.start_mark.line + 1, self._file
+        secret = path.partition(".")[0].partition("[")[0] in self._secret
+        self._left -= 1
+        if self._left < 0:  # a few aliases of aliases stand for billions of values
+            raise ConfigError(f"holds more than {MAX_VALUES:,} values, by its aliases", file, line)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"is nested more than {MAX_DEPTH} deep", file, line)
+        data: Any
+        if isinstance(node, yaml.MappingNode):
+            data = {}
+            for key_node, value_node in node.value:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    place = key_node.start_mark.line + 1
+                    raise ConfigError("a key must be plain text", file, place)
+                key = str(key_node.value)
+                if key in data:
+                    shown = key.partition("=")[0] if secret else key
+                    place = key_node.start_mark.line + 1
+                    raise ConfigError(f"{shown!r} is there twice", file, place)
+                data[key] = self.value(value_node, f"{path}.{key}" if path else key, depth + 1)
+            return Value(data, path, file, line, secret=secret)
+        if isinstance(node, yaml.SequenceNode):
+            data = [self.value(n, f"{path}[{i}]", depth + 1) for i, n in enumerate(node.value)]
+            return Value(data, path, file, line, secret=secret)
+        try:
+            data = self._loader.construct_object(node)
+        except ValueError:  # such as a date that there isn't
+            raise ConfigError(f"{path}: it can't be read: write it in quotes", file, line) from None
+        return Value(data, path, file, line, node.value, secret)

@@ -31,30 +31,30 @@ DRAWING = {
     "launcher.request launcher.slurmctl",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
     "launcher.run_facts",
-    "launcher.job_logs": "launcher.index launcher.job_status launcher.output launcher.request "
-    "launcher.run_facts launcher.tail",
+    "launcher.job_logs": "launcher.files launcher.index launcher.job_status launcher.output "
+    "launcher.request launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
-    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.request "
-    "launcher.run_facts launcher.rundir launcher.slurm_jobs launcher.slurm_words "
+    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.records "
+    "launcher.request launcher.run_facts launcher.slurm_jobs launcher.slurm_words "
     "launcher.slurmctl",
-    "launcher.run_facts": "launcher.history launcher.rundir",
+    "launcher.run_facts": "launcher.history launcher.records",
     # through a queue
-    "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
+    "launcher.queued": "launcher.batch_script launcher.files launcher.follow_job launcher.job_end "
     "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
     "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
     "launcher.slurmctl",
-    "launcher.follow_job": "launcher.job_end launcher.output launcher.rundir "
+    "launcher.follow_job": "launcher.job_end launcher.output launcher.records "
     "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
-    "launcher.tail": "",
+    "launcher.tail": "launcher.files",
     "launcher.look": "launcher.cargo launcher.request launcher.plan launcher.fleet launcher.link "
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
     "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
-    "launcher.output launcher.policy launcher.preflight launcher.rendezvous launcher.rundir "
-    "launcher.verdict",
+    "launcher.output launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
+    "launcher.rundir launcher.verdict",
     "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
@@ -64,14 +64,15 @@ DRAWING = {
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
     "launcher.fleet": "launcher.cargo launcher.channel launcher.link launcher.output",
-    "launcher.link": "launcher.channel launcher.clusters launcher.frames",
+    "launcher.link": "launcher.channel launcher.clusters launcher.frames launcher.messages",
     "launcher.cargo": "",
     # which cluster, which nodes
     "launcher.discovery": "launcher.allocation launcher.config launcher.config_error "
     "launcher.clusters launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist "
+    "launcher.seal",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
@@ -92,11 +93,17 @@ DRAWING = {
     "launcher.slurm_jobs": "",
     # what goes out
     "launcher.output": "launcher.clusters.base",
-    "launcher.rundir": "launcher.history",
-    "launcher.history": "",
-    "launcher.index": "",
+    "launcher.rundir": "launcher.files launcher.history launcher.records",
+    "launcher.records": "launcher.files launcher.history launcher.shapes",
+    "launcher.history": "launcher.files",
+    "launcher.index": "launcher.files",
+    "launcher.files": "",
     # what travels to the nodes
-    "launcher.agent": "launcher.frames launcher.gpu_probe launcher.gpu_lease",
+    "launcher.agent": "launcher.frames launcher.gpu_probe launcher.gpu_lease launcher.messages "
+    "launcher.seal",
+    "launcher.seal": "launcher.frames",
+    "launcher.messages": "launcher.frames launcher.shapes",
+    "launcher.shapes": "",
     "launcher.gpus": "launcher.gpu_probe",
     "launcher.gpu_probe": "launcher.gpu_lease",
     "launcher.gpu_lease": "",

@@ -18,8 +18,9 @@ from launcher.agent.plain import READ, Selector, signal, suppress
 from launcher.agent.rank_input import RankInput
 from launcher.agent.server import RANK, ForkServer, Started
 from launcher.agent.store import Store
-from launcher.agent.wire import Outgoing, RankLines, unpacked
-from launcher.frames import ChannelError, Decoder
+from launcher.agent.told import Told
+from launcher.agent.wire import Incoming, Outgoing, RankLines, unpacked
+from launcher.frames import ChannelError
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 1.0
 NOTICES = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+MAX_TAIL_LINE = 4000  # characters that are kept of a last line
 PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
 
 
@@ -53,8 +55,15 @@ class Agent:
         self.group: workers.Group | None = None
         self.folder = folder
         self.selector = Selector()
-        self.out = Outgoing(1, self.selector)
-        self.lines = RankLines(self.folder, self.selector, self._rank_says)
+        key_in, key_out = config["keys"] or (None, None)
+        self.out = Outgoing(1, self.selector, key_out)
+        self.told = Told(self.out.send, self._note)
+        self.lines = RankLines(
+            self.folder,
+            self.selector,
+            lambda pid, message: self.told.hear(self.group, pid, message),
+            lambda pid, problem: self.told.complain(self.group, pid, problem),
+        )
         self.server = started.server
         self.cold = started.cold
         of_store = [sources[f"launcher.agent.{name}"] for name in ("warm", "torch_parts")]
@@ -63,8 +72,7 @@ class Agent:
         self.input = RankInput(self.selector)
         self.outputs = Outputs(self.selector, self.out)
         self.torch_there = False
-        self._early: list[tuple[int, dict[str, Any]]] = []  # said by whom we did not know yet
-        self._decoder = Decoder()
+        self._incoming = Incoming(key_in)
         self._heard = self._looked = time.monotonic()
         self._guard_fd = guard_fd
         self._notes, self._problem = started.notes, started.problem
@@ -108,6 +116,7 @@ class Agent:
             self.out.send({"type": "beat"})
         if self.group is not None:
             self.outputs.throttle(self.group.workers.values())
+        self.lines.hold(self.out.backed_up)
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
         self.selector.register(fd, READ, action)
@@ -185,9 +194,8 @@ class Agent:
         worker = self._worker(message["id"])
         if worker is not None and worker.status is None:
             worker.pid = message["pid"]
-            early, self._early = self._early, []
-            for pid, said in early:
-                self._rank_says(pid, said)
+            if self.group is not None:
+                self.told.settle(self.group)
         else:  # its attempt was ended before it came to be
             with suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
@@ -296,7 +304,7 @@ class Agent:
                 "status": worker.status,
                 "killed": worker.killed,
                 "oom": worker.oom,
-                "tail": list(worker.tail.tail),
+                "tail": [line[:MAX_TAIL_LINE] for line in worker.tail.tail],
                 "error_file": workers.error_file(worker),
             }
         )
@@ -316,21 +324,10 @@ class Agent:
             self.outputs.read_once(worker)
             self.outputs.close(worker)
         self.input.detach()
-        self._early.clear()
+        self.told.forget()
         self.outputs.throttled = False
         attempt, self.group = self.group.attempt, None
         self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
-
-    # -- what the ranks say on their own line
-
-    def _rank_says(self, pid: int, message: dict[str, Any]) -> None:
-        if self.group is None or message.get("type") not in ("failure", "report", "progress"):
-            return
-        worker = self.group.by_pid(pid)
-        if worker is not None:
-            self.out.send({**message, "rank": worker.rank})
-        elif not self.group.all_known:  # a quick rank is heard before its server tells of it
-            self._early.append((pid, message))
 
     # -- the controller
 
@@ -347,9 +344,10 @@ class Agent:
             data = b""
         self._heard = time.monotonic()
         try:
-            for message in self._decoder.feed(data):
+            for message in self._incoming.feed(data):
                 self._obey(message)
-        except (ChannelError, ValueError):
+        except ChannelError as error:
+            print(error, file=sys.stderr, flush=True)  # noqa: T201 - for the controller
             self._end(1)
         if not data:
             self._end(0)

@@ -45,18 +45,24 @@ class Sources:
         return source if isinstance(source, str) else None
 
 
-def boot(files: dict[str, str | CodeType], config: bytes, tether: int | None) -> None:
+def boot(
+    files: dict[str, str | CodeType],
+    config: bytes,
+    tether: int | None,
+    keys: list[bytes] | None,
+) -> None:
     """Become guard and agent; never returns.
 
-    ``tether`` is a file whose end means that whoever started us has gone.
+    ``tether`` is a file whose end means that whoever started us has gone. ``keys`` seal what comes
+    from the controller and what goes to it, where the connection is anybody's to touch.
     """
     finder: Any = Sources(files)
     sys.meta_path.insert(0, finder)
     from launcher.agent.__main__ import guarded
     from launcher.frames import loads
 
-    sys.exit(guarded({**loads(config), "tether": tether}, files))
+    sys.exit(guarded({**loads(config), "tether": tether, "keys": keys}, files))
 
 
 if "files" in globals():  # given by the bootstrap
-    boot(globals()["files"], globals()["config"], globals()["tether"])
+    boot(*(globals()[name] for name in ("files", "config", "tether", "keys")))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from launcher.agent.torch_parts import watch_imports  # one name space with ours
 
+MAX_VALUE = 16 << 20  # bytes of a returned value; the agent takes no more
 OURS = ("<plaunch>", "<string>", "<frozen runpy>")
 
 
@@ -222,6 +223,12 @@ def run_function(pickled_fd: int) -> None:
         json.dumps(value)
     except (TypeError, ValueError):
         value = plain(value)
+    size = len(as_json(value))
+    if size > MAX_VALUE:
+        raise ValueError(
+            f"the function returned {size >> 20} MiB as JSON, and 16 MiB is the most: save it to a "
+            "file and return the path"
+        )
     if value is not None:
         report(lambda: {"type": "report", "by": "return", "value": value})
 

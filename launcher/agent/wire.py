@@ -7,22 +7,29 @@ import select
 import sys
 import time
 
-from launcher.agent.plain import READ, WRITE, Selector, called, socket, suppress
+from launcher.agent.plain import READ, WRITE, Selector, called, socket
 from launcher.frames import ChannelError, Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 HIGH, LOW = 4 << 20, 1 << 20
+MAX_LINES = 256  # of all ranks together, who need one or two each
+MAX_FROM_RANK = (16 << 20) + 4096  # bytes of a message: a report may have 16 MiB
 
 
 class Outgoing:
     """Messages to the controller, written as fast as it takes them, never waiting for it."""
 
-    def __init__(self, fd: int, selector: Selector) -> None:
+    def __init__(self, fd: int, selector: Selector, key: bytes | None = None) -> None:
         self._fd, self._selector = fd, selector
+        self._seal: Callable[[bytes], bytes] = bytes
+        if key is not None:
+            from launcher.seal import Sealer
+
+            self._seal = Sealer(key).seal
         self._buffer = bytearray()
         self._waiting = self.backed_up = False
         self.last = time.monotonic()
@@ -30,7 +37,7 @@ class Outgoing:
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue a message and write what can be written now."""
-        self._buffer += encode(message)
+        self._buffer += self._seal(encode(message))
         self.last = time.monotonic()
         self._write()
 
@@ -58,33 +65,93 @@ class Outgoing:
             self._write()
 
 
+class Incoming:
+    """Messages from the controller; with a ``key`` only those that are proved to be its own."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._decoder = Decoder()
+        self._open: Callable[[bytes], bytes] = bytes
+        if key is not None:
+            from launcher.seal import Opener
+
+            self._open = Opener(key).open
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """Add ``data`` and yield the messages that are complete now. Raises ChannelError."""
+        return self._decoder.feed(self._open(data))
+
+
 class RankLines:
-    """The unix socket on which ranks talk to their agent; whoever calls is known by process id."""
+    """The unix socket on which ranks talk to their agent; whoever calls is known by process id.
+
+    A line that says what no rank says is closed; ``complain`` hears why. However many lines one
+    process opens, the others keep theirs.
+    """
 
     def __init__(
         self,
         folder: str,
         selector: Selector,
         deliver: Callable[[int, dict[str, Any]], None],
+        complain: Callable[[int, str], None],
     ) -> None:
         self.path = f"{folder}/agent.sock"
-        self._selector, self._deliver = selector, deliver
+        self._selector, self._deliver, self._complain = selector, deliver, complain
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(1024)
         self._listener.setblocking(False)
         self._lines: dict[int, tuple[socket.socket, int, Decoder]] = {}
+        self._held = False
         selector.register(self._listener.fileno(), READ, self._accept)
 
     def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
+        for _ in range(MAX_LINES):
+            try:
                 line = called(self._listener)
-                line.setblocking(False)
-                credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                pid = int.from_bytes(credentials[:4], sys.byteorder)  # then the user's and group's
-                self._lines[line.fileno()] = (line, pid, Decoder())
+            except BlockingIOError:
+                return
+            except OSError:  # there are no descriptors left
+                if not self._let_one_go():
+                    return
+                continue
+            line.setblocking(False)
+            credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            pid = int.from_bytes(credentials[:4], sys.byteorder)  # then the user's and group's
+            self._lines[line.fileno()] = (line, pid, Decoder(MAX_FROM_RANK))
+            if not self._held:
                 self._selector.register(line.fileno(), READ, self._reader(line))
+            if len(self._lines) > MAX_LINES:
+                self._let_one_go()
+
+    def _let_one_go(self) -> bool:
+        """Close the oldest line of whoever has the most; False if there is none."""
+        counts: dict[int, int] = {}
+        for _, pid, _ in self._lines.values():
+            counts[pid] = counts.get(pid, 0) + 1
+        if not counts:
+            return False
+        most = max(counts, key=lambda pid: counts[pid])
+        fd = next(fd for fd, (_, pid, _) in self._lines.items() if pid == most)
+        self._close(fd)
+        return True
+
+    def _close(self, fd: int) -> None:
+        if self._selector.action(fd) is not None:
+            self._selector.unregister(fd)
+        line, _, _ = self._lines.pop(fd)
+        line.close()
+
+    def hold(self, held: bool) -> None:
+        """Hear no rank while the controller does not keep up, or hear them again."""
+        if held == self._held:
+            return
+        self._held = held
+        for fd, (line, _, _) in self._lines.items():
+            if held:
+                self._selector.unregister(fd)
+            else:
+                self._selector.register(fd, READ, self._reader(line))
 
     def _reader(self, line: socket.socket) -> Callable[[], None]:
         fd = line.fileno()
@@ -97,12 +164,13 @@ class RankLines:
                     self._deliver(pid, message)
             except BlockingIOError:
                 return
-            except (OSError, ChannelError, ValueError):
+            except ChannelError as error:
+                self._complain(pid, str(error))
+                data = b""
+            except OSError:
                 data = b""
             if not data:
-                self._selector.unregister(fd)
-                del self._lines[fd]
-                line.close()
+                self._close(fd)
 
         return read
 
@@ -111,8 +179,16 @@ class RankLines:
         self._accept()
         for line, _, _ in list(self._lines.values()):
             read = self._reader(line)
-            while line.fileno() >= 0 and select.select([line], [], [], 0)[0]:
+            for _ in range(64):  # a child of a rank that talks for ever must not hold us
+                if line.fileno() < 0 or not _is_readable(line.fileno()):
+                    break
                 read()
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()  # unlike select it takes any descriptor
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def unpacked(text: str) -> bytes:

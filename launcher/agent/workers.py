@@ -22,7 +22,7 @@ class Worker:
         self.rank, self.local_rank, self.env = rank, local_rank, env
         self.pid: int | None = None
         self.status: int | None = None
-        self.killed = self.oom = False
+        self.killed = self.oom = self.warned = False
         self.stdin: int | None = None
         self.outputs: dict[int, LineSplitter] = {}  # by file descriptor
         self.errors = -1  # which of them is its standard error

@@ -1,57 +1,77 @@
 """Nodes that call back: for clusters whose transport carries no byte stream of its own.
 
 The launcher opens doors (listening sockets) on its own addresses. Whatever starts the node's side
-(an srun step, a Ray actor) hands it an invitation on its standard input: the job's secret and the
-doors. Nobody who can't prove the secret gets past the door, and nothing is run before both sides
-have proved it. The channel is authenticated, not encrypted.
+(an srun step, a Ray actor) hands it an invitation on its standard input: a secret and the doors.
+Nobody who can't prove the secret gets past the door, nothing is run before both sides have proved
+it, and all that is said later is sealed. The channel is authenticated, not encrypted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from launcher import channel
 from launcher.clusters.base import NodeError
-from launcher.frames import ChannelError
+from launcher.seal import Opener, Sealer
 
-PROOF_S = 10.0  # for a caller to prove that it knows the secret
+PROOF_S = 10.0  # for a caller to prove that it knows the secret, from its call on
 BACKLOG = 512
+CALLERS = 512  # who may be at the doors and have proved nothing yet
+MAX_PROOF = 4096  # bytes of a caller's answer
 
 
 class DialledStream:
-    """A node's call that has been taken, as a stream."""
+    """A node's call that has been taken, as a stream; sealed in both directions."""
 
     def __init__(
         self,
         call: socket.socket,
         secret: str,
+        nonce: str,
         answer: channel.Answer,
         wait: Callable[[float], int | None],
         errors: Callable[[], str],
     ) -> None:
-        self._call, self._secret, self._answer = call, secret, answer
+        self._call, self._secret, self._nonce, self._answer = call, secret, nonce, answer
         self._wait, self._errors = wait, errors
+        to_agent, from_agent = channel.keys(secret, nonce, answer)
+        self._sealer, self._opener = Sealer(to_agent), Opener(from_agent)
+        self._writing = threading.Lock()
 
     def admit(self, cargo: channel.Cargo) -> bytes:
         """Let the agent in: our proof and its code. Returns what it has said since its proof."""
-        self.write(channel.admission(self._secret, self._answer, cargo(self._answer.python)))
-        return self._answer.rest
+        payload = cargo(self._answer.python)
+        with self._writing:
+            self._call.sendall(channel.admission(self._secret, self._nonce, self._answer, payload))
+        return self._opener.open(self._answer.rest)
 
     def read(self, size: int) -> bytes:
-        """Wait for data; empty when the other side has gone, and after ``close``."""
-        try:
-            return self._call.recv(size)
-        except OSError:
-            return b""
+        """Wait for data; empty when the other side has gone, and after ``close``.
+
+        Raises ChannelError for what nobody can have sent who knows the secret.
+        """
+        while True:
+            try:
+                data = self._call.recv(size)
+            except OSError:
+                return b""
+            proved = self._opener.open(data)
+            if proved or not data:
+                return proved
 
     def write(self, data: bytes) -> None:
         """Send all of ``data``; raises OSError when the other side has gone."""
-        self._call.sendall(data)
+        with self._writing:
+            self._call.sendall(self._sealer.seal(data))
 
     def errors(self) -> str:
         """What whoever started the agent has written to its standard error."""
@@ -68,15 +88,48 @@ class DialledStream:
         self._call.close()
 
 
-class Reception:
-    """The launcher's doors, and who has come in."""
+@dataclass
+class Caller:
+    """Somebody at a door who has proved nothing yet."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._secret = os.urandom(32).hex()
+    call: socket.socket
+    source: str  # the address that the call comes from
+    until: float  # monotonic: the proof must be there by then
+    nonce: str = field(default_factory=lambda: os.urandom(16).hex())
+    heard: bytes = b""
+
+
+@dataclass
+class Invited:
+    """Whom an invitation is for: the names that have not called yet."""
+
+    secret: str
+    names: set[str]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A node that has called and proved the secret of its invitation."""
+
+    call: socket.socket
+    secret: str
+    nonce: str
+    answer: channel.Answer
+
+
+class Reception:
+    """The launcher's doors, and who has come in. One thread attends to all who call."""
+
+    def __init__(
+        self, addresses: Sequence[str], say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._say = say
+        self._invited: list[Invited] = []
         self._doors: list[socket.socket] = []
-        self._arrived: dict[str, tuple[socket.socket, channel.Answer]] = {}
+        self._arrived: dict[str, Arrived] = {}
         self._news = threading.Condition()
         self._closed = False
+        self._said: set[str] = set()
         problem: OSError | None = None
         for address in addresses:
             try:
@@ -85,16 +138,37 @@ class Reception:
                 problem = error
         if not self._doors:
             raise problem or OSError("there is no address to listen on")
+        self._callers: list[Caller] = []  # the oldest first
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = CALLERS if soft == resource.RLIM_INFINITY else min(CALLERS, max(8, soft // 4))
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._waker = socket.socketpair()
+        self._selector.register(self._wake, selectors.EVENT_READ)
         for door in self._doors:
-            threading.Thread(target=self._attend, args=(door,), daemon=True).start()
+            self._selector.register(door, selectors.EVENT_READ)
+        self._attendant = threading.Thread(target=self._attend, daemon=True)
+        self._attendant.start()
 
-    def invitation(self, name: str) -> bytes:
-        """What the dialler reads from its standard input. ``$X`` as a name: its variable X."""
+    def invite(self, names: Sequence[str], told: str | None = None) -> bytes:
+        """What the dialler of these nodes reads from its standard input: a secret, its name, us.
+
+        Each name lets one caller in; a former call of such a node counts no more. ``told`` is what
+        takes the place of the name where one line is for several: ``$X`` for its variable X.
+        """
+        invited = Invited(os.urandom(32).hex(), set(names))
+        with self._news:
+            for older in self._invited:
+                older.names -= invited.names
+            self._invited = [*(one for one in self._invited if one.names), invited]
+            for name in names:
+                former = self._arrived.pop(name, None)
+                if former is not None:
+                    former.call.close()
         doors = []
         for door in self._doors:
             address, port = door.getsockname()[:2]
             doors.append(f"{address}:{port}")
-        return f"{self._secret} {name} {' '.join(doors)}\n".encode()
+        return f"{invited.secret} {told or names[0]} {' '.join(doors)}\n".encode()
 
     def stream(
         self,
@@ -126,51 +200,115 @@ class Reception:
                         else NodeError(name, problem)
                     )
                 self._news.wait(min(0.2, max(left, 0.01)))
-            call, answer = self._arrived.pop(name)
-        return DialledStream(call, self._secret, answer, wait, errors)
+            found = self._arrived.pop(name)
+        return DialledStream(found.call, found.secret, found.nonce, found.answer, wait, errors)
 
     def close(self) -> None:
         """Close all doors, and hang up on whoever came and was not asked for."""
         with self._news:
+            if self._closed:
+                return
             self._closed = True
             waiting, self._arrived = self._arrived, {}
             self._news.notify_all()
-        for door in self._doors:
-            with contextlib.suppress(OSError):
-                door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits at it
-            door.close()
-        for call, _ in waiting.values():
-            call.close()
+        self._waker.close()
+        self._attendant.join()
+        for arrived in waiting.values():
+            arrived.call.close()
 
-    def _attend(self, door: socket.socket) -> None:
-        while True:
-            try:
-                call, _ = door.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._examine, args=(call,), daemon=True).start()
+    # -- what follows is the attendant's: nothing in it waits for any one caller
 
-    def _examine(self, call: socket.socket) -> None:
-        """Let in whoever proves the secret in time."""
-        nonce = os.urandom(16).hex()
+    def _attend(self) -> None:
+        while not self._closed:
+            pause = min((one.until for one in self._callers), default=None)
+            left = None if pause is None else max(0.0, pause - time.monotonic())
+            for key, _ in self._selector.select(left):
+                if isinstance(key.data, Caller):
+                    self._hear(key.data)
+                elif key.fileobj is not self._wake:
+                    self._let_in(key.fileobj)  # type: ignore[arg-type]  # a door
+            now = time.monotonic()
+            for caller in [one for one in self._callers if one.until <= now]:
+                self._hang_up(caller)
+        for caller in list(self._callers):
+            self._hang_up(caller)
+        self._selector.close()
+        for one in (*self._doors, self._wake):
+            one.close()
+
+    def _let_in(self, door: socket.socket) -> None:
         try:
-            call.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            call.settimeout(PROOF_S)
-            call.sendall(f"{nonce}\n".encode())
-            answer = channel.hear_proof(call.recv, self._secret, nonce)
-            call.settimeout(None)
-        except (OSError, ChannelError):
-            call.close()
+            call, (source, *_) = door.accept()
+        except OSError:  # it has hung up, or we have no descriptors left
+            if self._callers:
+                self._hang_up(self._callers[0])
+            else:
+                time.sleep(0.05)  # those that have proved themselves hold them all
             return
+        caller = Caller(call, source, time.monotonic() + PROOF_S)
+        self._callers.append(caller)
+        if len(self._callers) > self._most:
+            self._hang_up(self._superfluous())
+        try:
+            call.setblocking(False)
+            call.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(call, selectors.EVENT_READ, caller)
+            call.send(f"{caller.nonce}\n".encode())
+        except (OSError, ValueError):
+            self._hang_up(caller)
+
+    def _superfluous(self) -> Caller:
+        """The oldest caller of the address that most of them come from."""
+        ((most, _),) = Counter(one.source for one in self._callers).most_common(1)
+        return next(one for one in self._callers if one.source == most)
+
+    def _hear(self, caller: Caller) -> None:
+        try:
+            data = caller.call.recv(MAX_PROOF)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        caller.heard += data
+        found = channel.marked_line(caller.heard)
+        if found is not None:
+            self._judge(caller, *found)
+        elif not data or len(caller.heard) > MAX_PROOF:
+            self._hang_up(caller)
+
+    def _judge(self, caller: Caller, line: bytes, rest: bytes) -> None:
+        """Let in whoever proves the secret of an invitation for its name, once."""
         with self._news:
-            if self._closed:
-                call.close()
-                return
-            former = self._arrived.pop(answer.name, None)
-            self._arrived[answer.name] = (call, answer)
-            self._news.notify_all()
-        if former is not None:
-            former[0].close()
+            for invited in self._invited:
+                answer = channel.proved(line, rest, invited.secret, caller.nonce)
+                if answer is None:
+                    continue
+                if answer.name in invited.names and not self._closed:
+                    invited.names.discard(answer.name)
+                    self._callers.remove(caller)
+                    self._selector.unregister(caller.call)
+                    caller.call.setblocking(True)
+                    self._arrived[answer.name] = Arrived(
+                        caller.call, invited.secret, caller.nonce, answer
+                    )
+                    self._news.notify_all()
+                    return
+                self._refuse(answer.name, caller.source)
+        self._hang_up(caller)
+
+    def _refuse(self, name: str, source: str) -> None:
+        """Somebody who knows the secret, under a name that isn't free: that must not be silent."""
+        text = f"a call from {source} as {name!r} was refused: nobody was expected by that name"
+        if text not in self._said and len(self._said) < 20:
+            self._said.add(text)
+            self._say(text)
+
+    def _hang_up(self, caller: Caller) -> None:
+        if caller in self._callers:
+            self._callers.remove(caller)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(caller.call)
+        caller.call.close()
 
 
 def _open_door(address: str) -> socket.socket:

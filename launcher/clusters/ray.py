@@ -76,7 +76,7 @@ class RayCluster:
                 )
             self._nodes = self._known(answer["nodes"])
             try:
-                self._reception = Reception([answer["address"]])
+                self._reception = Reception([answer["address"]], self._say)
             except OSError as error:
                 problem = f"no agent could call back to {answer['address']}: {error.strerror}"
                 raise ClusterError([NodeError("ray", problem)]) from error
@@ -93,7 +93,7 @@ class RayCluster:
             "start",
             number=self._round,
             argv={node.name: [node.python, "-I", "-S", "-c", channel.DIAL] for node in nodes},
-            lines={node.name: self._reception.invitation(node.name).decode() for node in nodes},
+            lines={node.name: self._reception.invite([node.name]).decode() for node in nodes},
         )
 
     def connect(self, node: Node, argv: Sequence[str], env: Mapping[str, str]) -> DialledStream:

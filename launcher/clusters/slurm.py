@@ -44,8 +44,13 @@ class SlurmCluster:
 
     name = "slurm"
 
-    def __init__(self, allocation: Allocation, nodes: Sequence[Node]) -> None:
-        self._allocation = allocation
+    def __init__(
+        self,
+        allocation: Allocation,
+        nodes: Sequence[Node],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._allocation, self._say = allocation, say
         self._nodes = tuple(nodes)
         self._reception: Reception | None = None
         self._steps: list[Step] = []
@@ -60,7 +65,8 @@ class SlurmCluster:
         names = [node.name for node in nodes]
         if self._reception is None:
             try:
-                self._reception = Reception(addresses_towards([node.address for node in nodes]))
+                addresses = addresses_towards([node.address for node in nodes])
+                self._reception = Reception(addresses, self._say)
             except OSError as error:
                 problem = f"no agent could call back to this host: {error.strerror}"
                 raise ClusterError([NodeError(names[0], problem)]) from error
@@ -68,7 +74,7 @@ class SlurmCluster:
         cpus = counts.pop() if len(counts) == 1 else None
         argv = step_argv(nodes[0].python, names, cpus, self._allocation.gpus)
         try:
-            step = Step(argv, self._reception.invitation("$SLURMD_NODENAME"))
+            step = Step(argv, self._reception.invite(names, "$SLURMD_NODENAME"))
         except OSError as error:
             problem = f"srun can't be started: {error.strerror}"
             raise ClusterError([NodeError(fold(names), problem, "is SLURM in PATH?")]) from error

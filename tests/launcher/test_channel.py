@@ -54,10 +54,19 @@ def test_garbage_is_refused(garbage: bytes) -> None:
         list(Decoder().feed(garbage))
 
 
-def test_broken_json_is_an_error() -> None:
-    """A frame that is no JSON raises ValueError, never runs anything."""
-    with pytest.raises(ValueError, match="Expecting"):
-        list(Decoder().feed(b'\0\0\0\x05{"a":'))
+@pytest.mark.parametrize(
+    "body", [b'{"a":', b"\xff\xfe", b'{"a":' + b"[" * 500_000, b'{"a":' + b"9" * 5000 + b"}"]
+)
+def test_broken_json_is_an_error(body: bytes) -> None:
+    """No JSON, no text, nesting and numbers without end: one named error, whatever it is."""
+    with pytest.raises(ChannelError, match="no JSON"):
+        list(Decoder().feed(len(body).to_bytes(4, "big") + body))
+
+
+def test_a_message_has_a_largest_size() -> None:
+    """One that claims more is refused by its first four bytes."""
+    with pytest.raises(ChannelError, match="a message of 101 bytes, and 100 is the most"):
+        list(Decoder(100).feed((101).to_bytes(4, "big")))
 
 
 @given(JSON)
@@ -134,7 +143,7 @@ def test_the_node_runs_nothing_without_the_controllers_proof(tmp_path: Any) -> N
         while seen.count(b"\n") < 2:
             seen += node.read(1000)
         body = cargo(f"open({str(witness)!r}, 'w')")("")
-        node.write(f"{'0' * 64} {len(body)}\n".encode() + body)
+        node.write(f"{'0' * 64} {len(body)} {'0' * 64}\n".encode() + body)
         _, errors = node.process.communicate(timeout=30)
     assert b"wrong secret" in errors
     assert not witness.exists()
@@ -143,7 +152,8 @@ def test_the_node_runs_nothing_without_the_controllers_proof(tmp_path: Any) -> N
 def test_an_impostor_is_refused() -> None:
     """A node's end that can't prove the secret gets no code."""
     written: list[bytes] = []
-    answers = [b"motd\n\0plaunch-agent abc " + proof("other", "agent", "n").encode() + b"\n", b""]
+    wrong = proof("other", "agent", "n", "abc", "-", "py").encode()
+    answers = [b"motd\n\0plaunch-agent abc " + wrong + b" - py\n", b""]
     with pytest.raises(ChannelError, match="could not prove"):
         greet(lambda _: answers.pop(0), written.append, "secret", "n", lambda _: b"code")
     assert b"code" not in b"".join(written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,9 +124,9 @@ def test_the_shortest_file_is_a_kind(write: Write) -> None:
         (
             "cluster: local\nenv:\n  A: true",
             3,
-            'env.A: text is expected: write "true" in quotes',
+            "env.A: text is expected: write it in quotes",
         ),
-        ("cluster: local\nenv: {A-B: x}", 2, "env.A-B: not a variable's name: 'A-B'"),
+        ("cluster: local\nenv: {A-B: x}", 2, "env: not a variable's name: 'A-B'"),
         (
             "cluster: ssh\nhosts: [a]\nssh: {connect_timeout: soon}",
             3,
@@ -173,8 +174,8 @@ def test_the_shortest_file_is_a_kind(write: Write) -> None:
         (
             "cluster: !!python/name:os.system ''",
             1,
-            "not valid YAML: could not determine a constructor for the tag "
-            "'tag:yaml.org,2002:python/name:os.system'",
+            "not valid YAML: could not determine a constructor for the tag; write a value with "
+            "one of * & ! % @ ` in it in quotes",
         ),
     ],
 )
@@ -201,6 +202,56 @@ def test_values_of_variables_are_not_shown(write: Write) -> None:
     file = write("cluster: local\nenv: {TOKEN: s3cret}")
 
     assert "s3cret" not in repr(load(file))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        "TOKEN=s3cret",
+        "[TOKEN=s3cret]",
+        "{TOKEN: *s3cret}",
+        "{TOKEN: !s3cret x}",
+        "{TOKEN: &s3cret x, T: !s3cret {}}",
+        "{TOKEN: {s3cret: 1}}",
+        "{TOKEN: 's3cret}",
+        "{TOKEN: %s3cret}",
+        "{'TOKEN=s3cret': }",
+        "{'TOKEN=s3cret': 1, 'TOKEN=s3cret': 2}",
+        "{TOKEN: 2020-13-45s3cret, X: 2020-13-45}",
+        "{TOKEN: s3cret: s3cret}",
+        "\n  TOKEN: s3cret\n s3cret",
+        '{TOKEN: "s3cret\\z"}',
+        "{? [s3cret] : 1}",
+    ],
+)
+def test_no_mistake_repeats_a_variables_value(write: Write, env: str) -> None:
+    """Whatever is wrong with env, its values are in no message, and in no traceback's causes."""
+    with pytest.raises(ConfigError) as raised:
+        load(write(f"cluster: local\nenv: {env}"))
+    assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "\n".join(
+                ["x: &a0 [1]", *(f"x{n}: &a{n} [{f'*a{n - 1},' * 9}]" for n in range(1, 12))]
+            ),
+            "more than 100,000 values, by its aliases",
+        ),
+        ("cluster: &a [*a]", "nested"),
+        ("cluster: " + "[" * 5000, "nested too deep"),
+        ("cluster: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
+        ("#" * (5 << 20), "is larger than 4 MiB"),
+        (f"cluster: {'9' * 5000}", "it can't be read"),
+    ],
+    ids=["bomb", "circle", "depth", "some-depth", "size", "number"],
+)
+def test_a_file_that_never_ends_is_refused(write: Write, text: str, said: str) -> None:
+    """Aliases that stand for billions of values, depth and size: a line that says so, at once."""
+    with pytest.raises(ConfigError, match=said):
+        load(write(text))
 
 
 def test_only_the_safe_loader_constructs_values(write: Write, tmp_path: Path) -> None:

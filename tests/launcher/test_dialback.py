@@ -1,31 +1,52 @@
 """Nodes that call back: who gets in, who doesn't, and what is left when either side goes."""
 
 import contextlib
+import hmac
 import marshal
 import os
 import socket
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from launcher import channel
+from launcher.clusters import dialback
 from launcher.clusters.base import NodeError, ProvenStream
 from launcher.clusters.dialback import Reception, addresses_towards
+from launcher.frames import ChannelError
+from tests.launcher.runs import until
 
-ECHO = """\
-import os
-os.write(1, b"hello from the node")
-while data := os.read(0, 100):
-    os.write(1, data.upper())
+# The node's code for these tests seals by means of its own: what is told of records is enough.
+SEALED = """\
+import hmac, os
+def mac(way, number, data):
+    told = number.to_bytes(8, "big") + len(data).to_bytes(4, "big") + data
+    return hmac.digest(keys[way], told, "sha256")
+def say(number, data):
+    os.write(1, len(data).to_bytes(4, "big") + data + mac(1, number, data))
+def exactly(size):
+    out = b""
+    while len(out) < size:
+        part = os.read(0, size - len(out))
+        if not part: raise SystemExit
+        out += part
+    return out
 """
-TETHERED = """\
-import os
-os.write(1, b"waiting")
-os.read(globals()["tether"], 1)
-os.write(1, b", the starter has gone")
+ECHO = f"""\
+{SEALED}say(0, b"hello from the node")
+for number in range(100):
+    data = exactly(int.from_bytes(exactly(4), "big"))
+    if exactly(32) != mac(0, number, data): os._exit(9)
+    say(number + 1, data.upper())
+"""
+TETHERED = f"""\
+{SEALED}say(0, b"waiting")
+os.read(tether, 1)
+say(1, b", the starter has gone")
 """
 
 
@@ -35,8 +56,14 @@ def cargo(code: str) -> Callable[[str], bytes]:
 
 
 @pytest.fixture
-def reception() -> Iterator[Reception]:
-    with contextlib.closing(Reception(["127.0.0.1"])) as opened:
+def said() -> list[str]:
+    """What the reception has said to people."""
+    return []
+
+
+@pytest.fixture
+def reception(said: list[str]) -> Iterator[Reception]:
+    with contextlib.closing(Reception(["127.0.0.1"], said.append)) as opened:
         yield opened
 
 
@@ -63,9 +90,27 @@ def read_all(stream: ProvenStream, words: bytes, until: bytes) -> bytes:
     return words
 
 
+def door_of(invitation: bytes) -> tuple[str, int]:
+    """Where the invited have to call."""
+    address, _, port = invitation.decode().split()[2].rpartition(":")
+    return address, int(port)
+
+
+def call(invitation: bytes) -> socket.socket:
+    """A stranger at the door."""
+    return socket.create_connection(door_of(invitation), 20)
+
+
+def greets(reception: Reception, name: str) -> bool:
+    """Whether a node of this name has come in and runs our code."""
+    stream = reception.stream(name, 30)
+    with contextlib.closing(stream):
+        return b"hello" in read_all(stream, stream.admit(cargo(ECHO)), b"node")
+
+
 def test_a_node_that_was_invited_runs_our_code(reception: Reception) -> None:
     """Both sides prove the secret, then the code runs and talks over the same connection."""
-    with dialler(reception.invitation("node1")) as process:
+    with dialler(reception.invite(["node1"])) as process:
         stream = reception.stream("node1", 20)
         with contextlib.closing(stream):
             words = read_all(stream, stream.admit(cargo(ECHO)), b"from the node")
@@ -77,36 +122,32 @@ def test_a_node_that_was_invited_runs_our_code(reception: Reception) -> None:
 
 def test_one_invitation_serves_many_nodes(reception: Reception) -> None:
     """Where all get the same line, each gives the name that its scheduler has told it."""
-    line = reception.invitation("$SLURMD_NODENAME")
+    line = reception.invite(["a", "b"], "$SLURMD_NODENAME")
     with dialler(line, SLURMD_NODENAME="b"), dialler(line, SLURMD_NODENAME="a"):
-        for name in ("a", "b"):
-            stream = reception.stream(name, 20)
-            with contextlib.closing(stream):
-                assert b"hello" in read_all(stream, stream.admit(cargo(ECHO)), b"node")
+        assert greets(reception, "a")
+        assert greets(reception, "b")
 
 
 def test_the_secret_is_never_sent_to_a_caller(reception: Reception) -> None:
     """What comes out of the door is a nonce, and without the right proof nothing more."""
-    secret, _, door = reception.invitation("x").decode().split()
-    address, port = door.rsplit(":", 1)
-    with socket.create_connection((address, int(port)), 5) as call:
-        call.settimeout(20)
-        nonce = call.recv(1000)
-        wrong = channel.proof("guess", "agent", nonce.decode().strip())
-        call.sendall(channel.MARKER + f"abc {wrong} node1 python\n".encode())
-        heard = b"" if (rest := _rest(call)) is None else rest
+    invitation = reception.invite(["node1"])
+    with call(invitation) as stranger:
+        nonce = stranger.recv(1000)
+        wrong = channel.proof("guess", "agent", nonce.decode().strip(), "abc", "node1", "python")
+        stranger.sendall(channel.MARKER + f"abc {wrong} node1 python\n".encode())
+        heard = rest(stranger)
 
-    assert secret.encode() not in nonce + heard
+    assert invitation.split()[0] not in nonce + heard
     assert heard == b""
     with pytest.raises(NodeError, match="did not call back"):
         reception.stream("node1", 0.1)
 
 
-def _rest(call: socket.socket) -> bytes | None:
-    try:
-        return call.recv(1000)
-    except ConnectionError:
-        return None
+def rest(caller: socket.socket) -> bytes:
+    """What a caller still hears until it is hung up on."""
+    with contextlib.suppress(ConnectionError):
+        return caller.recv(1000)
+    return b""
 
 
 def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:
@@ -114,21 +155,201 @@ def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         line = f"secret node1 127.0.0.1:{door.getsockname()[1]}\n".encode()
         with dialler(line) as process:
-            call, _ = door.accept()
-            with call:
-                call.settimeout(20)
-                call.sendall(b"nonce\n")
-                answer = channel.hear_proof(call.recv, "secret", "nonce")
+            caller, _ = door.accept()
+            with caller:
+                caller.settimeout(20)
+                caller.sendall(b"nonce\n")
+                answer = channel.hear_proof(caller.recv, "secret", "nonce")
                 code = cargo("import os; os.write(2, b'ran')")("")
-                call.sendall(channel.admission("guess", answer, code))
+                caller.sendall(channel.admission("guess", "nonce", answer, code))
                 assert process.wait(20) == 1
             assert process.stderr is not None
             assert process.stderr.read() == b"plaunch: wrong secret\n"
 
 
+class Relay:
+    """Somebody between a node and the launcher, without the secret: what it may do is ``change``.
+
+    It passes on all that comes; what goes to the node goes through ``to_node``, what comes from it
+    through ``from_node``.
+    """
+
+    def __init__(self, invitation: bytes) -> None:
+        self._place = door_of(invitation)
+        self._door = socket.create_server(("127.0.0.1", 0))
+        words = invitation.split()
+        port = self._door.getsockname()[1]
+        self.invitation = b"%s %s 127.0.0.1:%d\n" % (words[0], words[1], port)
+        self.to_node: Callable[[bytes], bytes] = bytes
+        self.from_node: Callable[[bytes], bytes] = bytes
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            node, _ = self._door.accept()
+            launcher = socket.create_connection(self._place, 20)
+            launcher.settimeout(None)
+            self._ends = [node, launcher]
+            threading.Thread(target=self._pump, args=(launcher, node, "to_node")).start()
+            self._pump(node, launcher, "from_node")
+
+    def _pump(self, source: socket.socket, target: socket.socket, way: str) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 20):
+                target.sendall(getattr(self, way)(data))
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Cut all lines."""
+        for end in (self._door, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def test_a_relay_can_not_replace_the_code(reception: Reception) -> None:
+    """Whoever passes both proofs on, and then other code of the same size, gets nothing run."""
+    theirs, evil = "import os; os.write(2, b'good'); os._exit(0)", "import os; os.write(2, b'evil')"
+    payload = cargo(theirs)("")
+    with contextlib.closing(Relay(reception.invite(["node1"]))) as relay:
+        forged = zlib.compress(marshal.dumps({"launcher.agent.boot": evil}, 2))
+        relay.to_node = lambda data: data.replace(payload, forged.ljust(len(payload), b" "))
+        with dialler(relay.invitation) as process:
+            stream = reception.stream("node1", 20)
+            with contextlib.closing(stream):
+                stream.admit(lambda _: payload)
+                assert process.wait(20) == 1
+            assert process.stderr is not None
+            assert process.stderr.read() == b"plaunch: this code is not the launcher's\n"
+
+
+@pytest.mark.parametrize("change", ["flip", "repeat"])
+def test_a_relay_can_not_change_what_is_said(reception: Reception, change: str) -> None:
+    """A record that was changed, or comes twice, ends the connection with a reason."""
+    changes = {"flip": lambda data: data.replace(b"AGAIN", b"NEVER"), "repeat": lambda d: d * 2}
+    relay = Relay(reception.invite(["node1"]))
+    with contextlib.closing(relay), dialler(relay.invitation) as process:
+        stream = reception.stream("node1", 20)
+        with contextlib.closing(stream):
+            read_all(stream, stream.admit(cargo(ECHO)), b"from the node")
+            relay.from_node = changes[change]
+            stream.write(b"again")
+            with pytest.raises(ChannelError, match="somebody else has written"):
+                read_all(stream, b"", b"nothing like that")
+        process.wait(20)
+
+
+def test_names_are_claimed_once(reception: Reception, said: list[str]) -> None:
+    """A second claimant is refused and that is said, the first goes on; so is a name of nobody."""
+    line = reception.invite(["a", "b"], "$SLURMD_NODENAME")
+    with dialler(line, SLURMD_NODENAME="a"):
+        stream = reception.stream("a", 20)
+        with contextlib.closing(stream):
+            words = stream.admit(cargo(ECHO))
+            for name in ("a", "stranger"):
+                with dialler(line, SLURMD_NODENAME=name) as second:
+                    assert second.wait(20) == 0
+            assert b"hello" in read_all(stream, words, b"node")
+            stream.write(b"still there")
+            assert read_all(stream, b"", b"THERE") == b"STILL THERE"
+    assert [text.split(" was refused")[0] for text in said] == [
+        "a call from 127.0.0.1 as 'a'",
+        "a call from 127.0.0.1 as 'stranger'",
+    ]
+
+
+def test_a_former_invitation_lets_nobody_in(reception: Reception) -> None:
+    """When a node's agent is started anew, one of the round before counts no more."""
+    former = reception.invite(["node1"])
+    with dialler(former) as first:
+        until(lambda: reception._arrived, "the first has called")
+        now = reception.invite(["node1"])
+        assert first.wait(20) == 0
+    with dialler(former) as late:
+        assert late.wait(20) == 0
+    with dialler(now):
+        assert greets(reception, "node1")
+
+
+NARROW = """\
+import contextlib, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from launcher.clusters.dialback import Reception
+with contextlib.closing(Reception(["127.0.0.1"])) as reception:
+    print(reception.invite(["node1"]).decode(), end="", flush=True)
+    sys.stdin.readline()
+    stream = reception.stream("node1", 60)
+    print("in", flush=True)
+    stream.close()
+"""
+
+
+def test_silent_callers_do_not_close_the_door() -> None:
+    """However many call and say nothing, and with few descriptors: who proves himself comes in."""
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", NARROW],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=os.getcwd(),
+            )
+        )  # fmt: skip
+        stack.callback(process.kill)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        invitation = process.stdout.readline()
+        for _ in range(300):
+            stack.enter_context(call(invitation))
+        stack.enter_context(dialler(invitation))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"in\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"abc \xc3\xa9\xff node1 python\n",
+        b"\n",
+        b"a b c d e f\n",
+        b"x" * 100_000,
+        "abc proof n\u00f6de1 python\n".encode(),
+    ],
+)
+def test_an_answer_that_is_none_is_hung_up_on(reception: Reception, answer: bytes) -> None:
+    """Whatever is said instead of a proof, the door stays open for others."""
+    invitation = reception.invite(["node1"])
+    with call(invitation) as stranger:
+        stranger.recv(1000)
+        with contextlib.suppress(ConnectionError):
+            stranger.sendall(channel.MARKER + answer)
+        assert rest(stranger) == b""
+    with dialler(invitation):
+        assert greets(reception, "node1")
+
+
+def test_a_proof_has_one_deadline(reception: Reception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then buys no time: whoever hasn't proved the secret by then is let go."""
+    monkeypatch.setattr(dialback, "PROOF_S", 0.5)
+    with call(reception.invite(["node1"])) as stranger:
+        stranger.recv(1000)
+        stranger.settimeout(0.02)
+
+        def hung_up() -> bool:
+            try:
+                stranger.sendall(b"x")
+                return stranger.recv(10) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        until(hung_up, "the door hangs up")
+
+
 def test_the_tether_shows_that_the_starter_has_gone(reception: Reception) -> None:
     """The old standard input stays open beside the connection; its end is seen by the agent."""
-    with dialler(reception.invitation("node1")) as process:
+    with dialler(reception.invite(["node1"])) as process:
         stream = reception.stream("node1", 20)
         with contextlib.closing(stream):
             read_all(stream, stream.admit(cargo(TETHERED)), b"waiting")
@@ -141,6 +362,20 @@ def test_a_start_that_failed_is_told_at_once(reception: Reception) -> None:
     """Nobody waits for a call that can't come any more."""
     with pytest.raises(NodeError, match="srun said no"):
         reception.stream("node1", 60, over=lambda: "srun said no")
+
+
+def test_proofs_of_the_two_sides_differ() -> None:
+    """Neither side's proof is the other's, nor one for other words; keys differ by direction."""
+    words = ("nonce", "mine", "node1", "python")
+    assert channel.proof("s", "agent", *words) != channel.proof("s", "controller", *words)
+    right = channel.proof("s", "agent", *words)
+    answer = channel.proved(f"mine {right} node1 python".encode(), b"", "s", "nonce")
+    assert answer is not None
+    assert channel.proved(f"mine {right} node2 python".encode(), b"", "s", "nonce") is None
+    assert channel.proved(f"mine {right} node1 python".encode(), b"", "s", "other") is None
+    to_agent, from_agent = channel.keys("s", "nonce", answer)
+    expected = hmac.new(b"s", b"to-agent nonce mine", "sha256").hexdigest()
+    assert to_agent == expected.encode() != from_agent
 
 
 def test_addresses_are_those_that_lead_to_the_nodes() -> None:
