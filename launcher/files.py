@@ -35,6 +35,8 @@ def make_folder(path: str | Path, mode: int = 0o755) -> None:
         wanted = mode if one == Path(path) else 0o755
         with contextlib.suppress(FileExistsError):  # somebody else has just made it
             os.mkdir(one, wanted | (_for_the_group(one.parent) if wanted & 0o050 else 0))
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def _for_the_group(folder: Path) -> int:

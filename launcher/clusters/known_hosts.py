@@ -25,6 +25,15 @@ class KnownKey:
     key: str
     revoked: bool = False
 
+    @property
+    def fingerprint(self) -> str:
+        """The key's fingerprint as ssh-keygen shows it."""
+        try:
+            digest = hashlib.sha256(base64.b64decode(self.key)).digest()
+        except ValueError:
+            return "no key at all"
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
 
 def known_keys(files: Iterable[str], name: str) -> list[KnownKey]:
     """All keys that the files hold for ``name`` (a host, or ``[host]:port``)."""

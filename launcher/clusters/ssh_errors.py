@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 
 from launcher.clusters.base import NodeError
+from launcher.clusters.known_hosts import KnownKey
 from launcher.clusters.ssh_target import SshTarget
 from launcher.job import Node
 
@@ -93,27 +94,32 @@ def no_handshake(target: SshTarget, reason: str, tries: int = 1) -> SshProblem:
 
 def unknown_host_key(target: SshTarget, key_type: str, fingerprint: str) -> SshProblem:
     """Nobody vouched for this machine's key."""
-    kind = key_type.split("-")[0 if key_type.startswith("ecdsa") else 1]
     return SshProblem(
         f"unknown host key of {target.key_name}: {key_type} {fingerprint}",
-        f"compare it on that machine: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub; if it is "
-        f"the same, run: {_learn(target)}",
+        f"{_ask_for_it(key_type)}; then run: {_learn(target)}, and answer its question with that "
+        "fingerprint: ssh compares",
     )
 
 
 def changed_host_key(
-    target: SshTarget, key_type: str, fingerprint: str, known: tuple[str, int]
+    target: SshTarget, key_type: str, fingerprint: str, known: KnownKey
 ) -> SshProblem:
     """Another key than before: a reinstalled machine, or another one in its place."""
-    file, line = known
-    forget = ["ssh-keygen", "-R", target.key_name]
-    if os.path.abspath(file) != os.path.expanduser("~/.ssh/known_hosts"):
-        forget += ["-f", file]
     return SshProblem(
         f"host key of {target.key_name} has changed: it is now {key_type} {fingerprint}, "
-        f"and {file} line {line} has another one",
-        "this may be another machine in its place. If you know why it changed, "
-        f"run: {shlex.join(forget)} && {_learn(target)}",
+        f"and {known.file} line {known.line} has {known.key_type} {known.fingerprint}",
+        "this may be another machine in its place, whose owner reads along. Find out why it "
+        f"changed: {_ask_for_it(key_type)}. Only if that is the new one, take the old line out of "
+        f"{known.file} by hand; plaunch then says how a new key is accepted",
+    )
+
+
+def _ask_for_it(key_type: str) -> str:
+    """How one learns a machine's true key: not by asking whoever answers at its address."""
+    kind = key_type.split("-")[0 if key_type.startswith("ecdsa") else 1]
+    return (
+        "get the host's fingerprint from its administrator, by another way than this connection "
+        f"(on its console: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub)"
     )
 
 
@@ -172,14 +178,15 @@ def explain_exit(node: Node, code: int | None, stderr_text: str) -> NodeError | 
 
 
 def _learn(target: SshTarget) -> str:
-    """The command that puts the machine's key into the file where it is looked up."""
+    """The command that asks for the fingerprint, compares, and notes the key where we look."""
     usable = [file for file in target.known_hosts if file != "/dev/null"]
     file = usable[0] if usable else "~/.ssh/known_hosts"
+    options = f"-o StrictHostKeyChecking=ask -o UserKnownHostsFile={_quoted(file)}"
     if not target.is_direct or target.key_name.startswith("[") != (target.port != 22):
-        # ssh-keyscan knows no jump hosts and no HostKeyAlias; ssh asks, and writes.
-        return f"ssh -o UserKnownHostsFile={_quoted(file)} {shlex.quote(target.name)} true"
-    port = f"-p {target.port} " if target.port != 22 else ""
-    return f"ssh-keyscan {port}-H {shlex.quote(target.host)} >> {_quoted(file)}"
+        # by its name: with the jump hosts and the HostKeyAlias that ssh's configuration has
+        return f"ssh {options} {shlex.quote(target.name)} true"
+    port = f" -p {target.port}" if target.port != 22 else ""
+    return f"ssh{port} {options} {shlex.quote(target.host)} true"
 
 
 def _quoted(file: str) -> str:

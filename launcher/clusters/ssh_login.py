@@ -12,7 +12,7 @@ from typing import Any
 import paramiko
 
 from launcher.clusters import ssh_errors
-from launcher.clusters.known_hosts import known_keys
+from launcher.clusters.known_hosts import key_name, known_keys
 from launcher.clusters.ssh_errors import SshProblem
 from launcher.clusters.ssh_session import Session
 from launcher.clusters.ssh_target import SshTarget
@@ -70,6 +70,10 @@ def _shake_hands(session: Session, target: SshTarget, timeout_s: float) -> None:
 def _check_host_key(key: paramiko.PKey, target: SshTarget) -> None:
     """Go on only with a server that known_hosts vouches for."""
     known = known_keys(target.known_hosts, target.key_name)
+    if not known and target.key_name == key_name(target.host, target.port):
+        # as ssh: the machine's own key, which it shows on another port
+        plain = known_keys(target.known_hosts, target.host)
+        known = [one for one in plain if one.key == key.get_base64()]
     kind, same = key.get_name(), [one for one in known if one.key == key.get_base64()]
     for one in same:
         if one.revoked:
@@ -78,7 +82,7 @@ def _check_host_key(key: paramiko.PKey, target: SshTarget) -> None:
         return
     for one in known:
         if not one.revoked:
-            raise ssh_errors.changed_host_key(target, kind, key.fingerprint, (one.file, one.line))
+            raise ssh_errors.changed_host_key(target, kind, key.fingerprint, one)
     raise ssh_errors.unknown_host_key(target, kind, key.fingerprint)
 
 

@@ -136,9 +136,13 @@ def test_server_that_takes_no_keys(testbed: Testbed, ssh_folder: Path, sshd: Any
 def test_unknown_host_key_and_the_command_that_mends_it(
     testbed: Testbed, ssh_folder: Path, sshd: Any
 ) -> None:
-    """An unknown key is refused with its fingerprint; the command in the advice makes it known."""
+    """An unknown key is refused; the command in the advice compares it with what one was told."""
     sshd("host1", 2222)
     node = {"address": "host1", "port": 2222}
+    known_hosts = ssh_folder / "known_hosts"
+    text = known_hosts.read_text()
+    assert connect(testbed, node)[0].get("out") == "host1\n"  # by its key on port 22, as with ssh
+    known_hosts.write_text("".join(row for row in text.splitlines(True) if "host1" not in row))
     fingerprint = testbed.call(
         "host1", ["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]
     ).stdout.split()[1]
@@ -146,27 +150,49 @@ def test_unknown_host_key_and_the_command_that_mends_it(
     problem, advice = refusal(testbed, node)
 
     assert problem == f"unknown host key of [host1]:2222: ssh-ed25519 {fingerprint}"
-    command = advice.split(" run: ")[1]
-    assert command == "ssh-keyscan -p 2222 -H host1 >> ~/.ssh/known_hosts"
-    assert testbed.call("host0", ["sh", "-c", command]).returncode == 0
+    assert "from its administrator, by another way than this connection" in advice
+    assert "ssh-keyscan" not in advice
+    command = advice.split(" run: ")[1].split(", and")[0]
+    known = "-o UserKnownHostsFile=~/.ssh/known_hosts"
+    assert command == f"ssh -p 2222 -o StrictHostKeyChecking=ask {known} host1 true"
+
+    def answered(words: str) -> int:
+        asked = ssh_folder / "asked"
+        once = f"mv $0 $0.done; printf '#!/bin/sh\\necho no\\n' > $0; chmod 755 $0; echo {words}"
+        asked.write_text(f"#!/bin/sh\n{once}\n")
+        asked.chmod(0o755)
+        env = "SSH_ASKPASS=/root/.ssh/asked SSH_ASKPASS_REQUIRE=force"
+        script = f"{env} setsid -w {command} </dev/null"
+        return testbed.call("host0", ["sh", "-c", script]).returncode
+
+    assert answered(f"{fingerprint[:-1]}=") != 0
+    assert "problem" in connect(testbed, node)[0]
+    assert answered(fingerprint) == 0
     assert connect(testbed, node)[0].get("out") == "host1\n"
 
 
-def test_changed_host_key_and_the_command_that_mends_it(testbed: Testbed, ssh_folder: Path) -> None:
-    """A changed key is refused, naming file and line; the command in the advice mends it."""
+def test_changed_host_key_leads_nobody_past_the_check(testbed: Testbed, ssh_folder: Path) -> None:
+    """A changed key is refused with both fingerprints; no command in the advice forgets the old."""
     known = ssh_folder / "known_hosts"
     lines = known.read_text().splitlines()
     lines[1] = f"host1 {' '.join(lines[2].split()[1:])}"
     known.write_text("\n".join(lines) + "\n")
+    shown = {
+        host: testbed.call(
+            host, ["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]
+        ).stdout.split()[1]
+        for host in ("host1", "host2")
+    }
 
     problem, advice = refusal(testbed, "host1")
 
-    assert problem.startswith("host key of host1 has changed: it is now ssh-ed25519 SHA256:")
-    assert problem.endswith("/root/.ssh/known_hosts line 2 has another one")
-    command = advice.split(" run: ")[1]
-    assert command == "ssh-keygen -R host1 && ssh-keyscan -H host1 >> ~/.ssh/known_hosts"
-    assert testbed.call("host0", ["sh", "-c", command]).returncode == 0
-    assert connect(testbed, "host1")[0].get("out") == "host1\n"
+    new, old = f"ssh-ed25519 {shown['host1']}", f"ssh-ed25519 {shown['host2']}"
+    assert problem == (
+        f"host key of host1 has changed: it is now {new}, and /root/.ssh/known_hosts line 2 has "
+        f"{old}"
+    )
+    assert "from its administrator, by another way than this connection" in advice
+    assert not any(word in advice for word in ("ssh-keygen -R", "ssh-keyscan", "run:"))
 
 
 def test_revoked_host_key(testbed: Testbed, ssh_folder: Path) -> None:
