@@ -23,7 +23,6 @@ from typing import IO, Any
 from launcher import files
 from launcher.history import TELLING, drop_cut_line, former_attempts, read_events
 from launcher.job import Job, PastAttempt, Result
-from launcher.records import read_job, read_result
 
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 INDENTED_BYTES = 1 << 20
@@ -127,8 +126,12 @@ class RunDir:
         self._check_former()
 
     def _check_former(self) -> None:
+        if self.job.restart or not (self.path / "job.json").exists():
+            return
+        from launcher.records import read_job, read_result  # not needed by a new run's start
+
         former = read_job(self.path)
-        if former is None or self.job.restart:
+        if former is None:
             return
         now = describe(self.job)
         for key, what in (

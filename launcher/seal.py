@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from launcher.frames import ChannelError
 
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 try:
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # hashlib's own
 except ImportError:
@@ -18,6 +23,7 @@ except ImportError:
     except ImportError:
         from hashlib import sha256
 
+MUCH = 1 << 20  # bytes after which a faster SHA-256 is worth its import
 MAX_RECORD = 1 << 20  # bytes of data; more travels as several records
 MAC_BYTES = 32
 BLOCK_BYTES = 64  # of SHA-256, by HMAC's definition
@@ -27,12 +33,21 @@ class Mac:
     """HMAC-SHA256 with one key; what depends on the key alone is computed once."""
 
     def __init__(self, key: bytes) -> None:
-        key = key.ljust(BLOCK_BYTES, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in key))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in key))
+        self._key, self._until_much = key.ljust(BLOCK_BYTES, b"\0"), MUCH
+        self._begin(sha256)
 
-    def of(self, *parts: bytes | bytearray | memoryview) -> bytes:
+    def _begin(self, algorithm: Callable[[bytes], Any]) -> None:
+        self._inner = algorithm(bytes(byte ^ 0x36 for byte in self._key))
+        self._outer = algorithm(bytes(byte ^ 0x5C for byte in self._key))
+
+    def of(self, *parts: bytes) -> bytes:
         """The MAC of the parts, one after the other."""
+        if self._until_much > 0:
+            self._until_much -= sum(map(len, parts))
+            if self._until_much <= 0:
+                import hashlib
+
+                self._begin(hashlib.sha256)
         inner, outer = self._inner.copy(), self._outer.copy()
         for part in parts:
             inner.update(part)
