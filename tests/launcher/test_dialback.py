@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from launcher import channel
+from launcher.cargo import Cargo
 from launcher.clusters import dialback
 from launcher.clusters.base import NodeError, ProvenStream
 from launcher.clusters.dialback import Reception, addresses_towards
 from launcher.frames import ChannelError
+from launcher.job import Job, Node, Program
+from launcher.link import Event, Inbox, Link, Lost, agent_config
 from tests.launcher.runs import until
 
 # The node's code for these tests seals by means of its own: what is told of records is enough.
@@ -238,6 +241,43 @@ def test_a_relay_can_not_change_what_is_said(reception: Reception, change: str) 
             with pytest.raises(ChannelError, match="somebody else has written"):
                 read_all(stream, b"", b"nothing like that")
         process.wait(20)
+
+
+class Called:
+    """A cluster of one node that has called."""
+
+    name = "called"
+
+    def __init__(self, stream: ProvenStream) -> None:
+        self._stream = stream
+
+    def connect(self, *_: object) -> ProvenStream:
+        return self._stream
+
+
+def test_a_relay_can_not_give_orders_to_an_agent(reception: Reception) -> None:
+    """The real agent takes nothing that was touched: it ends, and its node is lost."""
+    node, inbox = Node("node1", "127.0.0.1", python=sys.executable), Inbox()
+    config = agent_config(Job("j", Program("program", "true"), "/nowhere"), node, 0, 1)
+    relay = Relay(reception.invite(["node1"]))
+    with contextlib.closing(relay), dialler(relay.invitation) as process:
+        link = Link(node, inbox)
+        link.open(Called(reception.stream("node1", 30)), Cargo().with_config(config))  # type: ignore[arg-type]
+        with contextlib.closing(link):
+            kinds = [body["type"] for _ in range(2) if isinstance(body := told(inbox), dict)]
+            assert sorted(kinds) == ["found", "probe"]
+            relay.to_node = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+            assert process.wait(30) == 1  # at the latest with the next heartbeat
+            assert isinstance(told(inbox), Lost)
+        assert process.stderr is not None
+        assert b"somebody else has written into the connection" in process.stderr.read()
+
+
+def told(inbox: Inbox) -> object:
+    """What a node says next."""
+    event = inbox.get(30)
+    assert isinstance(event, Event)
+    return event.body
 
 
 def test_names_are_claimed_once(reception: Reception, said: list[str]) -> None:

@@ -15,7 +15,7 @@ from launcher.follow import Follower
 from launcher.frames import ChannelError, Decoder, encode
 from launcher.history import read_events
 from launcher.job import Job, Node, Placement, Program
-from launcher.link import Event, Inbox, Lost
+from launcher.link import Event, Inbox, Link, Lost
 from launcher.messages import from_agent, from_rank
 from launcher.output import Output
 from launcher.plan import Plan
@@ -255,6 +255,64 @@ def test_reports_and_checkpoints_are_bounded(
     events = read_events(tmp_path / "run" / "events.jsonl")
     assert len([event for event in events if event["event"] == "checkpoint"]) == 20
     assert (tmp_path / "out").read_text().count("is left out") == 1
+
+
+class Speech:
+    """A stream that brings what a test has written, and then ends, or breaks."""
+
+    def __init__(self, data: bytes, error: Exception | None = None) -> None:
+        self._data, self._error = data, error
+
+    def connect(self, *_: Any) -> Speech:
+        return self
+
+    def admit(self, _: Any) -> bytes:
+        return b""
+
+    def read(self, _: int) -> bytes:
+        data, self._data = self._data, b""
+        if not data and self._error is not None:
+            raise self._error
+        return data
+
+    def write(self, _: bytes) -> None:
+        """Nobody hears it."""
+
+    def errors(self) -> str:
+        return ""
+
+    def wait(self, _: float) -> int | None:
+        return None
+
+    def close(self) -> None:
+        """It has no end to close."""
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "reason"),
+    [
+        (encode({"type": "note", "text": "n"}) * 600, None, "the connection was closed"),
+        (encode({"type": "beat"}), KeyError("x"), "the connection broke"),
+        (encode({"type": "nonsense"}), None, "it sent what no agent of ours sends"),
+        ((70 << 20).to_bytes(4, "big"), None, "a message of 73400320 bytes"),
+    ],
+    ids=["notes", "error", "unknown", "size"],
+)
+def test_a_link_ends_with_a_reason_whatever_comes(
+    body: bytes, error: Exception | None, reason: str
+) -> None:
+    """No flood of notes, no message and no error of a stream is more than a lost node."""
+    node, inbox = Node("a", "10.0.0.1"), Inbox()
+    link = Link(node, inbox)
+    speech: Any = Speech(body, error)
+    link.open(speech, lambda _: b"")
+    heard = []
+    while not isinstance(event := inbox.get(30), Event) or not isinstance(event.body, Lost):
+        assert event is not None
+        heard.append(event)
+    assert reason in event.body.reason
+    assert len(heard) <= 500
+    link.close()
 
 
 def test_a_backlog_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
