@@ -214,7 +214,7 @@ class Follower:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
         if by == "engine" and isinstance(message["value"], dict):
-            self.state.metrics[rank] = self._bounded(rank, "metrics", message["value"]) or {}
+            self.state.metrics[rank] = self._bounded(rank, "metrics", message["value"])
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
             self.state.values[rank] = self._bounded(rank, "value", message["value"])
             self.state.reported_by[rank] = by
