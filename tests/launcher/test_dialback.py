@@ -236,6 +236,7 @@ def test_a_relay_can_not_change_what_is_said(reception: Reception, change: str) 
         stream = reception.stream("node1", 20)
         with contextlib.closing(stream):
             read_all(stream, stream.admit(cargo(ECHO)), b"from the node")
+            stream._call.settimeout(30)
             relay.from_node = changes[change]
             stream.write(b"again")
             with pytest.raises(ChannelError, match="somebody else has written"):
@@ -317,20 +318,24 @@ import contextlib, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from launcher.clusters.dialback import Reception
 with contextlib.closing(Reception(["127.0.0.1"])) as reception:
+    most = reception._most
+    reception._most = int(sys.argv[1] or most)
     print(reception.invite(["node1"]).decode(), end="", flush=True)
     sys.stdin.readline()
     stream = reception.stream("node1", 60)
     print("in", flush=True)
+    assert len(reception._callers) <= (60 if sys.argv[1] else most)
     stream.close()
 """
 
 
-def test_silent_callers_do_not_close_the_door() -> None:
+@pytest.mark.parametrize("most", ["", "10000"], ids=["too-many", "no-descriptors"])
+def test_silent_callers_do_not_close_the_door(most: str) -> None:
     """However many call and say nothing, and with few descriptors: who proves himself comes in."""
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-c", NARROW],
+                [sys.executable, "-c", NARROW, most],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=os.getcwd(),
             )
         )  # fmt: skip
@@ -344,6 +349,7 @@ def test_silent_callers_do_not_close_the_door() -> None:
         process.stdin.write(b"\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"in\n"
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
