@@ -157,11 +157,12 @@ def quiet(tmp_path: Path) -> Any:
 
 
 STOPPED = {"type": "stopped", "attempt": 1, "swept": 0}
+GOOD = [("a", exit_of(0)), ("a", exit_of(1))]
 LIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "a foreign rank's exit": [("a", exit_of(2))],
-    "a rank of nobody": [("a", exit_of(77))],
-    "a second exit": [("a", exit_of(0, 3)), ("a", exit_of(0, 0))],
-    "stopped for another attempt": [("a", {**STOPPED, "attempt": 2})],
+    "a foreign rank's exit": [*GOOD, ("a", exit_of(2))],
+    "a rank of nobody": [*GOOD, ("a", exit_of(77))],
+    "a second exit": [("a", exit_of(0, 3)), ("a", exit_of(1, 0)), ("a", exit_of(0, 0))],
+    "stopped for another attempt": [*GOOD, ("a", {**STOPPED, "attempt": 2})],
     "stopped without exits": [("a", STOPPED)],
     "killed ranks": [("a", exit_of(0, -9, killed=True)), ("a", exit_of(1, -9, killed=True))],
     "killed, and 0": [("a", exit_of(0, 0)), ("a", exit_of(1, -9, killed=True))],
