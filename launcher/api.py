@@ -48,8 +48,8 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
 
     The other arguments are the command line's: ``cluster``, ``hosts``, ``nodes`` (N or (MIN, MAX)),
     ``gpus``, ``procs``, ``env``, ``compat``, and in ``options`` ``max_restarts``, ``grace_s``,
-    ``timeout_s``, ``preload``, ``start``, ``run_dir``, ``restart``, ``result_file``. From a SLURM
-    login node also
+    ``failure_grace_s``, ``timeout_s``, ``preload``, ``start``, ``run_dir``, ``restart``,
+    ``result_file``. From a SLURM login node also
     ``time``, ``partition``, ``account``, ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch``: the
     job is waited for; launcher.watch.LeftRunning is raised when the user goes away from it.
 

@@ -66,10 +66,10 @@ def _attempts(
         history.append(policy.Attempt(result.verdict, state.checkpoint))
         decision = policy.after_failure(history, job.max_restarts)
         next_plan = None
-        if decision.restart and not state.timed_out:
+        if decision.restart and not state.timed_out and not state.told_too_late:
             next_plan = revive(job, plan, fleet, output)
         if next_plan is None:
-            if decision.reason and not state.timed_out:
+            if decision.reason and not state.timed_out and not state.told_too_late:
                 output.error(decision.reason)
             return result
         output.block(verdict_lines(result.verdict))

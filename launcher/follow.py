@@ -19,7 +19,8 @@ from launcher.rundir import RunDir, clean
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
-ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
+ENDING_S = 15.0  # for an agent to say that nothing is left, after its ranks had to be gone
+KILL = {"type": "kill"}
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Followed:
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
+    told_too_late: bool = False  # to end, when the ranks were ending for a failure already
 
     @property
     def exit_codes(self) -> list[int | None]:
@@ -64,13 +66,13 @@ class Follower:
         records = {rank: verdict.Record(rank, node) for rank, node in self.where.items()}
         self.state = Followed(records, attempt)
         self.running = {place.node.name for place in places}
+        self.stop_at: float | None = None  # when ranks are asked to end, of a run that has failed
         self.kill_at: float | None = None
+        self.is_ending = False  # they were asked, or killed
         self.give_up_at: float | None = None
         self._signs = 0
         self._actions: dict[str, Callable[[str, dict[str, Any]], None]] = {
-            "lines": self._on_lines,
             "raw": self._on_raw,
-            "transient": self._on_transient,
             "note": self._on_note,
             "notice": self._on_notice,
             "report": self._on_report,
@@ -94,36 +96,59 @@ class Follower:
             elif event is not None and isinstance(event.body, dict):
                 self._on_message(event.node, event.body)
             self._look_at_clock()
+        self.output.ended()
         return self.state
 
     def _patience(self) -> float:
-        moments = [m for m in (self.kill_at, self.give_up_at, self.deadline) if m is not None]
+        waiting = (
+            self.stop_at, self.kill_at, self.give_up_at, self.deadline, self.output.due(),
+        )  # fmt: skip
+        moments = [moment for moment in waiting if moment is not None]
         return min([0.5, *(moment - time.monotonic() for moment in moments)])
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
+        self.output.tick()
         complaint = self.rundir.complaint()
         if complaint is not None:
             self.output.error(complaint)
         for name in self.fleet.silent(SILENCE_S):
             self.fleet.drop(name, "silent")
             self._on_lost(name, f"no word from it for {SILENCE_S:.0f} s")
-        if self.deadline is not None and now > self.deadline and self.kill_at is None:
+        if self.deadline is not None and now > self.deadline and not self._ends():
             self.state.timed_out = True
             self.deadline = None
-            self.kill_at = now
+            self._fail_within(0)
+        if self.stop_at is not None and now >= self.stop_at:
+            grace_s = self.job.failure_grace_s
+            self._tell_to_end({"type": "stop", "grace_s": grace_s} if grace_s else KILL, grace_s)
         if self.kill_at is not None and now >= self.kill_at:
-            self.kill_at, self.give_up_at = None, now + ENDING_S
-            self.fleet.tell({"type": "kill"}, list(self.running))
+            self.kill_at = None
+            self._tell_to_end(KILL, 0)
         if self.give_up_at is not None and now > self.give_up_at:
             for name in list(self.running):
                 self.fleet.drop(name, "it did not end its ranks")
                 self._on_lost(name, f"its agent did not end its ranks within {ENDING_S:.0f} s")
 
-    def _end_within(self, seconds: float) -> None:
+    def _ends(self) -> bool:
+        """Whether the end of the ranks has been settled."""
+        return self.is_ending or self.stop_at is not None or self.kill_at is not None
+
+    def _tell_to_end(self, order: dict[str, Any], grace_s: float) -> None:
+        self.stop_at, self.is_ending = None, True
+        self.give_up_at = time.monotonic() + grace_s + ENDING_S
+        self.fleet.tell(order, list(self.running))
+
+    def _fail_within(self, seconds: float) -> None:
+        """The attempt has failed: ask what runs to end after ``seconds``, or sooner if said so."""
+        moment = time.monotonic() + seconds
+        if not self.is_ending and (self.stop_at is None or moment < self.stop_at):
+            self.stop_at = moment
+
+    def _kill_within(self, seconds: float) -> None:
         """Kill what runs after ``seconds``, or sooner if that was said before."""
         moment = time.monotonic() + seconds
-        if self.give_up_at is None and (self.kill_at is None or moment < self.kill_at):
+        if self.kill_at is None or moment < self.kill_at:
             self.kill_at = moment
 
     # -- what comes in
@@ -132,12 +157,16 @@ class Follower:
         """A signal to us: it is handed to the ranks."""
         now = time.monotonic()
         self.rundir.event("signal", signal=signal.Signals(number).name)
-        if self.state.asked_to_end is None:
+        if self.is_ending and self.state.asked_to_end is None:
+            self.state.told_too_late = True  # the run has failed: that stays its end
+            self.output.say("killing the ranks")
+            self._kill_within(0)
+        elif self.state.asked_to_end is None:
             self._ask_to_end(number, "")
             self._last_signal = now
         elif number == signal.SIGINT and now - self._last_signal > 0.2:
             self.output.say("killing the ranks")
-            self._end_within(0)
+            self._kill_within(0)
         elif number != self.state.asked_to_end:
             self.fleet.tell({"type": "signal", "number": number})
 
@@ -145,7 +174,9 @@ class Follower:
         """A scheduler's signal to the processes on a node: all nodes are to know of it."""
         number = int(message["number"])
         self.rundir.event("notice", signal=signal.Signals(number).name, node=node)
-        if self.state.asked_to_end is None:
+        if self.is_ending:
+            self.state.told_too_late = True
+        elif self.state.asked_to_end is None:
             self._ask_to_end(number, f" (sent on {node} by the scheduler)")
 
     def _ask_to_end(self, number: int, where: str) -> None:
@@ -155,7 +186,7 @@ class Follower:
             + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
         )
         self.fleet.tell({"type": "signal", "number": number})
-        self._end_within(self.job.grace_s)
+        self._kill_within(self.job.grace_s)
 
     def _on_lost(self, name: str, reason: str) -> None:
         if name not in self.running:
@@ -167,7 +198,7 @@ class Follower:
         self.state.lost.append(verdict.LostNode(name, reason, self._signs))
         self.rundir.event("node_lost", node=name, reason=reason)
         self.output.say(f"{name} is lost: {reason}")
-        self._end_within(0)
+        self._fail_within(0)
 
     def _on_message(self, node: str, message: dict[str, Any]) -> None:
         act = self._actions.get(message["type"])
@@ -175,17 +206,9 @@ class Follower:
         if act is not None and (rank is None or self.where.get(rank) == node):
             act(node, message)
 
-    def _on_lines(self, _: str, message: dict[str, Any]) -> None:
-        lines = [str(line) for line in message["lines"]]
-        self.rundir.log(message["rank"], "".join(f"{line}\n" for line in lines))
-        self.output.lines(message["rank"], lines, err=message["err"])
-
     def _on_raw(self, _: str, message: dict[str, Any]) -> None:
         self.rundir.log(message["rank"], message["text"])
-        self.output.raw(message["text"], err=message["err"])
-
-    def _on_transient(self, _: str, message: dict[str, Any]) -> None:
-        self.output.transient(message["rank"], message["text"])
+        self.output.printed(message["rank"], message["text"], err=message["err"])
 
     def _on_note(self, node: str, message: dict[str, Any]) -> None:
         self.output.say(f"{node}: {message['text']}")
@@ -231,6 +254,7 @@ class Follower:
             oom=message["oom"],
             tail=tuple(message["tail"]),
         )
+        self.output.ended(rank)
         self.rundir.event("exit", rank=rank, node=node, status=message["status"])
         self._react(rank)
 
@@ -254,8 +278,8 @@ class Follower:
         if self.state.asked_to_end is not None:
             return  # ranks that were asked to end may end as they like, within the grace
         if record.status == PREEMPTED and record.failure is None:
-            self._end_within(self.job.grace_s)  # the others are saving, too
+            self._kill_within(self.job.grace_s)  # the others are saving, too
         elif verdict.broke_with_peer(record):
-            self._end_within(WITNESSES_S)
+            self._fail_within(WITNESSES_S)
         else:
-            self._end_within(0 if record.status is not None else LAST_WORDS_S)
+            self._fail_within(0 if record.status is not None else LAST_WORDS_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Data and small words that any room of the same package may use.
-LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
+LAUNCHER_WORDS = "launcher.job launcher.clusters.base launcher.regular"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
     "engine.compat_flags engine.gloo_threads"
@@ -29,8 +29,8 @@ DRAWING = {
     "launcher.request launcher.slurmctl",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
     "launcher.run_facts",
-    "launcher.job_logs": "launcher.index launcher.job_status launcher.output launcher.request "
-    "launcher.run_facts launcher.tail",
+    "launcher.job_logs": "launcher.index launcher.interleave launcher.job_status launcher.output "
+    "launcher.request launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
     "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.request "
@@ -89,12 +89,14 @@ DRAWING = {
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
     # what goes out
-    "launcher.output": "launcher.clusters.base",
+    "launcher.output": "launcher.clusters.base launcher.interleave",
+    "launcher.interleave": "",
     "launcher.rundir": "launcher.history",
     "launcher.history": "",
     "launcher.index": "",
     # what travels to the nodes
     "launcher.agent": "launcher.frames launcher.gpu_probe launcher.gpu_lease",
+    "launcher.regular": "",
     "launcher.gpus": "launcher.gpu_probe",
     "launcher.gpu_probe": "launcher.gpu_lease",
     "launcher.gpu_lease": "",

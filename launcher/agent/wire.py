@@ -68,6 +68,7 @@ class RankLines:
         deliver: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self.path = f"{folder}/agent.sock"
+        self.failed_path = f"{self.path}.failed"  # there while an attempt ends that has failed
         self._selector, self._deliver = selector, deliver
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)

@@ -6,13 +6,15 @@ import os
 
 from launcher.agent import health, processes
 from launcher.agent.compiler import program_folder
-from launcher.agent.logs import LineSplitter
+from launcher.agent.logs import LastLines
 from launcher.agent.plain import signal, suppress
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+
+HEARD = ("failure", "report", "progress", "phase")  # what a rank may tell on its line
 
 
 class Worker:
@@ -23,10 +25,28 @@ class Worker:
         self.pid: int | None = None
         self.status: int | None = None
         self.killed = self.oom = False
+        self.raised = False  # it has told of an exception that ends it
+        self.stopped = False  # it was asked to end because another rank had failed
         self.stdin: int | None = None
-        self.outputs: dict[int, LineSplitter] = {}  # by file descriptor
+        self.outputs: list[int] = []  # our ends of what it prints on
         self.errors = -1  # which of them is its standard error
-        self.tail = LineSplitter()
+        self.last_lines = LastLines()
+
+
+def make(
+    ranks: Sequence[dict[str, Any]],
+    defaults: Mapping[str, str],
+    env: Mapping[str, str],
+    seam: Mapping[str, str],
+) -> list[Worker]:
+    """The workers of an attempt. ``defaults`` yield to what ``env`` has."""
+    made = []
+    for rank in ranks:
+        own = {name: value for name, value in defaults.items() if name not in env}
+        own |= rank["env"] | seam
+        own["TORCHELASTIC_ERROR_FILE"] += f"/error-{rank['rank']}.json"
+        made.append(Worker(rank["rank"], rank["local_rank"], own))
+    return made
 
 
 class Program:
@@ -50,7 +70,8 @@ class Group:
         self.attempt = attempt
         self.workers = {worker.rank: worker for worker in workers}
         self.with_stdin = with_stdin
-        self.launched = self.stopping = False
+        self.launched = False
+        self._early: list[tuple[int, dict[str, Any]]] = []  # said by whom we did not know yet
         self._oom_before = health.oom_kills()
 
     @property
@@ -75,6 +96,34 @@ class Group:
                 return worker
         return None
 
+    def by_order(self, order_id: str) -> Worker | None:
+        """The worker that an order to the fork server was for."""
+        return next((w for w in self.workers.values() if self.order_id(w) == order_id), None)
+
+    def known(self, worker: Worker, pid: int) -> Iterator[dict[str, Any]]:
+        """A rank has been forked: its process is known now. Yields what it has said before that."""
+        worker.pid = pid
+        early, self._early = self._early, []
+        for caller, message in early:
+            told = self.heard(caller, message)
+            if told is not None:
+                yield told
+
+    def heard(self, pid: int, message: dict[str, Any]) -> dict[str, Any] | None:
+        """What the controller is told of a rank's message; None if it is to hear nothing."""
+        if message.get("type") not in HEARD:
+            return None
+        worker = self.by_pid(pid)
+        if worker is None:
+            if not self.all_known:  # a quick rank is heard before its server tells of it
+                self._early.append((pid, message))
+            return None
+        if message["type"] == "failure":
+            if worker.stopped:
+                return None  # it fails of being ended
+            worker.raised = True
+        return {**message, "rank": worker.rank}
+
     def open_streams(self, worker: Worker) -> tuple[int, int, int]:
         """Make a rank's standard streams; returns its ends, for it to inherit."""
         if self.with_stdin:
@@ -86,7 +135,7 @@ class Group:
         for number in (1, 2):
             ours, theirs = os.pipe()
             os.set_blocking(ours, False)
-            worker.outputs[ours] = LineSplitter(keep=0)
+            worker.outputs.append(ours)
             if number == 2:
                 worker.errors = ours
             ends.append(theirs)
@@ -101,22 +150,27 @@ class Group:
 
     def kill(self) -> None:
         """SIGKILL to every rank that still runs, and to its process group."""
-        self.stopping = True
         for worker in self.workers.values():
-            if worker.status is not None:
-                continue
-            worker.killed = True
-            if worker.pid is None:
-                worker.status = -signal.SIGKILL  # asked for, but never started
-                continue
-            for send in (os.killpg, os.kill):
-                with suppress(ProcessLookupError, PermissionError):
-                    send(worker.pid, signal.SIGKILL)
+            if worker.status is None:
+                self.kill_one(worker)
+
+    def kill_one(self, worker: Worker) -> None:
+        """SIGKILL to a rank and its process group."""
+        worker.killed = True
+        if worker.pid is None:
+            worker.status = -signal.SIGKILL  # asked for, but never started
+            return
+        for send in (os.killpg, os.kill):
+            with suppress(ProcessLookupError, PermissionError):
+                send(worker.pid, signal.SIGKILL)
 
     def ended_with(self, worker: Worker, status: int) -> None:
-        """Note how a rank ended; a kill that nobody asked for may have been for memory."""
+        """Note how a rank ended; a kill that nobody asked for may have been for memory.
+
+        ``killed``: we made it end, however it did that.
+        """
         worker.status = status
-        worker.killed = worker.killed and status == -signal.SIGKILL  # else it was quicker
+        worker.killed = worker.stopped or (worker.killed and status == -signal.SIGKILL)
         if status == -signal.SIGKILL and not worker.killed:
             now = health.oom_kills()
             worker.oom = now > self._oom_before
@@ -180,10 +234,3 @@ def spawn_cold(
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def error_file(worker: Worker) -> str | None:
-    """What torch's ``record`` decorator left, if the program uses it."""
-    with suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
-        return file.read(100_000)
-    return None
