@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher import policy, preflight, rendezvous, verdict
+from launcher import phases, policy, preflight, rendezvous, verdict
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted
 from launcher.follow import Followed, Follower
@@ -62,6 +62,9 @@ def _attempts(
         state = follower.follow()
         result = remember(conclude(job, plan, state, started), state, rundir)
         if result.verdict is None:
+            alone = phases.were_independent(state.phases, plan.world_size)
+            if alone and result.state == "succeeded" and job.program.kind != "program":
+                output.say(alone)
             return result
         history.append(policy.Attempt(result.verdict, state.checkpoint))
         decision = policy.after_failure(history, job.max_restarts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from launcher import verdict
+from launcher import phases, verdict
 from launcher.fleet import Fleet
 from launcher.job import Failure, Job, Placement
 from launcher.link import SILENCE_S, Lost
@@ -20,6 +20,7 @@ LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
 ENDING_S = 15.0  # for an agent to say that nothing is left, after its ranks had to be gone
+EARLY_S = 3.0  # between a rank's good end and the others': so much is usual
 KILL = {"type": "kill"}
 
 
@@ -32,6 +33,7 @@ class Followed:
     lost: list[verdict.LostNode] = field(default_factory=list)
     values: dict[int, Any] = field(default_factory=dict)
     reported_by: dict[int, str] = field(default_factory=dict)
+    phases: dict[int, str] = field(default_factory=dict)  # by rank, as far as it has told
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
@@ -69,6 +71,8 @@ class Follower:
         self.stop_at: float | None = None  # when ranks are asked to end, of a run that has failed
         self.kill_at: float | None = None
         self.is_ending = False  # they were asked, or killed
+        self.early_at: float | None = None  # when the first good end is an early one
+        self._seen_early = False
         self.give_up_at: float | None = None
         self._signs = 0
         self._actions: dict[str, Callable[[str, dict[str, Any]], None]] = {
@@ -77,6 +81,7 @@ class Follower:
             "notice": self._on_notice,
             "report": self._on_report,
             "progress": self._on_progress,
+            "phase": self._on_phase,
             "failure": self._on_failure,
             "unstarted": self._on_unstarted,
             "exit": self._on_exit,
@@ -101,7 +106,8 @@ class Follower:
 
     def _patience(self) -> float:
         waiting = (
-            self.stop_at, self.kill_at, self.give_up_at, self.deadline, self.output.due(),
+            self.stop_at, self.kill_at, self.give_up_at, self.deadline, self.early_at,
+            self.output.due(),
         )  # fmt: skip
         moments = [moment for moment in waiting if moment is not None]
         return min([0.5, *(moment - time.monotonic() for moment in moments)])
@@ -119,6 +125,9 @@ class Follower:
             self.state.timed_out = True
             self.deadline = None
             self._fail_within(0)
+        if self.early_at is not None and now >= self.early_at:
+            self.early_at = None
+            self._tell_of_early_end()
         if self.stop_at is not None and now >= self.stop_at:
             grace_s = self.job.failure_grace_s
             self._tell_to_end({"type": "stop", "grace_s": grace_s} if grace_s else KILL, grace_s)
@@ -232,6 +241,10 @@ class Follower:
             self._tell_step_at = now + STEP_EVERY_S
             self.rundir.event("step", step=step)
 
+    def _on_phase(self, _: str, message: dict[str, Any]) -> None:
+        if message.get("phase") in phases.PHASES:
+            self.state.phases[message["rank"]] = message["phase"]
+
     def _on_failure(self, _: str, message: dict[str, Any]) -> None:
         told = message["failure"]
         failure = Failure(
@@ -264,12 +277,23 @@ class Follower:
 
     # -- what follows from it
 
+    def _tell_of_early_end(self) -> None:
+        """Some ranks have ended well and others go on: it is said once, they may wait for ever."""
+        codes = self.state.exit_codes
+        ended = [rank for rank, code in enumerate(codes) if code == 0]
+        running = [rank for rank, code in enumerate(codes) if code is None]
+        if running and not self._ends() and self.state.asked_to_end is None:
+            self.output.say(phases.early_end(ended, running, self.state.phases))
+
     def _note(self, rank: int, **news: Any) -> None:
         self.state.records[rank] = replace(self.state.records[rank], **news)
 
     def _react(self, rank: int) -> None:
         """A failure ends the attempt: at once if it is the rank's own, else after a short wait."""
         record = self.state.records[rank]
+        if record.status == 0 and not self._seen_early:
+            self._seen_early = True
+            self.early_at = time.monotonic() + EARLY_S
         if not verdict.failed(record):
             return
         if record.order == 1 << 30:
