@@ -43,6 +43,7 @@ SOURCES = (
     "launcher.agent.server",
     "launcher.agent.store",
     "launcher.agent.torch_parts",
+    "launcher.agent.waits",
     "launcher.agent.warm",
     "launcher.agent.wire",
     "launcher.agent.workers",

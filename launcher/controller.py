@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +16,7 @@ from launcher.history import preemptions
 from launcher.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
 from launcher.plan import Plan, prepare, revive
+from launcher.rank_stdin import RankStdin, own_stdin
 from launcher.rundir import RunDir
 
 TIMED_OUT = 124
@@ -49,6 +47,8 @@ def _attempts(
     """Attempt after attempt, until one succeeds or the policy says stop."""
     deadline = None if job.timeout_s is None else started + job.timeout_s
     history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
+    fd = None if fleet.inherited_stdin is not None else own_stdin()
+    stdin = None if fd is None else RankStdin(fleet, fd)
     while True:
         attempt = len(rundir.history) + 1
         output.name_ranks(
@@ -56,9 +56,9 @@ def _attempts(
         )
         start(job, plan, fleet, attempt, len(history), output)
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
-        if plan.world_size == 1:
-            feed_stdin(fleet, plan.places[0].node.name)
-        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline)
+        if plan.world_size == 1 and stdin is not None:
+            stdin.attach(plan.places[0].node.name)
+        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline, stdin)
         state = follower.follow()
         result = remember(conclude(job, plan, state, started), state, rundir)
         if result.verdict is None:
@@ -225,27 +225,3 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
         job.id, "cancelled", 128 + number, len(past), preemptions(past), 0, seconds, (), (), None,
         job.run_dir, past,
     )  # fmt: skip
-
-
-def feed_stdin(fleet: Fleet, node: str) -> None:
-    """Pass our standard input on to the only rank: prompts and ``breakpoint()`` work."""
-    import base64
-
-    def feed(read: Callable[[], bytes]) -> None:
-        over = False
-        while not over:
-            try:
-                data = read()
-            except OSError:
-                data = b""
-            over = not data
-            text = base64.b64encode(data).decode()
-            fleet.tell({"type": "stdin", "data": text, "over": over}, [node])
-
-    try:
-        fd = sys.stdin.fileno()
-        if os.isatty(fd) and os.tcgetpgrp(fd) != os.getpgrp():
-            return  # in the background: reading would stop us
-    except (OSError, ValueError, AttributeError):
-        return
-    threading.Thread(target=feed, args=(lambda: os.read(fd, 65536),), daemon=True).start()

@@ -14,6 +14,7 @@ from launcher.job import Failure, Job, Placement
 from launcher.link import SILENCE_S, Lost
 from launcher.output import Output
 from launcher.policy import PREEMPTED
+from launcher.rank_stdin import RankStdin
 from launcher.rundir import RunDir, clean
 
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
@@ -57,9 +58,10 @@ class Follower:
         output: Output,
         rundir: RunDir,
         deadline: float | None,
+        stdin: RankStdin | None = None,
     ) -> None:
         self.job, self.fleet, self.output, self.rundir = job, fleet, output, rundir
-        self.deadline = deadline
+        self.deadline, self.stdin = deadline, stdin
         self.where = {
             place.first_rank + i: place.node.name
             for place in places
@@ -82,6 +84,7 @@ class Follower:
             "report": self._on_report,
             "progress": self._on_progress,
             "phase": self._on_phase,
+            "want": self._on_want,
             "failure": self._on_failure,
             "unstarted": self._on_unstarted,
             "exit": self._on_exit,
@@ -244,6 +247,10 @@ class Follower:
     def _on_phase(self, _: str, message: dict[str, Any]) -> None:
         if message.get("phase") in phases.PHASES:
             self.state.phases[message["rank"]] = message["phase"]
+
+    def _on_want(self, _: str, message: dict[str, Any]) -> None:
+        if self.stdin is not None:
+            self.stdin.want(message)
 
     def _on_failure(self, _: str, message: dict[str, Any]) -> None:
         told = message["failure"]

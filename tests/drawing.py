@@ -51,13 +51,14 @@ DRAWING = {
     "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
     # the story
     "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
-    "launcher.output launcher.phases launcher.policy launcher.preflight launcher.rendezvous "
-    "launcher.rundir launcher.verdict",
+    "launcher.output launcher.phases launcher.policy launcher.preflight launcher.rank_stdin "
+    "launcher.rendezvous launcher.rundir launcher.verdict",
     "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
     "launcher.preflight launcher.resources",
     "launcher.phases": "launcher.output",
+    "launcher.rank_stdin": "launcher.fleet",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.phases "
-    "launcher.policy launcher.rundir launcher.verdict",
+    "launcher.policy launcher.rank_stdin launcher.rundir launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "

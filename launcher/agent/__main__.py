@@ -41,8 +41,9 @@ def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
             raise
         finally:
             os._exit(code)
-    os.close(alive_read)
-    os.close(pulse_write)
+    for fd in (alive_read, pulse_write, config.get("stdin")):
+        if fd is not None:
+            os.close(fd)
     pulse = Pulse(config["silence_s"], time.monotonic())
     try:
         return _guard(pid, marker(config["job_id"], config["node_rank"]), pulse, pulse_read)
@@ -78,6 +79,9 @@ def _run_agent(
     config: dict[str, Any], sources: dict[str, Any], guard: tuple[int, int], folder: str
 ) -> int:
     os.setsid()
+    stdin = config.get("stdin")
+    if stdin is not None:
+        os.set_inheritable(stdin, False)  # the rank's alone
     started = Started(config, sources)  # first of all: importing torch is what takes long
     from launcher.agent.agent import Agent
 

@@ -114,6 +114,7 @@ class Agent:
                 os.write(self._pulse_fd, pulse.IDLE if self.group is None else pulse.AT_WORK)
         if self.group is not None:
             self.outputs.throttle(self.group.workers.values())
+            self.input.ask(self.group, self.program.kind != "program", now, self.out.send)
         if self.ending is not None:
             self.ending.look(now)
 
@@ -221,7 +222,8 @@ class Agent:
         seam = {"PLAUNCH_SOCKET": self.lines.path, "TORCHELASTIC_ERROR_FILE": self.folder}
         made = workers.make(message["ranks"], message["defaults"], self.env, seam)
         alone = message["world_size"] == 1
-        self.group = workers.Group(message["attempt"], made, with_stdin=alone)
+        stdin = self.config.get("stdin")
+        self.group = workers.Group(message["attempt"], made, with_stdin=alone, stdin=stdin)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()
 

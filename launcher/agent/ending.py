@@ -91,7 +91,7 @@ class Ending:
             return
         asked = [worker.pid]
         if not is_python and not catches(worker.pid):  # a shell, say, around the program itself
-            asked = descendants(worker.pid)
+            asked = health.descendants(worker.pid)
         for pid in asked:
             if not catches(pid):
                 continue
@@ -136,12 +136,3 @@ def catches(pid: int, number: int = signal.SIGTERM) -> bool:
         return False
     masks = [int(row.split()[1], 16) for row in rows if row.startswith(("SigCgt:", "SigBlk:"))]
     return any(mask >> (number - 1) & 1 for mask in masks)
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has made, and theirs."""
-    parents = health.parents()
-    found = {pid}
-    while more := {one for one, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found - {pid})

@@ -90,6 +90,15 @@ def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
     )
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has made, and theirs."""
+    parent_of = parents()
+    found = {pid}
+    while more := {one for one, parent in parent_of.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {pid})
+
+
 def reap() -> None:
     """Collect all children that have ended."""
     with suppress(ChildProcessError):

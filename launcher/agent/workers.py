@@ -66,10 +66,13 @@ class Program:
 class Group:
     """The ranks of one attempt: starting, signalling and ending them."""
 
-    def __init__(self, attempt: int, workers: list[Worker], with_stdin: bool) -> None:
+    def __init__(
+        self, attempt: int, workers: list[Worker], with_stdin: bool, stdin: int | None = None
+    ) -> None:
         self.attempt = attempt
         self.workers = {worker.rank: worker for worker in workers}
         self.with_stdin = with_stdin
+        self._stdin = stdin  # inherited from the launcher
         self.launched = False
         self._early: list[tuple[int, dict[str, Any]]] = []  # said by whom we did not know yet
         self._oom_before = health.oom_kills()
@@ -126,7 +129,9 @@ class Group:
 
     def open_streams(self, worker: Worker) -> tuple[int, int, int]:
         """Make a rank's standard streams; returns its ends, for it to inherit."""
-        if self.with_stdin:
+        if self.with_stdin and self._stdin is not None:
+            theirs_in = os.dup(self._stdin)
+        elif self.with_stdin:
             theirs_in, worker.stdin = os.pipe()
             os.set_blocking(worker.stdin, False)
         else:
@@ -140,6 +145,13 @@ class Group:
                 worker.errors = ours
             ends.append(theirs)
         return ends[0], ends[1], ends[2]
+
+    def readers(self, is_python: bool) -> list[int]:
+        """The processes that may read the only rank's input: itself, then what a shell started."""
+        (worker,) = self.workers.values()
+        if worker.pid is None or worker.status is not None:
+            return []
+        return [worker.pid, *([] if is_python else health.descendants(worker.pid))]
 
     def signal(self, number: int) -> None:
         """Send a signal to the ranks themselves, not to processes that they made."""
