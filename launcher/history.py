@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.job import PastAttempt
+from launcher.regular import read_regular
 
 ENDS = ("succeeded", "failed", "preempted", "cancelled")
 TELLING = ("attempt", *ENDS)  # the events that tell what became of attempts
@@ -20,7 +21,7 @@ _DETAILS = [field.name for field in fields(PastAttempt) if field.name not in ("a
 def read_events(path: Path) -> list[dict[str, Any]]:
     """All events that were written whole; a line that a kill has cut short is none."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return []
     events = []
@@ -35,7 +36,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def drop_cut_line(path: Path) -> None:
     """Remove a last line without its end, so that the next event has a line of its own."""
     with contextlib.suppress(FileNotFoundError):
-        data = path.read_bytes()
+        data = read_regular(path)
         if data and not data.endswith(b"\n"):
             os.truncate(path, data.rfind(b"\n") + 1)
 

@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from launcher.regular import read_regular
+
 KEPT = 200  # more are forgotten when they are old
 OLD_S = 14 * 86400.0
 MOST = 2000  # more are forgotten however young they are
@@ -122,7 +124,7 @@ def _filled(entry: Entry, former: Entry) -> Entry:
 def _read(path: Path) -> Entry | None:
     """An entry, or None if the file is not one (or has just gone)."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        data = json.loads(path.read_text())
+        data = json.loads(read_regular(path, 1 << 20))
         names = {field.name for field in fields(Entry)}
         if not isinstance(data, dict):
             return None

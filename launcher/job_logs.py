@@ -16,6 +16,7 @@ from launcher.index import Entry
 from launcher.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.job_status import JobStatus
 from launcher.output import Output, ranks_in_words
+from launcher.regular import open_regular
 from launcher.request import UsageError
 from launcher.tail import Tail
 
@@ -151,7 +152,7 @@ def _write_json(rank: int, line: bytes) -> None:
 def start_of_last(path: Path, count: int) -> int:
     """Where the last ``count`` lines of a file begin."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             position = end = file.seek(0, os.SEEK_END)
             found = 0
             while position > 0:

@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.history import ENDS, former_attempts, preemptions, read_events
 from launcher.job import PastAttempt
+from launcher.regular import open_regular
 from launcher.rundir import read
 
 
@@ -109,7 +110,7 @@ def life(run_dir: Path, host: str) -> str:
     another host: not every shared folder shows locks of others.
     """
     try:
-        fd = os.open(run_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(run_dir / "lock", os.O_RDONLY)
     except OSError:
         return "unknown"
     try:

@@ -21,7 +21,9 @@ from typing import IO, Any
 
 from launcher.history import TELLING, drop_cut_line, former_attempts, read_events
 from launcher.job import Job, PastAttempt, Result
+from launcher.regular import open_regular, read_regular
 
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 
 
@@ -102,7 +104,7 @@ class RunDir:
         events = self.path / "events.jsonl"
         drop_cut_line(events)
         self._told = [event for event in read_events(events) if event.get("event") in TELLING]
-        self._events = events.open("a")
+        self._events = os.fdopen(open_regular(events, APPEND), "a")
         write_whole(self.path / "job.json", describe(self.job), durable=False)
 
     def _result_files(self) -> list[Path]:
@@ -174,7 +176,8 @@ class RunDir:
         """Add text to a rank's file."""
         with self._guard():
             if rank not in self._logs:
-                self._logs[rank] = (self.path / "logs" / f"rank{rank}.log").open("ab", buffering=0)
+                path = self.path / "logs" / f"rank{rank}.log"
+                self._logs[rank] = os.fdopen(open_regular(path, APPEND), "ab", buffering=0)
             self._logs[rank].write(text.encode("utf-8", "surrogateescape"))
 
     def finish(self, result: Result) -> None:
@@ -227,7 +230,7 @@ def _locked(fd: int) -> bool:
 def read(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file, or None if there is none that can be read."""
     with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text())
+        value = json.loads(read_regular(path))
         return value if isinstance(value, dict) else None
     return None
 

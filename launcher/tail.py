@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from launcher.regular import open_regular
 
 CHUNK = 1 << 20
 
@@ -18,7 +21,7 @@ class Tail:
         """What is new, at most a MiB; empty if there is nothing."""
         try:
             # Opened anew each time: that is when a network file system looks at the server.
-            with self.path.open("rb", buffering=0) as file:
+            with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb", buffering=0) as file:
                 if file.seek(0, 2) < self._position:
                     self._position = 0  # it was begun anew
                 file.seek(self._position)

@@ -72,7 +72,9 @@ def _remove(folder: str) -> None:
     except OSError:  # something that is none of ours
         import shutil
 
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # which follows no link
+        with suppress(OSError):
+            os.unlink(folder)
 
 
 def _run_agent(
