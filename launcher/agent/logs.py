@@ -40,7 +40,8 @@ class LastLines:
     def _digest(self) -> None:
         """Make lines of what has come, and forget all but the last ones."""
         for stream, data in self._recent:
-            *whole, rest = (self._partial.get(stream, b"") + data).split(b"\n")
+            # The one that was heard last comes last.
+            *whole, rest = (self._partial.pop(stream, b"") + data).split(b"\n")
             self._lines += [_shown(line) for line in whole[-self._keep :]]
             del self._lines[: -self._keep]
             # "\r\n" may be cut between its two bytes: a "\r" at the very end waits for more.
