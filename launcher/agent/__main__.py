@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 
 from launcher.agent import health
@@ -112,7 +111,8 @@ def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
         said = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
         status = _reap(agent, wait=not said)  # the pipe's end is the agent's
         if status is None and pulse.has_stopped(said.strip(b"-"), time.monotonic()):
-            print("the agent hung and was ended", file=sys.stderr, flush=True)  # noqa: T201 - for the controller
+            with suppress(OSError):  # the controller may be gone
+                os.write(2, b"the agent hung and was ended\n")
             break
     health.sweep(mark, reap=health.reap)
     if status is None:

@@ -222,7 +222,7 @@ class Agent:
         seam = {"PLAUNCH_SOCKET": self.lines.path, "TORCHELASTIC_ERROR_FILE": self.folder}
         made = workers.make(message["ranks"], message["defaults"], self.env, seam)
         alone = message["world_size"] == 1
-        stdin = self.config.get("stdin")
+        stdin, self._beaten = self.config.get("stdin"), 0.0  # the guard is to know at once
         self.group = workers.Group(message["attempt"], made, with_stdin=alone, stdin=stdin)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()

@@ -113,6 +113,42 @@ def test_ctrl_c_in_the_grace_kills_and_nothing_starts_again(plaunch: Launcher) -
     assert "killing the ranks" in done.err
 
 
+ENGINE = """
+import atexit, os, time, torch
+from engine import LightningModule, Trainer
+rank = os.environ["RANK"]
+class Module(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 1:
+            open(f"ready{rank}", "w").close()
+            while not os.path.exists("ready0"): time.sleep(0.01)
+            if rank == "1": raise ValueError("boom")
+            while True: time.sleep(0.01)
+        return self.layer(batch).sum()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+atexit.register(lambda: open(f"atexit{rank}", "w").close())
+try:
+    loader = torch.utils.data.DataLoader(torch.ones(40, 2), 2)
+    Trainer(max_epochs=1, logger=False, enable_progress_bar=False).fit(Module(), loader)
+finally:
+    open(f"finally{rank}", "w").close()
+"""
+
+
+def test_an_engine_program_does_not_save_when_a_peer_has_failed(plaunch: Launcher) -> None:
+    """SIGTERM is no preemption then: it ends, in order, and the failure is the run's end."""
+    plaunch.write("main.py", ENGINE)
+    done = plaunch("--procs", "2", "--failure-grace", FOR_EVER, "main.py")
+    assert left(plaunch) == {"finally", "atexit"}
+    assert (done.verdict["rank"], done.verdict["exception"]["message"]) == (1, "boom")
+    assert done.result is not None
+    assert [rank["exit_code"] for rank in done.result["ranks"]] == [143, 1]
+
+
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that catches SIGTERM and waits for a line that never comes."""
