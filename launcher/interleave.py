@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 HOLD_S = 0.5  # an unfinished line waits so long for its rest
-HOLD_BYTES = 1 << 16  # and for no more than that
+HOLD_BYTES = 1 << 20  # and for no more than that
 STATE_S = 2.0  # between the first two states of a bar; then twice as long, and so on
 SLOWEST_STATE_S = 30.0
 REDRAW_S = 0.1  # between two states of a bar on a terminal
