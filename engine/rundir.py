@@ -58,6 +58,8 @@ class Index:
     def of_fit(cls, run_dir: str, ordinal: int) -> Index:
         """The index of the n-th fit of a program, with what an earlier attempt left there."""
         folder = Path(run_dir) / f"fit-{ordinal}"
+        if (folder / INDEX).exists() and not (folder / INDEX).is_file():  # a pipe would never end
+            raise CheckpointError(f"{folder / INDEX} is no plain file")
         try:
             content = json.loads((folder / INDEX).read_text())
         except FileNotFoundError:

@@ -100,6 +100,12 @@ def _is_caught(number: int) -> bool:
     return bool(masks) and bool(int(masks[0], 16) >> (number - 1) & 1)
 
 
+def has_failed() -> bool:
+    """Whether the launcher ends this process because another rank has failed: no preemption."""
+    path = os.environ.get("PLAUNCH_SOCKET")
+    return path is not None and os.path.exists(f"{path}.failed")
+
+
 def _noting(found: Any) -> Any:
     """A signal's function: note it, then do what the program itself wants done."""
     owner = os.getpid()
@@ -110,6 +116,14 @@ def _noting(found: Any) -> Any:
             signal.signal(number, found)
             os.kill(os.getpid(), number)
             return
+        if has_failed():
+            # Saving would wait for a rank that is gone. The program ends as it would without us,
+            # or as by sys.exit(): its `finally` blocks and `atexit` run.
+            signal.signal(number, found)
+            if callable(found):
+                found(number, frame)
+                return
+            raise SystemExit(128 + number)
         notice.came = notice.came or signal.Signals(number).name
         if callable(found):
             found(number, frame)

@@ -59,6 +59,7 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     compat: str | None = None,
     max_restarts: int = 0,
     grace_s: float = 30.0,
+    failure_grace_s: float = 5.0,
     timeout_s: float | None = None,
     run_dir: str | None = None,
     restart: bool = False,
@@ -86,9 +87,10 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     ``nodes`` (N or (MIN, MAX)), ``gpus`` and ``procs`` of each node, ``wait_s`` for a Ray cluster's
     resources. How: ``env`` for all ranks, ``preload`` (modules to import once a node), ``start``
     ("warm" or "cold"), ``compat`` (the package that the engine stands in for). When something goes
-    wrong: ``max_restarts``, ``grace_s`` (to save after a signal), ``timeout_s`` (of the whole run).
-    What is kept: ``run_dir`` (the same again continues a run), ``restart`` (begin anew in it),
-    ``result_file`` (a copy of the result). ``quiet`` leaves the ranks' output and errors only.
+    wrong: ``max_restarts``, ``grace_s`` (to save after a signal), ``failure_grace_s`` (for ranks to
+    end when another one has failed), ``timeout_s`` (of the whole run). What is kept: ``run_dir``
+    (the same again continues a run), ``restart`` (begin anew in it), ``result_file`` (a copy of the
+    result). ``quiet`` leaves the ranks' output and errors only.
 
     From a SLURM login node: ``time`` (minutes, or SLURM's forms), ``partition``, ``account``,
     ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch`` (its further options). The job is waited

@@ -149,10 +149,9 @@ def _options(request: Request) -> list[list[str]]:
     second: list[str] = []
     if run.max_restarts:
         second += _option("--max-restarts", run.max_restarts)
-    if run.grace_s != Wanted.grace_s:
-        second += _option("--grace", f"{run.grace_s:g}")
-    if run.timeout_s is not None:
-        second += _option("--timeout", f"{run.timeout_s:g}")
+    second += _seconds("--grace", run.grace_s, Wanted.grace_s)
+    second += _seconds("--failure-grace", run.failure_grace_s, Wanted.failure_grace_s)
+    second += _seconds("--timeout", run.timeout_s, Wanted.timeout_s)
     for name in request.env_names:
         second += _option("--env", name)
     for module in run.preload:
@@ -197,6 +196,11 @@ def _option(name: str, value: object) -> list[str]:
         return []
     word = str(value)
     return [bash_word(f"{name}={word}")] if word.startswith("-") else [name, bash_word(word)]
+
+
+def _seconds(name: str, value: float | None, usual: float | None) -> list[str]:
+    """A duration, unless it is the usual one."""
+    return [] if value is None or value == usual else _option(name, f"{value:g}")
 
 
 def bash_word(text: str) -> str:

@@ -201,6 +201,13 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="to end after Ctrl-C or SIGTERM (30)",
     )
+    when.add_argument(
+        "--failure-grace",
+        type=seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="for the healthy ranks to end after one has failed (5); 0: killed at once",
+    )
     when.add_argument("--timeout", type=seconds, metavar="SECONDS", help="of the whole run")
     keep = parser.add_argument_group("what is kept")
     keep.add_argument(
@@ -277,6 +284,7 @@ def launch(options: argparse.Namespace) -> int:
         procs=request.num_procs(options.procs),
         max_restarts=options.max_restarts,
         grace_s=options.grace,
+        failure_grace_s=options.failure_grace,
         timeout_s=options.timeout,
         env=request.parse_env(options.env, os.environ),
         preload=tuple(options.preload),

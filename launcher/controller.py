@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher import policy, preflight, rendezvous, verdict
+from launcher import phases, policy, preflight, rendezvous, verdict
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted
 from launcher.follow import Followed, Follower
@@ -20,6 +18,7 @@ from launcher.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.output import Output, verdict_lines
 from launcher.placement import PlacementError
 from launcher.plan import Plan, prepare, revive
+from launcher.rank_stdin import RankStdin, own_stdin
 from launcher.rundir import RunDir
 
 TIMED_OUT = 124
@@ -51,6 +50,8 @@ def _attempts(
     deadline = None if job.timeout_s is None else started + job.timeout_s
     history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
     result: Result | None = None
+    fd = None if fleet.inherited_stdin is not None else own_stdin()
+    stdin = None if fd is None else RankStdin(fleet, fd)
     while True:
         attempt = len(rundir.history) + 1
         output.name_ranks(
@@ -64,29 +65,40 @@ def _attempts(
             output.error(f"can't go on: {error}")  # what there was of the run is its result
             return result
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
-        if plan.world_size == 1:
-            feed_stdin(fleet, plan.places[0].node.name)
-        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline)
+        if plan.world_size == 1 and stdin is not None:
+            stdin.attach(plan.places[0].node.name)
+        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline, stdin)
         state = follower.follow()
         result = remember(conclude(job, plan, state, started), state, rundir)
         if result.verdict is None:
+            alone = phases.were_independent(state.phases, plan.world_size)
+            if alone and result.state == "succeeded" and job.program.kind != "program":
+                output.say(alone)
             return result
         history.append(policy.Attempt(result.verdict, state.checkpoint))
+        if state.timed_out or state.told_too_late:
+            return result
         decision = policy.after_failure(history, job.max_restarts)
-        next_plan = None
-        if decision.restart and not state.timed_out:
-            try:
-                next_plan = revive(job, plan, fleet, output)
-            except (ClusterError, PlacementError) as error:
-                output.error(f"can't go on: {error}")
-                return result
+        next_plan = _next_plan(decision, job, plan, fleet, output)
         if next_plan is None:
-            if decision.reason and not state.timed_out:
-                output.error(decision.reason)
             return result
         output.block(verdict_lines(result.verdict))
         output.error(decision.reason)
         plan = next_plan
+
+
+def _next_plan(
+    decision: policy.Decision, job: Job, plan: Plan, fleet: Fleet, output: Output
+) -> Plan | None:
+    """Where the next attempt runs; None, and why is said, if there is to be none."""
+    try:
+        found = revive(job, plan, fleet, output) if decision.restart else None
+    except (ClusterError, PlacementError) as error:
+        output.error(f"can't go on: {error}")
+        return None
+    if found is None and decision.reason:
+        output.error(decision.reason)
+    return found
 
 
 def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, output: Output) -> None:
@@ -252,27 +264,3 @@ def broken(job: Job, error: Exception, rundir: RunDir, started: float) -> Result
         job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), found,
         job.run_dir, past[:-1],
     )  # fmt: skip
-
-
-def feed_stdin(fleet: Fleet, node: str) -> None:
-    """Pass our standard input on to the only rank: prompts and ``breakpoint()`` work."""
-    import base64
-
-    def feed(read: Callable[[], bytes]) -> None:
-        over = False
-        while not over:
-            try:
-                data = read()
-            except OSError:
-                data = b""
-            over = not data
-            text = base64.b64encode(data).decode()
-            fleet.tell({"type": "stdin", "data": text, "over": over}, [node])
-
-    try:
-        fd = sys.stdin.fileno()
-        if os.isatty(fd) and os.tcgetpgrp(fd) != os.getpgrp():
-            return  # in the background: reading would stop us
-    except (OSError, ValueError, AttributeError):
-        return
-    threading.Thread(target=feed, args=(lambda: os.read(fd, 65536),), daemon=True).start()

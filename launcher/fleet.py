@@ -102,6 +102,11 @@ class Fleet:
         """Whether all nodes are parts of this machine."""
         return self._cluster.name == "local"
 
+    @property
+    def inherited_stdin(self) -> int | None:
+        """Our standard input as the agents have inherited it, if they have."""
+        return self._cluster.inherited_stdin
+
     def nodes(self) -> tuple[Node, ...]:
         """All nodes of the cluster, which may have to be waited for.
 
@@ -164,7 +169,8 @@ class Fleet:
 
         def start(numbered: tuple[int, Node]) -> Link | NodeError:
             node_rank, node = numbered
-            config = agent_config(self._job, node, node_rank, incarnation)
+            stdin = self._cluster.inherited_stdin
+            config = {**agent_config(self._job, node, node_rank, incarnation), "stdin": stdin}
             link = Link(node, self.inbox)
             try:
                 link.open(self._cluster, self._cargo.with_config(config))

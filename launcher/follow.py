@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from launcher import verdict
+from launcher import phases, verdict
 from launcher.fleet import Fleet
 from launcher.job import Failure, Job, Placement
 from launcher.link import SILENCE_S, Lost
 from launcher.output import Output
 from launcher.policy import PREEMPTED
+from launcher.rank_stdin import RankStdin
 from launcher.rundir import RunDir, clean
 
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
@@ -22,7 +23,9 @@ WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken 
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
 CHECKPOINTS = 1000  # noted each; of more, one every STEP_EVERY_S
 ALL_REPORTS = 64 << 20  # bytes of JSON that the ranks may have reported, all together
-ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
+ENDING_S = 15.0  # for an agent to say that nothing is left, after its ranks had to be gone
+EARLY_S = 3.0  # between a rank's good end and the others': so much is usual
+KILL = {"type": "kill"}
 
 
 class Untrue(Exception):
@@ -39,9 +42,11 @@ class Followed:
     values: dict[int, Any] = field(default_factory=dict)
     reported_by: dict[int, str] = field(default_factory=dict)
     metrics: dict[int, Any] = field(default_factory=dict)  # what the engine reported by itself
+    phases: dict[int, str] = field(default_factory=dict)  # by rank, as far as it has told
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
+    told_too_late: bool = False  # to end, when the ranks were ending for a failure already
 
     @property
     def exit_codes(self) -> list[int | None]:
@@ -61,9 +66,10 @@ class Follower:
         output: Output,
         rundir: RunDir,
         deadline: float | None,
+        stdin: RankStdin | None = None,
     ) -> None:
         self.job, self.fleet, self.output, self.rundir = job, fleet, output, rundir
-        self.deadline = deadline
+        self.deadline, self.stdin = deadline, stdin
         self.where = {
             place.first_rank + i: place.node.name
             for place in places
@@ -72,17 +78,21 @@ class Follower:
         records = {rank: verdict.Record(rank, node) for rank, node in self.where.items()}
         self.state = Followed(records, attempt)
         self.running = {place.node.name for place in places}
+        self.stop_at: float | None = None  # when ranks are asked to end, of a run that has failed
         self.kill_at: float | None = None
+        self.is_ending = False  # they were asked, or killed
+        self.early_at: float | None = None  # when the first good end is an early one
+        self._seen_early = False
         self.give_up_at: float | None = None
         self._signs = 0
         self._actions: dict[str, Callable[[str, dict[str, Any]], None]] = {
-            "lines": self._on_lines,
             "raw": self._on_raw,
-            "transient": self._on_transient,
             "note": self._on_note,
             "notice": self._on_notice,
             "report": self._on_report,
             "progress": self._on_progress,
+            "phase": self._on_phase,
+            "want": self._on_want,
             "failure": self._on_failure,
             "unstarted": self._on_unstarted,
             "exit": self._on_exit,
@@ -106,36 +116,63 @@ class Follower:
             elif event is not None and isinstance(event.body, dict):
                 self._on_message(event.node, event.body)
             self._look_at_clock()
+        self.output.ended()
         return self.state
 
     def _patience(self) -> float:
-        moments = [m for m in (self.kill_at, self.give_up_at, self.deadline) if m is not None]
+        waiting = (
+            self.stop_at, self.kill_at, self.give_up_at, self.deadline, self.early_at,
+            self.output.due(),
+        )  # fmt: skip
+        moments = [moment for moment in waiting if moment is not None]
         return min([0.5, *(moment - time.monotonic() for moment in moments)])
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
+        self.output.tick()
         complaint = self.rundir.complaint()
         if complaint is not None:
             self.output.error(complaint)
         for name in self.fleet.silent(SILENCE_S):
             self.fleet.drop(name, "silent")
             self._on_lost(name, f"no word from it for {SILENCE_S:.0f} s")
-        if self.deadline is not None and now > self.deadline and self.kill_at is None:
+        if self.deadline is not None and now > self.deadline and not self._ends():
             self.state.timed_out = True
             self.deadline = None
-            self.kill_at = now
+            self._fail_within(0)
+        if self.early_at is not None and now >= self.early_at:
+            self.early_at = None
+            self._tell_of_early_end()
+        if self.stop_at is not None and now >= self.stop_at:
+            grace_s = self.job.failure_grace_s
+            self._tell_to_end({"type": "stop", "grace_s": grace_s} if grace_s else KILL, grace_s)
         if self.kill_at is not None and now >= self.kill_at:
-            self.kill_at, self.give_up_at = None, now + ENDING_S
-            self.fleet.tell({"type": "kill"}, list(self.running))
+            self.kill_at = None
+            self._tell_to_end(KILL, 0)
         if self.give_up_at is not None and now > self.give_up_at:
             for name in list(self.running):
                 self.fleet.drop(name, "it did not end its ranks")
                 self._on_lost(name, f"its agent did not end its ranks within {ENDING_S:.0f} s")
 
-    def _end_within(self, seconds: float) -> None:
+    def _ends(self) -> bool:
+        """Whether the end of the ranks has been settled."""
+        return self.is_ending or self.stop_at is not None or self.kill_at is not None
+
+    def _tell_to_end(self, order: dict[str, Any], grace_s: float) -> None:
+        self.stop_at, self.is_ending = None, True
+        self.give_up_at = time.monotonic() + grace_s + ENDING_S
+        self.fleet.tell(order, list(self.running))
+
+    def _fail_within(self, seconds: float) -> None:
+        """The attempt has failed: ask what runs to end after ``seconds``, or sooner if said so."""
+        moment = time.monotonic() + seconds
+        if not self.is_ending and (self.stop_at is None or moment < self.stop_at):
+            self.stop_at = moment
+
+    def _kill_within(self, seconds: float) -> None:
         """Kill what runs after ``seconds``, or sooner if that was said before."""
         moment = time.monotonic() + seconds
-        if self.give_up_at is None and (self.kill_at is None or moment < self.kill_at):
+        if self.kill_at is None or moment < self.kill_at:
             self.kill_at = moment
 
     # -- what comes in
@@ -144,12 +181,16 @@ class Follower:
         """A signal to us: it is handed to the ranks."""
         now = time.monotonic()
         self.rundir.event("signal", signal=signal.Signals(number).name)
-        if self.state.asked_to_end is None:
+        if self.is_ending and self.state.asked_to_end is None:
+            self.state.told_too_late = True  # the run has failed: that stays its end
+            self.output.say("killing the ranks")
+            self._kill_within(0)
+        elif self.state.asked_to_end is None:
             self._ask_to_end(number, "")
             self._last_signal = now
         elif number == signal.SIGINT and now - self._last_signal > 0.2:
             self.output.say("killing the ranks")
-            self._end_within(0)
+            self._kill_within(0)
         elif number != self.state.asked_to_end:
             self.fleet.tell({"type": "signal", "number": number})
 
@@ -157,7 +198,9 @@ class Follower:
         """A scheduler's signal to the processes on a node: all nodes are to know of it."""
         number = int(message["number"])
         self.rundir.event("notice", signal=signal.Signals(number).name, node=node)
-        if self.state.asked_to_end is None:
+        if self.is_ending:
+            self.state.told_too_late = True
+        elif self.state.asked_to_end is None:
             self._ask_to_end(number, f" (sent on {node} by the scheduler)")
 
     def _ask_to_end(self, number: int, where: str) -> None:
@@ -167,7 +210,7 @@ class Follower:
             + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
         )
         self.fleet.tell({"type": "signal", "number": number})
-        self._end_within(self.job.grace_s)
+        self._kill_within(self.job.grace_s)
 
     def _on_lost(self, name: str, reason: str) -> None:
         if name not in self.running:
@@ -179,7 +222,7 @@ class Follower:
         self.state.lost.append(verdict.LostNode(name, reason, self._signs))
         self.rundir.event("node_lost", node=name, reason=reason)
         self.output.say(f"{name} is lost: {reason}")
-        self._end_within(0)
+        self._fail_within(0)
 
     def _on_message(self, node: str, message: dict[str, Any]) -> None:
         """Act on a message that is well formed; what can't be true costs the node, not the run."""
@@ -195,17 +238,9 @@ class Follower:
             reason = f"it sent what no agent of ours sends: {message['type']} of {error}"
             self._on_lost(node, reason)
 
-    def _on_lines(self, _: str, message: dict[str, Any]) -> None:
-        lines = [str(line) for line in message["lines"]]
-        self.rundir.log(message["rank"], "".join(f"{line}\n" for line in lines))
-        self.output.lines(message["rank"], lines, err=message["err"])
-
     def _on_raw(self, _: str, message: dict[str, Any]) -> None:
         self.rundir.log(message["rank"], message["text"])
-        self.output.raw(message["text"], err=message["err"])
-
-    def _on_transient(self, _: str, message: dict[str, Any]) -> None:
-        self.output.transient(message["rank"], message["text"])
+        self.output.printed(message["rank"], message["text"], err=message["err"])
 
     def _on_note(self, node: str, message: dict[str, Any]) -> None:
         self.output.say(f"{node}: {message['text']}")
@@ -253,6 +288,14 @@ class Follower:
             self._tell_step_at = now + STEP_EVERY_S
             self.rundir.event("step", step=step)
 
+    def _on_phase(self, _: str, message: dict[str, Any]) -> None:
+        if message.get("phase") in phases.PHASES:
+            self.state.phases[message["rank"]] = message["phase"]
+
+    def _on_want(self, _: str, message: dict[str, Any]) -> None:
+        if self.stdin is not None:
+            self.stdin.want(message)
+
     def _on_failure(self, _: str, message: dict[str, Any]) -> None:
         told = message["failure"]
         failure = Failure(
@@ -277,6 +320,7 @@ class Follower:
             oom=message["oom"],
             tail=tuple(message["tail"]),
         )
+        self.output.ended(rank)
         self.rundir.event("exit", rank=rank, node=node, status=message["status"])
         self._react(rank)
 
@@ -287,12 +331,23 @@ class Follower:
 
     # -- what follows from it
 
+    def _tell_of_early_end(self) -> None:
+        """Some ranks have ended well and others go on: it is said once, they may wait for ever."""
+        codes = self.state.exit_codes
+        ended = [rank for rank, code in enumerate(codes) if code == 0]
+        running = [rank for rank, code in enumerate(codes) if code is None]
+        if running and not self._ends() and self.state.asked_to_end is None:
+            self.output.say(phases.early_end(ended, running, self.state.phases))
+
     def _note(self, rank: int, **news: Any) -> None:
         self.state.records[rank] = replace(self.state.records[rank], **news)
 
     def _react(self, rank: int) -> None:
         """A failure ends the attempt: at once if it is the rank's own, else after a short wait."""
         record = self.state.records[rank]
+        if record.status == 0 and not self._seen_early:
+            self._seen_early = True
+            self.early_at = time.monotonic() + EARLY_S
         if not verdict.failed(record):
             return
         if record.order == 1 << 30:
@@ -301,8 +356,8 @@ class Follower:
         if self.state.asked_to_end is not None:
             return  # ranks that were asked to end may end as they like, within the grace
         if record.status == PREEMPTED and record.failure is None:
-            self._end_within(self.job.grace_s)  # the others are saving, too
+            self._kill_within(self.job.grace_s)  # the others are saving, too
         elif verdict.broke_with_peer(record):
-            self._end_within(WITNESSES_S)
+            self._fail_within(WITNESSES_S)
         else:
-            self._end_within(0 if record.status is not None else LAST_WORDS_S)
+            self._fail_within(0 if record.status is not None else LAST_WORDS_S)

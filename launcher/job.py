@@ -44,6 +44,7 @@ class Job:
     procs: int | None = None
     max_restarts: int = 0
     grace_s: float = 30.0
+    failure_grace_s: float = 5.0
     timeout_s: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     preload: tuple[str, ...] = ()

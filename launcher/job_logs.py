@@ -14,6 +14,7 @@ from pathlib import Path
 from launcher import job_status, run_facts
 from launcher.files import open_to_read
 from launcher.index import Entry
+from launcher.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.job_status import JobStatus
 from launcher.output import Output, ranks_in_words
 from launcher.request import UsageError
@@ -22,6 +23,7 @@ from launcher.tail import Tail
 TICK_S = 0.1
 LOOK_S = 1.0  # between two looks at the run folder
 ASK_S = 5.0  # between two questions to SLURM
+LONGEST_LINE = 1 << 20  # as JSON: a longer one is cut
 NOT_AS_ASKED = 3
 FINAL = ("succeeded", "failed", "cancelled")  # a preempted one may come back
 
@@ -73,7 +75,8 @@ class Reader:
         self.folder = run_dir / "logs"
         self.rank, self._tail_lines, self._json = rank, tail, as_json
         self._tails: dict[int, Tail] = {}
-        self._open: dict[int, bytes] = {}  # lines that have no end yet
+        self._lines: Interleaver[int] = Interleaver(_write, lambda rank: b"[rank %d] " % rank)
+        self._open: dict[int, bytes] = {}  # as JSON: lines that have no end yet
         self._one: bool | None = None
         self.empty = True
 
@@ -88,7 +91,10 @@ class Reader:
         return sorted(int(match[1]) for match in found if match)
 
     def print_new(self) -> bool:
-        """Print what was written since the last time; whether there was anything."""
+        """Print what was written since the last time; whether there was anything.
+
+        A line that is unfinished for a moment is printed, too.
+        """
         news = False
         for rank in self.ranks if self.rank is None else [self.rank]:
             if rank not in self._tails:
@@ -98,17 +104,18 @@ class Reader:
             while data := self._tails[rank].read():
                 news = True
                 self._print(rank, data)
-        if news:
-            self.empty = False
-            sys.stdout.buffer.flush()
+        self._lines.tick(time.monotonic())
+        self.empty = self.empty and not news
+        sys.stdout.buffer.flush()
         return news
 
     def finish(self) -> None:
         """Print last lines that have no end."""
         for rank, rest in self._open.items():
             if rest:
-                self._line(rank, rest)
+                _write_json(rank, rest)
         self._open.clear()
+        self._lines.finish()
         sys.stdout.buffer.flush()
 
     @property
@@ -119,20 +126,27 @@ class Reader:
         return self._one
 
     def _print(self, rank: int, data: bytes) -> None:
-        if self._is_one and not self._json:
-            sys.stdout.buffer.write(data)  # progress bars and prompts as they are
+        if not self._json:
+            if self._is_one:
+                sys.stdout.buffer.write(data)  # progress bars and prompts as they are
+            else:
+                self._lines.feed(rank, data, time.monotonic())
             return
-        *lines, self._open[rank] = (self._open.get(rank, b"") + data).split(b"\n")
+        *lines, rest = (self._open.get(rank, b"") + data).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._open[rank] = unfinished_state(rest) if is_bar(rest) else rest
         for line in lines:
-            self._line(rank, line)
+            _write_json(rank, line)
 
-    def _line(self, rank: int, line: bytes) -> None:
-        if self._json:
-            text = line.decode("utf-8", "replace")
-            line = json.dumps({"rank": rank, "line": text}).encode()
-        else:
-            line = b"[rank %d] %s" % (rank, line)
-        sys.stdout.buffer.write(line + b"\n")
+
+def _write(_: int, data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+
+
+def _write_json(rank: int, line: bytes) -> None:
+    text = latest_state(line).decode("utf-8", "replace")
+    sys.stdout.buffer.write(json.dumps({"rank": rank, "line": text}).encode() + b"\n")
 
 
 def start_of_last(path: Path, count: int) -> int:

@@ -33,14 +33,6 @@ def _address(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) < 64 and not set(value) - _OF_ADDRESSES
 
 
-def _lines(value: Any) -> bool:
-    """Many lines of a program's output, looked at as one."""
-    try:
-        return isinstance(value, list) and is_text("".join(value))
-    except TypeError:
-        return False
-
-
 def _rank(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
 
@@ -76,6 +68,7 @@ _SAID_BY_RANKS: dict[str, dict[Any, Any]] = {
     "report": {"value": DATA, "by?": frozenset(("user", "engine", "return"))},
     "progress": {"step?": (int, None), "epoch?": (int, None), "checkpoint?": (_word, None)},
     "failure": {"failure": _FAILURE},
+    "phase": {"phase": _word},
 }
 _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
     "beat": {},
@@ -110,9 +103,8 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
     "listening": {"port": (_port, None)},
     "gpus": {"gpus": [_GPU], "visible": (_text, None), "error": _text},
     "leased": {"taken": [_word], "refused": [_word]},
-    "lines": {"rank": _rank, "err": bool, "lines": _lines},
     "raw": {"rank": _rank, "err": bool, "text": str},
-    "transient": {"rank": _rank, "err": bool, "text": str},
+    "want": {"bytes": (int, None), "always": bool},
     "unstarted": {"rank": _rank, "problem": _text},
     "exit": {
         "rank": _rank,
@@ -120,7 +112,6 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
         "killed": bool,
         "oom": bool,
         "tail": [_text],
-        "error_file": (_text, None),
     },
     "stopped": {"attempt": _rank, "swept": _rank},
     **{kind: {**fields, "rank": _rank} for kind, fields in _SAID_BY_RANKS.items()},

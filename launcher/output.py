@@ -1,4 +1,4 @@
-"""What a person sees: the ranks' lines, our own words, and the end of a run.
+"""What a person sees: what the ranks print, our own words, and the end of a run.
 
 The ranks' standard output goes to ours, their standard error and our own words to standard error.
 Colour, and the changing last line of a progress bar, only on a terminal.
@@ -10,10 +10,12 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from launcher.clusters.base import NodeError
+from launcher.interleave import REDRAW_S, Interleaver
 from launcher.job import Result, Verdict
 
 COLOURS = (36, 33, 35, 32, 34, 31)
@@ -36,7 +38,14 @@ class Output:
         self._tty = _is_terminal(self._err) and _is_terminal(self._out)
         self._prefixes: dict[int, str] = {}
         self._status = ""
+        self._status_of = (0, 0.0)  # the rank whose bar is shown, and since when
         self._gone: set[TextIO] = set()
+        bar = self._bar if self._tty else None
+        both = [Interleaver(self._write_of_rank, self._prefix, bar) for _ in range(2)]
+        # Where both streams go to the same place, a line of one must not be begun within the other.
+        self._one_place = _same_file(self._out, self._err)
+        self._ranks = {False: both[0], True: both[0] if self._one_place else both[1]}
+        self._cut: dict[bool, TextIO | None] = {}  # where the only rank's line has no end yet
 
     @property
     def talk(self) -> str | None:
@@ -54,31 +63,71 @@ class Output:
                 label = f"\033[{COLOURS[rank % len(COLOURS)]}m{label}\033[0m"
             self._prefixes[rank] = label + " " if len(nodes) > 1 else ""
 
-    def lines(self, rank: int, lines: Sequence[str], *, err: bool) -> None:
-        """Print whole lines of one rank."""
-        prefix = self._prefixes.get(rank, "")
-        text = "".join(f"{prefix}{line}\n" for line in lines)
-        self._write(self._err if err else self._out, text)
+    def printed(self, rank: int, text: str, *, err: bool) -> None:
+        """Show what a rank has written: as it is if it is the only one, else line by line."""
+        if not self._prefixes.get(rank):
+            self.raw(text, err=err)
+            return
+        data = text.encode("utf-8", "surrogateescape")
+        self._ranks[err].feed((rank, err), data, time.monotonic())
 
     def raw(self, text: str, *, err: bool) -> None:
-        """Print what the only rank has written, as it is."""
-        self._write(self._err if err else self._out, text)
+        """Show what the only rank has written, as it is."""
+        stream = self._err if err else self._out
+        self._write(stream, text)
+        if text:
+            self._cut[err or self._one_place] = None if text.endswith("\n") else stream
 
-    def transient(self, rank: int, text: str) -> None:
-        """Show a progress bar's state of rank 0 on a terminal's last line."""
-        if self._tty and rank == 0 and not self._quiet:
-            status = (self._prefixes.get(rank, "") + text)[:200]
-            self._write(self._err, status)
-            self._status = status
+    def tick(self) -> None:
+        """Show the lines that are unfinished for long enough; call it when :meth:`due` says so."""
+        now = time.monotonic()
+        for one in self._ranks.values():
+            one.tick(now)
+
+    def due(self) -> float | None:
+        """When :meth:`tick` is to be called next (monotonic), if ever."""
+        moments = [one.due() for one in self._ranks.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def ended(self, rank: int | None = None) -> None:
+        """A rank (or all) has ended: its unfinished lines are finished."""
+        for err, one in self._ranks.items():
+            one.finish(None if rank is None else [(rank, err)])
+
+    def _prefix(self, key: tuple[int, bool]) -> bytes:
+        return self._prefixes.get(key[0], "").encode("utf-8", "surrogateescape")
+
+    def _write_of_rank(self, key: tuple[int, bool], data: bytes) -> None:
+        self._write(self._err if key[1] else self._out, data)
+
+    def _bar(self, key: tuple[int, bool], state: bytes) -> None:
+        """Show a bar's state on a terminal's last line: the first rank's that has one."""
+        owner, since = self._status_of
+        now = time.monotonic()
+        if self._quiet or (key[0] > owner and now - since < 20 * REDRAW_S):
+            return
+        self._status_of = (key[0], now)
+        self._end_lines(err=True)
+        status = (self._prefix(key) + state)[:200].decode("utf-8", "replace")
+        self._write(self._err, status)
+        self._status = status
+
+    def _end_lines(self, *, err: bool) -> None:
+        """Before something else is written to a stream: what stands there unfinished is ended."""
+        self._ranks[err].end_line()
+        stream = self._cut.pop(err or self._one_place, None)
+        if stream is not None:
+            self._write(stream, "\n")
 
     def stdout(self, text: str) -> None:
         """An answer that was asked for, such as a table, on standard output."""
+        self._end_lines(err=False)
         self._write(self._out, text)
 
     def say(self, text: str) -> None:
         """One line of our own."""
         if not self._quiet:
-            self._write(self._err, f"plaunch: {text}\n")
+            self.block([f"plaunch: {text}"])
 
     def detail(self, text: str) -> None:
         """One line of our own that only ``--verbose`` shows."""
@@ -87,7 +136,7 @@ class Output:
 
     def error(self, text: str) -> None:
         """Our own words that ``--quiet`` does not silence."""
-        self._write(self._err, f"plaunch: {text}\n")
+        self.block([f"plaunch: {text}"])
 
     def summary(self, lines: Sequence[str]) -> None:
         """The good end of a run, which ``--quiet`` leaves out."""
@@ -96,9 +145,10 @@ class Output:
 
     def block(self, lines: Sequence[str]) -> None:
         """Several lines that belong together, without prefixes."""
+        self._end_lines(err=True)
         self._write(self._err, "".join(f"{line}\n" for line in lines))
 
-    def _write(self, stream: TextIO, text: str) -> None:
+    def _write(self, stream: TextIO, text: str | bytes) -> None:
         if stream in self._gone:
             return
         try:
@@ -115,14 +165,15 @@ class Output:
             self._status = ""
 
 
-def _write_text(stream: TextIO, text: str) -> None:
+def _write_text(stream: TextIO, text: str | bytes) -> None:
     """Write text that may hold bytes that are no UTF-8 (as lone surrogates)."""
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
-        stream.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        stream.write(data.decode("utf-8", "replace"))
     else:
         stream.flush()
-        buffer.write(text.encode("utf-8", "surrogateescape"))
+        buffer.write(data)
     stream.flush()
 
 
@@ -137,6 +188,13 @@ def _let_go(stream: TextIO) -> None:
 def _is_terminal(stream: TextIO) -> bool:
     with contextlib.suppress(AttributeError, ValueError):
         return stream.isatty()
+    return False
+
+
+def _same_file(one: TextIO, other: TextIO) -> bool:
+    """Whether two streams go to the same file, pipe or terminal."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
     return False
 
 

@@ -31,6 +31,7 @@ class Wanted:
     procs: int | None = None
     max_restarts: int = 0
     grace_s: float = 30.0
+    failure_grace_s: float = 5.0
     timeout_s: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     preload: tuple[str, ...] = ()
@@ -156,6 +157,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         procs=wanted.procs,
         max_restarts=wanted.max_restarts,
         grace_s=wanted.grace_s,
+        failure_grace_s=wanted.failure_grace_s,
         timeout_s=wanted.timeout_s,
         env=wanted.env,
         preload=wanted.preload,

@@ -24,6 +24,7 @@ from launcher import files
 from launcher.history import TELLING, drop_cut_line, former_attempts, read_events
 from launcher.job import Job, PastAttempt, Result
 
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 INDENTED_BYTES = 1 << 20
 

@@ -11,28 +11,27 @@ ENGINE_WORDS = (
 
 DRAWING = {
     # doors
-    "launcher": "launcher.api launcher.handle launcher.report",
+    "launcher": "",
     "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.request launcher.run launcher.look launcher.output "
-    "launcher.job_words",
+    "launcher.cli": "launcher.job_words launcher.look launcher.output launcher.request "
+    "launcher.run",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
     "launcher.run launcher.slurmctl",
     # words to calls
-    "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
-    "launcher.clusters.base "
-    "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
+    "launcher.run": "launcher.controller launcher.fleet launcher.index launcher.link "
+    "launcher.look launcher.output launcher.placement launcher.queued launcher.request "
     "launcher.requeue launcher.rundir launcher.slurmctl",
-    "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
-    "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
+    "launcher.request": "launcher.clusters launcher.config_error launcher.discovery "
+    "launcher.gpu_request launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
     # jobs, from outside
-    "launcher.job_words": "launcher.status launcher.job_logs launcher.cancel launcher.output "
-    "launcher.request launcher.slurmctl",
+    "launcher.job_words": "launcher.cancel launcher.job_logs launcher.output launcher.request "
+    "launcher.slurmctl launcher.status",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
     "launcher.run_facts",
-    "launcher.job_logs": "launcher.files launcher.index launcher.job_status launcher.output "
-    "launcher.request launcher.run_facts launcher.tail",
+    "launcher.job_logs": "launcher.files launcher.index launcher.interleave launcher.job_status "
+    "launcher.output launcher.request launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
     "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.records "
@@ -45,20 +44,20 @@ DRAWING = {
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
     "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
     "launcher.slurmctl",
-    "launcher.follow_job": "launcher.job_end launcher.output launcher.records "
-    "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
+    "launcher.follow_job": "launcher.job_end launcher.output launcher.records launcher.slurm_jobs "
+    "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "launcher.files",
-    "launcher.look": "launcher.cargo launcher.request launcher.plan launcher.fleet launcher.link "
-    "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
+    "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.link launcher.output "
+    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request",
     # the story
-    "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
-    "launcher.output launcher.placement launcher.policy launcher.preflight launcher.rendezvous "
-    "launcher.rundir launcher.verdict",
+    "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
+    "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "
+    "launcher.rank_stdin launcher.rendezvous launcher.rundir launcher.verdict",
     "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
     "launcher.preflight launcher.resources",
-    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
-    "launcher.rundir launcher.verdict",
+    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.phases "
+    "launcher.policy launcher.rank_stdin launcher.rundir launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
@@ -67,19 +66,18 @@ DRAWING = {
     "launcher.link": "launcher.channel launcher.clusters launcher.frames launcher.messages",
     "launcher.cargo": "",
     # which cluster, which nodes
-    "launcher.discovery": "launcher.allocation launcher.config launcher.config_error "
-    "launcher.clusters launcher.nodelist",
+    "launcher.discovery": "launcher.allocation launcher.clusters launcher.config "
+    "launcher.config_error launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist "
-    "launcher.seal",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.nodelist launcher.seal",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
     "launcher.job_end": "launcher.slurm_jobs",
     "launcher.slurm_words": "",
     "launcher.batch_script": "launcher.batch_options launcher.request",
-    "launcher.batch_options": "launcher.config launcher.request",
+    "launcher.batch_options": "launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
     "launcher.gpu_request": "launcher.nodelist",
     "launcher.placement": "",
@@ -92,15 +90,15 @@ DRAWING = {
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
     # what goes out
-    "launcher.output": "launcher.clusters.base",
+    "launcher.output": "launcher.interleave",
     "launcher.rundir": "launcher.files launcher.history launcher.records",
     "launcher.records": "launcher.files launcher.history launcher.shapes",
     "launcher.history": "launcher.files",
     "launcher.index": "launcher.files",
     "launcher.files": "",
     # what travels to the nodes
-    "launcher.agent": "launcher.frames launcher.gpu_probe launcher.gpu_lease launcher.messages "
-    "launcher.seal",
+    "launcher.agent": "launcher.frames launcher.gpu_lease launcher.gpu_probe launcher.messages "
+    "launcher.regular launcher.seal",
     "launcher.seal": "launcher.frames",
     "launcher.messages": "launcher.frames launcher.shapes",
     "launcher.shapes": "",
@@ -114,6 +112,10 @@ DRAWING = {
     "launcher.report": "",
     "launcher.yaml_tree": "launcher.config_error",
     "launcher.config_error": "",
+    "launcher.interleave": "",
+    "launcher.phases": "launcher.output",
+    "launcher.rank_stdin": "launcher.fleet",
+    "launcher.regular": "",
     # the engine: the door
     "engine": "engine.trainer engine.lite engine.module engine.datamodule engine.callbacks "
     "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 
 from launcher.agent import health
-from launcher.agent.plain import signal
+from launcher.agent.plain import signal, suppress
+from launcher.agent.pulse import Pulse
 from launcher.agent.server import Started, marker
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -17,16 +20,19 @@ def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
     """Fork the agent and wait for it; returns the guard's exit code.
 
     The agent learns of the guard's end by a pipe, never by a parent-death signal, so that it can
-    still end its ranks in order.
+    still end its ranks in order. The other way there is a pulse: an agent that hangs is ended.
     """
     alive_read, alive_write = os.pipe()
+    pulse_read, pulse_write = os.pipe()
     folder = _private_folder()
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
+        os.close(pulse_read)
+        os.set_blocking(pulse_write, False)
         code = 1
         try:
-            code = _run_agent(config, sources, alive_read, folder)
+            code = _run_agent(config, sources, (alive_read, pulse_write), folder)
         except BaseException:
             import traceback
 
@@ -34,9 +40,12 @@ def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
             raise
         finally:
             os._exit(code)
-    os.close(alive_read)
+    for fd in (alive_read, pulse_write, config.get("stdin")):
+        if fd is not None:
+            os.close(fd)
+    pulse = Pulse(config["silence_s"], time.monotonic())
     try:
-        return _guard(pid, marker(config["job_id"], config["node_rank"]))
+        return _guard(pid, marker(config["job_id"], config["node_rank"]), pulse, pulse_read)
     finally:
         _remove(folder)
 
@@ -50,18 +59,30 @@ def _private_folder() -> str:
 
 
 def _remove(folder: str) -> None:
+    """Only the folder that we made: a rank may have put a link in its place."""
     try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for name in os.listdir(fd):
+                os.unlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
         os.rmdir(folder)
     except OSError:  # something that is none of ours
         import shutil
 
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # which follows no link
+        with suppress(OSError):
+            os.unlink(folder)
 
 
-def _run_agent(config: dict[str, Any], sources: dict[str, Any], guard: int, folder: str) -> int:
+def _run_agent(
+    config: dict[str, Any], sources: dict[str, Any], guard: tuple[int, int], folder: str
+) -> int:
     os.setsid()
+    stdin = config.get("stdin")
+    if stdin is not None:
+        os.set_inheritable(stdin, False)  # the rank's alone
     started = Started(config, sources)  # first of all: importing torch is what takes long
     from launcher.agent.agent import Agent
 
@@ -69,7 +90,7 @@ def _run_agent(config: dict[str, Any], sources: dict[str, Any], guard: int, fold
     return Agent(config, sources, guard, folder, started).run()
 
 
-def _guard(agent: int, mark: str) -> int:
+def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
     for fd in (0, 1):
         os.close(fd)  # the stream's end must be seen when the agent ends
         os.open(os.devnull, os.O_RDWR)
@@ -83,10 +104,29 @@ def _guard(agent: int, mark: str) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, pass_on)  # a scheduler may signal none but the process it started
     health.become_subreaper()
+    beat = select.poll()
+    beat.register(pulse_fd, select.POLLIN)
     status = None
     while status is None:
-        pid, found = os.waitpid(-1, 0)
-        if pid == agent:
-            status = found
+        said = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
+        status = _reap(agent, wait=not said)  # the pipe's end is the agent's
+        if status is None and pulse.has_stopped(said.strip(b"-"), time.monotonic()):
+            with suppress(OSError):  # the controller may be gone
+                os.write(2, b"the agent hung and was ended\n")
+            break
     health.sweep(mark, reap=health.reap)
+    if status is None:
+        return 128 + signal.SIGKILL
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _reap(agent: int, *, wait: bool) -> int | None:
+    """Collect children that have ended; returns the agent's status if it was among them."""
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, 0 if wait else os.WNOHANG)
+            if pid == agent:
+                return status
+            if pid == 0:
+                break
+    return None

@@ -11,7 +11,8 @@ import os
 import sys
 import time
 
-from launcher.agent import health, probe, processes, workers
+from launcher.agent import health, probe, processes, pulse, workers
+from launcher.agent.ending import LOOK_S, Ending
 from launcher.agent.errands import Errands
 from launcher.agent.outputs import Outputs
 from launcher.agent.plain import READ, Selector, signal, suppress
@@ -40,7 +41,7 @@ class Agent:
         self,
         config: dict[str, Any],
         sources: dict[str, Any],
-        guard_fd: int,
+        guard: tuple[int, int],
         folder: str,
         started: Started,
     ) -> None:
@@ -53,6 +54,7 @@ class Agent:
         self.program = workers.Program(*told, config["compat"])
         self.env = started.env
         self.group: workers.Group | None = None
+        self.ending: Ending | None = None  # while its ranks end because one has failed
         self.folder = folder
         self.selector = Selector()
         key_in, key_out = config["keys"] or (None, None)
@@ -74,7 +76,8 @@ class Agent:
         self.torch_there = False
         self._incoming = Incoming(key_in)
         self._heard = self._looked = time.monotonic()
-        self._guard_fd = guard_fd
+        self._guard_fd, self._pulse_fd = guard
+        self._beaten = 0.0
         self._notes, self._problem = started.notes, started.problem
         self._over: int | None = None
 
@@ -102,7 +105,7 @@ class Agent:
         return self._over or 0
 
     def _turn(self) -> None:
-        for fd, action in self.selector.wait(HEARTBEAT_S / 2):
+        for fd, action in self.selector.wait(LOOK_S if self.ending else HEARTBEAT_S / 2):
             # An action before may have closed this one: a rank's end drains all that it said.
             if self._over is None and self.selector.action(fd) is action:
                 action()
@@ -114,8 +117,15 @@ class Agent:
             self._end(1)
         if now - self.out.last > HEARTBEAT_S:
             self.out.send({"type": "beat"})
+        if now - self._beaten > HEARTBEAT_S:
+            self._beaten = now
+            with suppress(OSError):
+                os.write(self._pulse_fd, pulse.IDLE if self.group is None else pulse.AT_WORK)
         if self.group is not None:
             self.outputs.throttle(self.group.workers.values())
+            self.input.ask(self.group, self.program.kind != "program", now, self.out.send)
+        if self.ending is not None:
+            self.ending.look(now)
         self.lines.hold(self.out.backed_up)
 
     def _watch(self, fd: int, action: Callable[[], None]) -> None:
@@ -183,7 +193,7 @@ class Agent:
             self._note(
                 f"your own {names} has the name of a module of python or torch: starting cold"
             )
-        worker = self._worker(message["id"])
+        worker = self.group.by_order(message["id"]) if self.group is not None else None
         if worker is not None and worker.status is None:
             self._launch_cold(worker)
 
@@ -191,22 +201,13 @@ class Agent:
         if message["id"] == "store":
             self.store.taken_over(message["pid"])
             return
-        worker = self._worker(message["id"])
-        if worker is not None and worker.status is None:
+        worker = self.group.by_order(message["id"]) if self.group is not None else None
+        if worker is not None and worker.status is None and self.group is not None:
             worker.pid = message["pid"]
-            if self.group is not None:
-                self.told.settle(self.group)
+            self.told.settle(self.group)
         else:  # its attempt was ended before it came to be
             with suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
-
-    def _worker(self, order_id: str) -> workers.Worker | None:
-        """The rank that an order to the fork server was for, if its attempt still runs."""
-        if self.group is None:
-            return None
-        return next(
-            (w for w in self.group.workers.values() if self.group.order_id(w) == order_id), None
-        )
 
     def _server_ended(self, server: ForkServer) -> None:
         """Without its server no warm rank can be followed: that is a lost agent.
@@ -228,15 +229,11 @@ class Agent:
     # -- the ranks
 
     def _start(self, message: dict[str, Any]) -> None:
-        made = []
-        for rank in message["ranks"]:
-            env = {k: v for k, v in message["defaults"].items() if k not in self.env}
-            env |= rank["env"]
-            env["PLAUNCH_SOCKET"] = self.lines.path
-            env["TORCHELASTIC_ERROR_FILE"] = f"{self.folder}/error-{rank['rank']}.json"
-            made.append(workers.Worker(rank["rank"], rank["local_rank"], env))
-        self.outputs.raw = message["world_size"] == 1
-        self.group = workers.Group(message["attempt"], made, with_stdin=self.outputs.raw)
+        seam = {"PLAUNCH_SOCKET": self.lines.path, "TORCHELASTIC_ERROR_FILE": self.folder}
+        made = workers.make(message["ranks"], message["defaults"], self.env, seam)
+        alone = message["world_size"] == 1
+        stdin, self._beaten = self.config.get("stdin"), 0.0  # the guard is to know at once
+        self.group = workers.Group(message["attempt"], made, with_stdin=alone, stdin=stdin)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()
 
@@ -304,12 +301,10 @@ class Agent:
                 "status": worker.status,
                 "killed": worker.killed,
                 "oom": worker.oom,
-                "tail": [line[:MAX_TAIL_LINE] for line in worker.tail.tail],
-                "error_file": workers.error_file(worker),
+                "tail": [line[:MAX_TAIL_LINE] for line in worker.last_lines.lines()],
             }
         )
-        if self.group is not None and self.group.ended:
-            self._close_group()
+        self._close_if_ended()
 
     def _close_group(self) -> None:
         """The attempt is over here: nothing of it stays but the fork server and the store.
@@ -326,7 +321,9 @@ class Agent:
         self.input.detach()
         self.told.forget()
         self.outputs.throttled = False
-        attempt, self.group = self.group.attempt, None
+        attempt, self.group, self.ending = self.group.attempt, None, None
+        with suppress(OSError):
+            os.unlink(self.lines.failed_path)
         self.out.send({"type": "stopped", "attempt": attempt, "swept": left})
 
     # -- the controller
@@ -364,6 +361,8 @@ class Agent:
                 self.group.signal(message["number"])
             else:
                 self._kill()  # nobody is there to hand it to
+        elif kind == "stop":
+            self._stop(message["grace_s"])
         elif kind == "kill":
             self._kill()
         elif kind == "stdin":
@@ -373,11 +372,23 @@ class Agent:
         elif (answer := self.errands.answer(message)) is not None:
             self.out.send(answer)
 
-    def _kill(self) -> None:
+    def _stop(self, grace_s: float) -> None:
+        """A rank somewhere has failed: end those that are here, with a short grace."""
         if self.group is None:
             return
-        self.group.kill()
-        if self.group.ended:
+        with suppress(OSError):  # a program that would save when it is told to end looks here
+            os.close(os.open(self.lines.failed_path, os.O_CREAT | os.O_EXCL, 0o600))
+        is_python = self.program.kind != "program"
+        self.ending = Ending(self.group, grace_s, is_python, time.monotonic())
+        self._close_if_ended()
+
+    def _kill(self) -> None:
+        if self.group is not None:
+            self.group.kill()
+            self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        if self.group is not None and self.group.ended:
             self._close_group()
 
     def _note(self, text: str) -> None:

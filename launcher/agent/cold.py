@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from launcher.regular import read_regular
+
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from typing import Any
@@ -41,8 +43,7 @@ def _source(kind: str, target: str, workdir: str) -> str:
         return ""
     path = target if kind == "script" else target.replace(".", "/") + ".py"
     try:
-        with open(os.path.join(workdir, path), encoding="utf-8", errors="replace") as file:
-            source = file.read()
+        source = read_regular(os.path.join(workdir, path), follow=True).decode(errors="replace")
     except OSError:
         return ""
     return source if "environ" in source or "putenv" in source else ""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from launcher.regular import read_regular
+
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +58,7 @@ def _own_files(kind: str, target: str, workdir: str) -> Iterator[bytes]:
             continue
         seen.add(path)
         try:
-            with open(path, "rb") as file:
-                text = file.read(1 << 20)
+            text = read_regular(path, 1 << 20, follow=True)
         except OSError:
             continue
         yield text

@@ -43,19 +43,20 @@ def become_subreaper() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """A file of the kernel's. Raises OSError."""
     with open(path, errors="replace") as file:
         return file.read()
 
 
-def _parents() -> dict[int, int]:
+def parents() -> dict[int, int]:
     """Every process and its parent; zombies are left out: they hold nothing."""
     found = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
-            stat = _read(f"/proc/{name}/stat")
+            stat = read_text(f"/proc/{name}/stat")
         except OSError:
             continue
         state, parent = stat.rpartition(")")[2].split()[:2]
@@ -77,16 +78,25 @@ def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
     """Ids of the run's processes on this node, without ``keep`` and ourselves."""
     me, needle = os.getpid(), mark.encode() + b"="
     left_out = {*keep, me}
-    parents = _parents()
+    parent_of = parents()
 
     def descends(pid: int) -> bool:
-        while pid in parents and pid != me:
-            pid = parents[pid]
+        while pid in parent_of and pid != me:
+            pid = parent_of[pid]
         return pid == me
 
     return sorted(
-        pid for pid in parents if pid not in left_out and (descends(pid) or _carries(pid, needle))
+        pid for pid in parent_of if pid not in left_out and (descends(pid) or _carries(pid, needle))
     )
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has made, and theirs."""
+    parent_of = parents()
+    found = {pid}
+    while more := {one for one, parent in parent_of.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {pid})
 
 
 def reap() -> None:
@@ -127,7 +137,7 @@ def oom_kills() -> int:
     counts = []
     for path in [*_memory_files(), "/proc/vmstat"]:
         with suppress(OSError):
-            counts += _field(_read(path), "oom_kill")
+            counts += _field(read_text(path), "oom_kill")
     return counts[0] if counts else 0
 
 
@@ -140,7 +150,7 @@ def _field(text: str, name: str) -> list[int]:
 def _memory_files() -> list[str]:
     files = []
     with suppress(OSError):
-        for line in _read("/proc/self/cgroup").splitlines():
+        for line in read_text("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
                 files.append(f"/sys/fs/cgroup{path}/memory.events")

@@ -1,77 +1,57 @@
-"""Whole lines out of the bytes that a rank writes.
-
-A carriage return ends a *transient* line (a progress bar's state): it replaces the one before it,
-so only the last one is worth keeping, and a log file wants none of them.
-"""
+"""The last lines of a rank, for the verdict, out of all that it writes."""
 
 from __future__ import annotations
 
-MAX_LINE = 1 << 20
+KEPT_LINES = 50
+LINE_BYTES = 4000  # of a longer line the end is kept
+RAW_BYTES = 1 << 17  # wait as they came before lines are made of them
 
 
-class Line:
-    """One line without its end; ``transient`` if a carriage return ended it so far."""
+class LastLines:
+    """Bytes of a rank's streams in, its last lines out; needs little memory, whatever comes.
 
-    # No dataclass: importing those would delay every start.
-    __slots__ = ("text", "transient")
+    Of a progress bar, whose states are divided by carriage returns, the last state is kept.
+    """
 
-    def __init__(self, text: str, *, transient: bool = False) -> None:
-        self.text, self.transient = text, transient
-
-
-def _text(data: bytes) -> str:
-    # Bytes that are no UTF-8 travel as lone surrogates, so that a file gets them back unchanged.
-    return data.decode("utf-8", "surrogateescape")
-
-
-class LineSplitter:
-    """Bytes of one stream in, whole lines out; keeps the last lines for the verdict."""
-
-    def __init__(self, keep: int = 50) -> None:
-        self._partial = bytearray()
+    def __init__(self, keep: int = KEPT_LINES) -> None:
         self._keep = keep
-        self.tail: list[str] = []
+        self._recent: list[tuple[int, bytes]] = []
+        self._size = 0
+        self._lines: list[bytes] = []
+        self._partial: dict[int, bytes] = {}
 
-    @property
-    def pending(self) -> bool:
-        """Whether an unfinished line is waiting (a prompt, say)."""
-        return bool(self._partial)
+    def feed(self, stream: int, data: bytes) -> None:
+        """Add what came on one of the streams."""
+        self._recent.append((stream, data))
+        self._size += len(data)
+        if self._size > RAW_BYTES:
+            self._digest()
 
-    def feed(self, data: bytes) -> list[Line]:
-        """Add ``data``; return the lines that are complete now, at most one of them transient."""
-        self._partial += data
-        if b"\n" not in data and b"\r" not in data and len(self._partial) < MAX_LINE:
-            return []
-        *whole, rest = bytes(self._partial).split(b"\n")
-        lines = [Line(_text(_last_state(part))) for part in whole]
-        if len(rest) >= MAX_LINE and b"\r" not in rest:
-            lines.append(Line(_text(rest)))
-            rest = b""
-        self._note(lines)
-        # "\r\n" may be cut between its two bytes: a "\r" at the very end waits for more.
-        states, found, _ = rest.removesuffix(b"\r").rpartition(b"\r")
-        if found:
-            state = _last_state(states)
-            if state:
-                lines.append(Line(_text(state), transient=True))
-            rest = rest[len(states) + 1 :]
-        self._partial = bytearray(rest)
-        return lines
+    def lines(self) -> list[str]:
+        """The last lines so far, unfinished ones included.
 
-    def flush(self) -> list[Line]:
-        """The unfinished line, if any: at the end of the stream, or when a prompt waits."""
-        rest, self._partial = bytes(self._partial), bytearray()
-        if not rest:
-            return []
-        line = Line(_text(_last_state(rest)))
-        self._note([line])
-        return [line]
+        Bytes that are no UTF-8 are lone surrogates, so that a file can get them back unchanged.
+        """
+        self._digest()
+        rest = [_shown(line) for line in self._partial.values() if line]
+        found = (self._lines + rest)[-self._keep :]
+        return [line.decode("utf-8", "surrogateescape") for line in found]
 
-    def _note(self, lines: list[Line]) -> None:
-        self.tail += [line.text for line in lines]
-        del self.tail[: max(0, len(self.tail) - self._keep)]
+    def _digest(self) -> None:
+        """Make lines of what has come, and forget all but the last ones."""
+        for stream, data in self._recent:
+            # The one that was heard last comes last.
+            *whole, rest = (self._partial.pop(stream, b"") + data).split(b"\n")
+            self._lines += [_shown(line) for line in whole[-self._keep :]]
+            del self._lines[: -self._keep]
+            # "\r\n" may be cut between its two bytes: a "\r" at the very end waits for more.
+            state = rest.rstrip(b"\r")
+            end = rest[len(state) :][:2]
+            self._partial[stream] = (state.rpartition(b"\r")[2] + end)[-LINE_BYTES:]
+        self._recent.clear()
+        self._size = 0
 
 
-def _last_state(line: bytes) -> bytes:
+def _shown(line: bytes) -> bytes:
     """What a terminal would show of a line with carriage returns in it, roughly: the last state."""
-    return line.rstrip(b"\r").rpartition(b"\r")[2]
+    return line.rstrip(b"\r").rpartition(b"\r")[2][-LINE_BYTES:]

@@ -1,4 +1,8 @@
-"""What the ranks print: their pipes, read as it comes, held back while the controller lags."""
+"""What the ranks print: their pipes, passed on as it comes, held back while the controller lags.
+
+Bytes, not lines: what a rank prints without a newline (a prompt, a progress bar, the last words of
+one that dies) is at the controller at once, and no line is too long.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Outputs:
-    """The output pipes of one attempt's ranks. ``raw``: bytes as they are, for a single rank."""
+    """The output pipes of one attempt's ranks."""
 
     def __init__(self, selector: Selector, out: Outgoing) -> None:
         self._selector, self._out = selector, out
-        self.raw = self.throttled = False
+        self.throttled = False
 
     def watch(self, worker: Worker) -> None:
         """Read whatever this rank prints from now on."""
@@ -63,19 +67,18 @@ class Outputs:
                 self._reader(worker, fd)()
                 if fd not in worker.outputs or not select.select([fd], [], [], 0)[0]:
                     break
-        worker.tail.flush()
 
     def _reader(self, worker: Worker, fd: int) -> Callable[[], None]:
         def read() -> None:
-            if not read_output(worker, fd, self.raw, self._out.send):
+            if not read_output(worker, fd, self._out.send):
                 self._selector.unregister(fd)
                 os.close(fd)
-                del worker.outputs[fd]
+                worker.outputs.remove(fd)
 
         return read
 
 
-def read_output(worker: Worker, fd: int, raw: bool, emit: Emit) -> bool:
+def read_output(worker: Worker, fd: int, emit: Emit) -> bool:
     """Pass on what a rank has written; False at the end of the stream."""
     try:
         data = os.read(fd, 65536)
@@ -83,16 +86,10 @@ def read_output(worker: Worker, fd: int, raw: bool, emit: Emit) -> bool:
         return True
     except OSError:
         data = b""
-    splitter = worker.outputs[fd]
-    head = {"rank": worker.rank, "err": fd == worker.errors}
-    if raw and data:
-        emit({"type": "raw", **head, "text": data.decode("utf-8", "surrogateescape")})
-    worker.tail.feed(data)
-    lines = splitter.feed(data) if data else splitter.flush()
-    whole = [line.text for line in lines if not line.transient]
-    if whole and not raw:
-        emit({"type": "lines", **head, "lines": whole})
-    for line in lines:
-        if line.transient and not raw:
-            emit({"type": "transient", **head, "text": line.text})
-    return bool(data)
+    if not data:
+        return False
+    worker.last_lines.feed(fd, data)
+    # Bytes that are no UTF-8 travel as lone surrogates; so do characters that are cut in two.
+    text = data.decode("utf-8", "surrogateescape")
+    emit({"type": "raw", "rank": worker.rank, "err": fd == worker.errors, "text": text})
+    return True

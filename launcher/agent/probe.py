@@ -7,6 +7,7 @@ import time
 
 from launcher.agent.plain import socket, suppress
 from launcher.gpu_probe import has_driver
+from launcher.regular import read_regular
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def _free_disk(path: str) -> int | None:
 
 def _is_shared(run_dir: str, job_id: str) -> bool:
     """Whether the run folder that the controller made is this node's too."""
-    with suppress(OSError), open(os.path.join(run_dir, "job.json")) as file:
-        return job_id in file.read()
+    with suppress(OSError):
+        return job_id.encode() in read_regular(os.path.join(run_dir, "job.json"), 1 << 20)
     return False
 
 

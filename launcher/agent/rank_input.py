@@ -1,10 +1,25 @@
-"""The standard input of the only rank: what the controller passes on, written as it is taken."""
+"""The standard input of the only rank: what the controller passes on, written as it is taken.
+
+The controller is asked for more when the rank waits for it (:mod:`launcher.agent.waits`).
+"""
 
 from __future__ import annotations
 
 import os
 
+from launcher.agent import waits
 from launcher.agent.plain import WRITE, Selector
+
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from launcher.agent.workers import Group
+
+    Send = Callable[[dict[str, Any]], None]
+
+LOOK_S = 0.2
 
 
 class RankInput:
@@ -13,8 +28,9 @@ class RankInput:
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
         self._waiting = bytearray()
-        self._over = False
+        self._over = self._asked = False
         self._fd: int | None = None
+        self._look_at = 0.0
 
     def attach(self, fd: int) -> None:
         """The rank has started, and this is our end of its input."""
@@ -23,9 +39,28 @@ class RankInput:
 
     def feed(self, data: bytes, *, over: bool) -> None:
         """More input; ``over``: this was the last of it."""
+        self._asked = False
         self._waiting += data
         self._over = over
         self._write()
+
+    def ask(self, group: Group, is_python: bool, now: float, send: Send) -> None:
+        """Ask the controller for so much input as the rank waits for, if it does.
+
+        Where nobody can see whether it waits, all that there is is asked for.
+        """
+        if self._fd is None or self._asked or self._waiting or self._over or now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        readers = group.readers(is_python)
+        if not readers:
+            return
+        is_seen = waits.can_be_seen(readers[0])
+        inode = os.fstat(self._fd).st_ino
+        size = waits.wanted_bytes(readers, inode) if is_seen else waits.CHUNK
+        if size:
+            self._asked = True
+            send({"type": "want", "bytes": size, "always": not is_seen})
 
     def detach(self) -> None:
         """The rank has ended: its end of input is closed, what it did not read is dropped."""

@@ -28,6 +28,10 @@ class Told:
         known = from_rank(message)
         worker = group.by_pid(pid)
         if worker is not None:
+            if known["type"] == "failure":
+                if worker.stopped:
+                    return  # it fails of being ended
+                worker.raised = True
             self._send({**known, "rank": worker.rank})
         elif not group.all_known and len(self._early) < EARLY:
             self._early.append((pid, known))  # a quick rank is heard before its server tells of it

@@ -14,12 +14,16 @@ TYPE_CHECKING = False  # as type checkers know it: a program may bring a typing.
 if TYPE_CHECKING:
     from typing import Any
 
+    from launcher.agent.rank import report  # one name space with ours
+
 PARTS = {
     "torch/version.py: __version__ = '...'": "preflight says of torch that its version is unknown",
     "torch.distributed.TCPStore(master_listen_fd)": "no run of several ranks starts: the store's "
     "process ends, and the run says so",
     "torch.distributed.rendezvous._rendezvous_handlers": "init_process_group on a port of the "
     "program's own waits for a store that nobody hosts",
+    "torch.distributed.distributed_c10d.init_process_group": "nothing is said of ranks that never "
+    "meet, and not what a rank waits for",
     "threads called pt_gloo_runloop": "a program may hang as it ends, as it does without us",
     "torch._dynamo": "the fork server has nothing to import for all ranks: they start cold",
 }
@@ -163,12 +167,41 @@ def end_well(distributed: Any) -> None:
     atexit.register(settle)  # before all of the program's own, so after them
 
 
+def tell_of_groups(distributed: Any) -> None:
+    """Tell the agent when this rank begins to wait for a process group, and when it has joined one.
+
+    ``distributed``: torch.distributed.distributed_c10d, before others take its names.
+    """
+    original = getattr(distributed, "init_process_group", None)
+    if original is None:
+        return
+    import functools
+
+    @functools.wraps(original)
+    def init_process_group(*args: Any, **kwargs: Any) -> Any:
+        report(lambda: {"type": "phase", "phase": "init_process_group"})
+        found = original(*args, **kwargs)
+        phase = "joined" if distributed.get_world_size() > 1 else "alone"
+        report(lambda: {"type": "phase", "phase": phase})
+        return found
+
+    for module in (distributed, sys.modules.get("torch.distributed")):
+        if getattr(module, "init_process_group", None) is original:
+            module.init_process_group = init_process_group  # type: ignore[union-attr]  # it has one
+
+
+def mend_groups(distributed: Any) -> None:
+    """What is changed of torch.distributed.distributed_c10d."""
+    end_well(distributed)
+    tell_of_groups(distributed)
+
+
 def watch_imports() -> None:
     """Mend torch.distributed once it is imported, or now if it is (a warm start)."""
     port = os.environ.get("MASTER_PORT")
     watched = {
         "torch.distributed.rendezvous": lambda module: host_own_stores(module, port),
-        "torch.distributed.distributed_c10d": end_well,
+        "torch.distributed.distributed_c10d": mend_groups,
     }
     for name in [name for name in watched if name in sys.modules]:
         watched.pop(name)(sys.modules[name])

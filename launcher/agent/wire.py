@@ -96,6 +96,7 @@ class RankLines:
         complain: Callable[[int, str], None],
     ) -> None:
         self.path = f"{folder}/agent.sock"
+        self.failed_path = f"{self.path}.failed"  # there while an attempt ends that has failed
         self._selector, self._deliver, self._complain = selector, deliver, complain
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)

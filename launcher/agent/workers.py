@@ -6,7 +6,7 @@ import os
 
 from launcher.agent import health, processes
 from launcher.agent.compiler import program_folder
-from launcher.agent.logs import LineSplitter
+from launcher.agent.logs import LastLines
 from launcher.agent.plain import signal, suppress
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -23,10 +23,28 @@ class Worker:
         self.pid: int | None = None
         self.status: int | None = None
         self.killed = self.oom = self.warned = False
+        self.raised = False  # it has told of an exception that ends it
+        self.stopped = False  # it was asked to end because another rank had failed
         self.stdin: int | None = None
-        self.outputs: dict[int, LineSplitter] = {}  # by file descriptor
+        self.outputs: list[int] = []  # our ends of what it prints on
         self.errors = -1  # which of them is its standard error
-        self.tail = LineSplitter()
+        self.last_lines = LastLines()
+
+
+def make(
+    ranks: Sequence[dict[str, Any]],
+    defaults: Mapping[str, str],
+    env: Mapping[str, str],
+    seam: Mapping[str, str],
+) -> list[Worker]:
+    """The workers of an attempt. ``defaults`` yield to what ``env`` has."""
+    made = []
+    for rank in ranks:
+        own = {name: value for name, value in defaults.items() if name not in env}
+        own |= rank["env"] | seam
+        own["TORCHELASTIC_ERROR_FILE"] += f"/error-{rank['rank']}.json"
+        made.append(Worker(rank["rank"], rank["local_rank"], own))
+    return made
 
 
 class Program:
@@ -46,11 +64,14 @@ class Program:
 class Group:
     """The ranks of one attempt: starting, signalling and ending them."""
 
-    def __init__(self, attempt: int, workers: list[Worker], with_stdin: bool) -> None:
+    def __init__(
+        self, attempt: int, workers: list[Worker], with_stdin: bool, stdin: int | None = None
+    ) -> None:
         self.attempt = attempt
         self.workers = {worker.rank: worker for worker in workers}
         self.with_stdin = with_stdin
-        self.launched = self.stopping = False
+        self._stdin = stdin  # inherited from the launcher
+        self.launched = False
         self._oom_before = health.oom_kills()
 
     @property
@@ -75,9 +96,15 @@ class Group:
                 return worker
         return None
 
+    def by_order(self, order_id: str) -> Worker | None:
+        """The worker that an order to the fork server was for."""
+        return next((w for w in self.workers.values() if self.order_id(w) == order_id), None)
+
     def open_streams(self, worker: Worker) -> tuple[int, int, int]:
         """Make a rank's standard streams; returns its ends, for it to inherit."""
-        if self.with_stdin:
+        if self.with_stdin and self._stdin is not None:
+            theirs_in = os.dup(self._stdin)
+        elif self.with_stdin:
             theirs_in, worker.stdin = os.pipe()
             os.set_blocking(worker.stdin, False)
         else:
@@ -86,11 +113,18 @@ class Group:
         for number in (1, 2):
             ours, theirs = os.pipe()
             os.set_blocking(ours, False)
-            worker.outputs[ours] = LineSplitter(keep=0)
+            worker.outputs.append(ours)
             if number == 2:
                 worker.errors = ours
             ends.append(theirs)
         return ends[0], ends[1], ends[2]
+
+    def readers(self, is_python: bool) -> list[int]:
+        """The processes that may read the only rank's input: itself, then what a shell started."""
+        (worker,) = self.workers.values()
+        if worker.pid is None or worker.status is not None:
+            return []
+        return [worker.pid, *([] if is_python else health.descendants(worker.pid))]
 
     def signal(self, number: int) -> None:
         """Send a signal to the ranks themselves, not to processes that they made."""
@@ -101,22 +135,27 @@ class Group:
 
     def kill(self) -> None:
         """SIGKILL to every rank that still runs, and to its process group."""
-        self.stopping = True
         for worker in self.workers.values():
-            if worker.status is not None:
-                continue
-            worker.killed = True
-            if worker.pid is None:
-                worker.status = -signal.SIGKILL  # asked for, but never started
-                continue
-            for send in (os.killpg, os.kill):
-                with suppress(ProcessLookupError, PermissionError):
-                    send(worker.pid, signal.SIGKILL)
+            if worker.status is None:
+                self.kill_one(worker)
+
+    def kill_one(self, worker: Worker) -> None:
+        """SIGKILL to a rank and its process group."""
+        worker.killed = True
+        if worker.pid is None:
+            worker.status = -signal.SIGKILL  # asked for, but never started
+            return
+        for send in (os.killpg, os.kill):
+            with suppress(ProcessLookupError, PermissionError):
+                send(worker.pid, signal.SIGKILL)
 
     def ended_with(self, worker: Worker, status: int) -> None:
-        """Note how a rank ended; a kill that nobody asked for may have been for memory."""
+        """Note how a rank ended; a kill that nobody asked for may have been for memory.
+
+        ``killed``: we made it end, however it did that.
+        """
         worker.status = status
-        worker.killed = worker.killed and status == -signal.SIGKILL  # else it was quicker
+        worker.killed = worker.stopped or (worker.killed and status == -signal.SIGKILL)
         if status == -signal.SIGKILL and not worker.killed:
             now = health.oom_kills()
             worker.oom = now > self._oom_before
@@ -180,10 +219,3 @@ def spawn_cold(
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def error_file(worker: Worker) -> str | None:
-    """What torch's ``record`` decorator left, if the program uses it."""
-    with suppress(OSError), open(worker.env["TORCHELASTIC_ERROR_FILE"]) as file:
-        return file.read(100_000)
-    return None

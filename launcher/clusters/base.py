@@ -72,6 +72,14 @@ class Cluster(Protocol):
 
     name: str
 
+    @property
+    def inherited_stdin(self) -> int | None:
+        """Our standard input as a descriptor that the processes on the nodes inherit.
+
+        Where they are on this machine, and it is no terminal; else None.
+        """
+        ...
+
     def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """All nodes that the cluster has, in the order in which ranks are placed.
 

@@ -141,6 +141,18 @@ class LocalStream:
                 del self._errors[:-ERRORS_KEPT_BYTES]
 
 
+def own_input() -> int | None:
+    """A descriptor of our standard input for a rank to inherit, which then reads what it wants.
+
+    None for a terminal: that belongs to our session, and what is typed is passed on.
+    """
+    try:
+        fd = sys.stdin.fileno()
+        return None if os.isatty(fd) else os.dup(fd)
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 class LocalCluster:
     """``num_nodes`` nodes that are all this machine; each connection is a child process."""
 
@@ -149,6 +161,7 @@ class LocalCluster:
     def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:
         self._nodes = tuple(nodes) if nodes is not None else local_nodes(num_nodes)
         self._used: set[str] = set()
+        self.inherited_stdin = own_input()
 
     def nodes(self, stop: Callable[[], bool] = never) -> tuple[Node, ...]:
         """All nodes, in the order in which ranks are placed."""
@@ -177,6 +190,7 @@ class LocalCluster:
                 env=dict(env) or None,
                 start_new_session=True,
                 close_fds=True,
+                pass_fds=() if self.inherited_stdin is None else (self.inherited_stdin,),
             )
         except OSError as error:
             reason = error.strerror or str(error)
@@ -186,4 +200,7 @@ class LocalCluster:
         return LocalStream(process)
 
     def close(self) -> None:
-        """Nothing is shared between the connections of this machine."""
+        """Nothing is shared between the connections of this machine but our standard input."""
+        if self.inherited_stdin is not None:
+            os.close(self.inherited_stdin)
+            self.inherited_stdin = None

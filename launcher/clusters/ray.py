@@ -46,6 +46,7 @@ class RayCluster:
     """
 
     name = "ray"
+    inherited_stdin = None
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class SlurmCluster:
     """The nodes of the allocation that we are inside of."""
 
     name = "slurm"
+    inherited_stdin = None
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class SshCluster:
     """Hosts that can be logged in to by SSH."""
 
     name = "ssh"
+    inherited_stdin = None
 
     def __init__(self, nodes: tuple[Node, ...], options: SshOptions = SshOptions()) -> None:  # noqa: B008  (frozen)
         self._nodes, self._options = nodes, options

@@ -45,6 +45,25 @@ def test_a_function_of_the_programs_own_is_called_too():
     assert signal.getsignal(signal.SIGTERM) is mine
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_failure_elsewhere_is_no_preemption(tmp_path, monkeypatch, own):
+    """Told to end because another rank has failed, the program ends, by its own function if it has
+    one: to save with a rank that is gone would wait for ever."""
+    monkeypatch.setenv("PLAUNCH_SOCKET", str(tmp_path / "socket"))
+    (tmp_path / "socket.failed").touch()
+    heard = []
+    if own:
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    seen = None
+    with listening(True):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit as error:
+            seen = error.code
+    assert (seen, heard) == ((None, [signal.SIGTERM]) if own else (143, []))
+    assert notice.came is None
+
+
 def test_what_is_ignored_stays_ignored():
     """A program that ignores a signal has its reasons."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

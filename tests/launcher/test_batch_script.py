@@ -33,6 +33,7 @@ REQUESTS = {
             procs=4,
             max_restarts=3,
             grace_s=2.5,
+            failure_grace_s=1.5,
             timeout_s=3600.0,
             env={"TOKEN": "hunter2", "MODE": "a b"},
             preload=("numpy", "my.module"),

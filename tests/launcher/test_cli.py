@@ -34,6 +34,7 @@ def parse(*words: str) -> dict[str, Any]:
         ("-- t.py -- a", {"program": "t.py", "args": ["--", "a"]}),
         ("--env A=1 --env B t.py", {"env": ["A=1", "B"]}),
         ("--grace 2.5 --timeout 60 t.py", {"grace": 2.5, "timeout": 60.0}),
+        ("--failure-grace 0 t.py", {"failure_grace": 0.0, "grace": 30.0}),
         ("--gpus 3, t.py", {"gpus": "3,"}),
         ("t.py", {"max_restarts": 0, "grace": 30.0, "start": "warm", "restart": False}),
     ],
@@ -153,6 +154,7 @@ def test_help_and_version_of_the_command() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for option in (
         "--cluster", "--hosts", "--nodes", "--gpus", "--procs", "--max-restarts", "--grace",
+        "--failure-grace",
         "--timeout", "--env", "--preload", "--run-dir", "--restart", "--result", "--start",
         "--dry-run", "--verbose", "--quiet", "-m", "--no-python", "--time", "--partition",
         "--account", "--qos", "--requeue", "--signal-lead", "--array", "--sbatch", "--detach",

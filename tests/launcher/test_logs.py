@@ -1,4 +1,4 @@
-"""Whole lines out of bytes, however they are cut."""
+"""The last lines of a rank, out of bytes that are cut anywhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.agent.logs import MAX_LINE, LineSplitter
+from launcher.agent.logs import KEPT_LINES, LINE_BYTES, RAW_BYTES, LastLines
 
 
-def shown(*parts: bytes) -> list[str]:
-    """Whole lines; a transient one is marked by an ellipsis."""
-    splitter = LineSplitter()
-    found = [line for part in parts for line in splitter.feed(part)]
-    found += splitter.flush()
-    return [line.text + "…" * line.transient for line in found]
+def kept(*parts: bytes, digest: bool = True) -> list[str]:
+    """The last lines; with ``digest`` after each part, as where much has come."""
+    last = LastLines()
+    for part in parts:
+        last.feed(1, part)
+        if digest:
+            last.lines()
+    return last.lines()
 
 
+@pytest.mark.parametrize("digest", [False, True])
 @pytest.mark.parametrize(
     ("parts", "lines"),
     [
@@ -27,52 +30,43 @@ def shown(*parts: bytes) -> list[str]:
         ([b"dos\r\nlines\r\n"], ["dos", "lines"]),
         ([b"cut\r", b"\nhere\r\n"], ["cut", "here"]),
         ([b"1%\r2%\r3%\n"], ["3%"]),
-        ([b"1%\r", b"2%\r", b"3%\n"], ["1%…", "3%"]),
-        ([b"\r1%", b"\r2%", b"\r3%\n"], ["1%…", "3%"]),
-        ([b"1%\r2%"], ["1%…", "2%"]),
-        ([b"bar\r\r\n"], ["bar"]),
+        ([b"1%\r", b"2%\r", b"3%\n"], ["3%"]),
+        ([b"\r1%", b"\r2%", b"\r3%\n"], ["3%"]),
+        ([b"1%\r2%"], ["2%"]),
+        ([b"bar\r", b"\r\n"], ["bar"]),
         ([b"caf\xc3", b"\xa9\n"], ["café"]),
         ([b"\xff\xfe\n"], ["\udcff\udcfe"]),
         ([], []),
     ],
 )
-def test_cases(parts: list[bytes], lines: list[str]) -> None:
-    """Ends of every kind, cut anywhere, and bytes that are no UTF-8."""
-    assert shown(*parts) == lines
+def test_cases(parts: list[bytes], lines: list[str], digest: bool) -> None:
+    """Ends of every kind, cut anywhere, bytes that are no UTF-8, and a bar's last state."""
+    assert kept(*parts, digest=digest) == lines
 
 
-@given(st.binary(max_size=200).filter(lambda data: b"\r" not in data), st.data())
+@given(st.binary(max_size=200), st.data())
 def test_any_cut_gives_the_same_lines(data: bytes, draw: st.DataObject) -> None:
-    """Without carriage returns the cuts never matter, and no byte is lost."""
+    """The cuts never matter."""
     cut = draw.draw(st.integers(0, len(data)))
-    lines = shown(data[:cut], data[cut:])
-    assert lines == shown(data)
-    joined = "\n".join(lines).encode("utf-8", "surrogateescape")
-    assert joined == (data[:-1] if data.endswith(b"\n") else data)
+    assert kept(data[:cut], data[cut:]) == kept(data)
 
 
-@pytest.mark.parametrize("state", [b"\r%d%%", b"%d%%\r"])
-def test_a_progress_bar_needs_no_memory(state: bytes) -> None:
-    """States that are over are let go, though no newline ever comes."""
-    splitter = LineSplitter()
-    for number in range(1000):
-        splitter.feed(state % number)
-    assert len(splitter._partial) < 20
+def test_two_streams_do_not_cut_each_others_lines() -> None:
+    """Standard error in the middle of a line of standard output is a line of its own."""
+    last = LastLines()
+    for stream, data in ((1, b"loading "), (2, b"a warning\n"), (1, b"done\n"), (2, b"no end")):
+        last.feed(stream, data)
+    assert last.lines() == ["a warning", "loading done", "no end"]
 
 
-def test_a_line_without_end_is_cut_at_last() -> None:
-    """A stream of one endless line is passed on in pieces, so that memory stays bounded."""
-    splitter = LineSplitter()
-    (line,) = splitter.feed(b"x" * (MAX_LINE + 5))
-    assert len(line.text) == MAX_LINE + 5
-    assert not splitter.pending
-
-
-def test_the_last_lines_are_kept() -> None:
-    """For the verdict: the last 50, an unfinished one included, progress bars left out."""
-    splitter = LineSplitter(keep=3)
-    splitter.feed(b"1\n2\n3\nbar\r")
-    splitter.feed(b"\r4\nlast words")
-    assert splitter.pending
-    splitter.flush()
-    assert list(splitter.tail) == ["3", "4", "last words"]
+@pytest.mark.parametrize("part", [b"x" * 65536, b"\r%99999d" % 1, b"y" * 4095 + b"\n"])
+def test_no_output_needs_memory(part: bytes) -> None:
+    """A line without an end, a bar of many states, and long lines: what is kept stays small."""
+    last = LastLines()
+    for _ in range(300):
+        last.feed(1, part)
+    assert last._size <= RAW_BYTES
+    lines = last.lines()
+    assert len(lines) <= KEPT_LINES
+    assert all(0 < len(line) <= LINE_BYTES for line in lines)
+    assert max(map(len, last._partial.values())) <= LINE_BYTES

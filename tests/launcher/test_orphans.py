@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.agent import pulse
+from launcher.agent.pulse import Pulse
 from tests.launcher.runs import Launcher, Run, alive, until
 
 # Every rank brings: a grandchild in a session of its own that ignores polite signals, a daemon
@@ -232,17 +234,31 @@ def test_another_run_goes_on(plaunch: Launcher) -> None:
     assert "undisturbed" in other.wait().ok().out
 
 
-def test_a_stopped_agent_is_given_up(plaunch: Launcher) -> None:
-    """An agent that says nothing for 10 s is a lost node; its ranks end when it is woken."""
-    plaunch.write("main.py", "import os, time\nopen('ready', 'w').close()\ntime.sleep(600)\n")
-    run = plaunch.start("--start", "cold", "main.py")
-    run.until_file("ready")
-    agent = own_processes(run)["agent"][0]
-    os.kill(agent, signal.SIGSTOP)
+def test_an_agent_that_hangs_is_given_up_and_ended(plaunch: Launcher) -> None:
+    """One that says nothing for 10 s is a lost node; its guard ends it, and all that is its own."""
+    run = started(plaunch, "stay", "--procs", "1")
+    found = pids(run, 1)
+    own = own_processes(run)
+    os.kill(own["agent"][0], signal.SIGSTOP)
     began = time.monotonic()
     done = run.wait()
     assert time.monotonic() - began > 5
     assert done.verdict["kind"] == "lost_node"
     assert "no word from it for 10 s" in done.err
-    os.kill(agent, signal.SIGCONT)
-    run.nothing_left()
+    run.nothing_left(60)
+    all_gone(run, found)
+
+
+def test_when_a_guard_judges() -> None:
+    """An agent with ranks that stands still for longer than its controller waits; never one that
+    the guard did not watch all the while, as where all of a node was stopped or asleep."""
+    busy, idle = Pulse(10, 0.0), Pulse(10, 0.0)
+    assert not busy.has_stopped(pulse.IDLE + pulse.AT_WORK, 1.0)
+    judged = [second for second in range(2, 130) if busy.has_stopped(b"", float(second))]
+    assert judged[0] == 17
+    judged = [second for second in range(1, 130) if idle.has_stopped(b"", float(second))]
+    assert judged[0] == 121  # it may be asking drivers, and has no ranks to leave behind
+    woken = Pulse(10, 0.0)
+    assert not woken.has_stopped(pulse.AT_WORK, 1.0)
+    assert not woken.has_stopped(b"", 1000.0)
+    assert not woken.has_stopped(b"", 1001.0)

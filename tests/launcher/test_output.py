@@ -26,8 +26,8 @@ def test_prefixes_have_one_width() -> None:
     """Lines of all ranks begin in the same column; streams stay apart."""
     output, out, err = streams()
     output.name_ranks({0: "n", 10: "node2"})
-    output.lines(0, ["a", "b"], err=False)
-    output.lines(10, ["c"], err=True)
+    output.printed(0, "a\nb\n", err=False)
+    output.printed(10, "c\n", err=True)
     assert out.getvalue() == "[n:0]      a\n[n:0]      b\n"
     assert err.getvalue() == "[node2:10] c\n"
 
@@ -36,8 +36,8 @@ def test_a_world_of_one_has_no_prefix() -> None:
     """Its output is its own, prompts without a newline included."""
     output, out, _ = streams()
     output.name_ranks({0: "n"})
-    output.lines(0, ["a"], err=False)
-    output.raw("prompt> ", err=False)
+    output.printed(0, "a\n", err=False)
+    output.printed(0, "prompt> ", err=False)
     assert out.getvalue() == "a\nprompt> "
 
 
@@ -57,26 +57,47 @@ def test_quiet_and_verbose() -> None:
 
 
 def test_bars_and_colour_only_on_a_terminal() -> None:
-    """Rank 0's bar is the last line of a terminal and gives way to every other line."""
+    """The first rank's bar is the last line of a terminal and gives way to every other line."""
     out, err = Terminal(), Terminal()
     output = Output(out, err)
     output.name_ranks({0: "n", 1: "n"})
-    output.transient(0, "10%")
-    output.transient(1, "never shown")
+    output.printed(0, "\r10%", err=True)
+    output.printed(1, "\rnever shown", err=True)
     output.say("word")
     assert "10%\r\033[Kplaunch: word\n" in err.getvalue()
     assert "never shown" not in err.getvalue()
-    output.lines(1, ["x"], err=False)
+    output.printed(1, "x\n", err=False)
     assert out.getvalue() == "\033[33m[n:1]\033[0m x\n"
     plain, out2, err2 = streams()
-    plain.transient(0, "10%")
+    plain.name_ranks({0: "n", 1: "n"})
+    plain.printed(0, "\r10%", err=True)
     assert out2.getvalue() + err2.getvalue() == ""
+    plain.ended(0)
+    assert err2.getvalue() == "[n:0] 10%\n"
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_our_words_begin_a_line(tmp_path: Any, ranks: int) -> None:
+    """Where both streams go to one place, an unfinished line of a rank ends before our words."""
+    with (tmp_path / "both").open("w") as file:
+        output = Output(file, file)
+        output.name_ranks(dict.fromkeys(range(ranks), "n"))
+        output.printed(0, "epoch 1 ..", err=False)
+        for one in output._ranks.values():
+            one.tick(float("inf"))  # as if it had waited
+        output.say("word")
+        output.printed(0, " done\n", err=False)
+        output.say("again")
+    prefix = "[n:0] " if ranks > 1 else ""
+    rest = f"{prefix} done"
+    expected = f"{prefix}epoch 1 ..\nplaunch: word\n{rest}\nplaunch: again\n"
+    assert (tmp_path / "both").read_text() == expected
 
 
 def test_bytes_that_are_no_text_are_written_back(tmp_path: Any) -> None:
     """A file gets the very bytes that the rank wrote."""
     with (tmp_path / "out").open("w") as file:
-        Output(file, io.StringIO()).lines(0, ["\udcff é"], err=False)
+        Output(file, io.StringIO()).printed(0, "\udcff é\n", err=False)
     assert (tmp_path / "out").read_bytes() == b"\xff " + "é\n".encode()
 
 

@@ -111,6 +111,7 @@ def test_every_way_to_meet(plaunch: Launcher, start: str, how: str) -> None:
     plaunch.write("main.py", RENDEZVOUS)
     done = plaunch("--start", start, "--procs", "2", "main.py", how).ok()
     assert done.out.count("total 3") == 2
+    assert "independent copies" not in done.err
 
 
 STARTS_ITS_OWN = """

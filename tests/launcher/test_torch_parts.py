@@ -35,6 +35,9 @@ ASKS: dict[str, Callable[[], bool]] = {
     "torch/version.py: __version__ = '...'": lambda: torch_parts.find_torch() == torch.__version__,
     "torch.distributed.TCPStore(master_listen_fd)": serves_a_listening_socket,
     "torch.distributed.rendezvous._rendezvous_handlers": finds_the_handlers,
+    "torch.distributed.distributed_c10d.init_process_group": lambda: callable(
+        torch.distributed.distributed_c10d.init_process_group
+    ),
     "threads called pt_gloo_runloop": lambda: threads_have_names(torch_parts.gloo_threads),
     "torch._dynamo": lambda: importlib.util.find_spec(torch_parts.COMPILER) is not None,
 }
