@@ -17,7 +17,7 @@ from launcher.fleet import Fleet, Interrupted
 from launcher.follow import Followed, Follower
 from launcher.history import preemptions
 from launcher.job import Job, Node, RankResult, Result, State, Verdict
-from launcher.output import Output, verdict_lines
+from launcher.output import Output
 from launcher.plan import Plan, prepare, revive
 from launcher.rundir import RunDir
 
@@ -72,7 +72,7 @@ def _attempts(
             if decision.reason and not state.timed_out:
                 output.error(decision.reason)
             return result
-        output.block(verdict_lines(result.verdict))
+        output.verdict(result.verdict)
         output.error(decision.reason)
         plan = next_plan
 

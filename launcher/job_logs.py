@@ -17,6 +17,7 @@ from launcher.job_status import JobStatus
 from launcher.output import Output, ranks_in_words
 from launcher.request import UsageError
 from launcher.tail import Tail
+from launcher.terminal import Filter, as_bytes
 
 TICK_S = 0.1
 LOOK_S = 1.0  # between two looks at the run folder
@@ -74,6 +75,7 @@ class Reader:
         self._tails: dict[int, Tail] = {}
         self._open: dict[int, bytes] = {}  # lines that have no end yet
         self._one: bool | None = None
+        self._filter = Filter(moves=True) if sys.stdout.isatty() else None
         self.empty = True
 
     @property
@@ -119,6 +121,8 @@ class Reader:
 
     def _print(self, rank: int, data: bytes) -> None:
         if self._is_one and not self._json:
+            if self._filter is not None:
+                data = as_bytes(self._filter.feed(data.decode("utf-8", "surrogateescape")))
             sys.stdout.buffer.write(data)  # progress bars and prompts as they are
             return
         *lines, self._open[rank] = (self._open.get(rank, b"") + data).split(b"\n")
@@ -130,6 +134,8 @@ class Reader:
             text = line.decode("utf-8", "replace")
             line = json.dumps({"rank": rank, "line": text}).encode()
         else:
+            if self._filter is not None:
+                line = as_bytes(Filter(moves=False).line(line.decode("utf-8", "surrogateescape")))
             line = b"[rank %d] %s" % (rank, line)
         sys.stdout.buffer.write(line + b"\n")
 
@@ -179,8 +185,10 @@ def _slurm_files(job: JobStatus) -> None:
     err = job.entry.err or (slurm.err if slurm else None)
     for path, stream in ((out, sys.stdout), (err if err != out else None, sys.stderr)):
         if path:
-            file = Tail(Path(path))
+            file, passed = Tail(Path(path)), Filter(moves=True)
             while data := file.read():
+                if stream.isatty():
+                    data = as_bytes(passed.feed(data.decode("utf-8", "surrogateescape")))
                 stream.buffer.write(data)
             stream.flush()
 

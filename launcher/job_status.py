@@ -62,6 +62,8 @@ class JobStatus:
 
 def find(word: str) -> list[Entry]:
     """The runs that a word means. Raises UsageError if there are none, SlurmError."""
+    if not word.strip():
+        raise UsageError("a job's id is empty: give one as `plaunch status` lists it")
     found = index.find(word) or _begun(word)
     if not found and os.path.isdir(word):
         found = _from_folder(os.path.abspath(word))

@@ -87,6 +87,6 @@ def _call(word: str, options: argparse.Namespace) -> Callable[..., int]:
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)

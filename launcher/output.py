@@ -15,8 +15,18 @@ from typing import TextIO
 
 from launcher.clusters.base import NodeError
 from launcher.job import Result, Verdict
-
-COLOURS = (36, 33, 35, 32, 34, 31)
+from launcher.terminal import (
+    PALETTE,
+    RED,
+    Filter,
+    as_bytes,
+    can_redraw,
+    coloured,
+    one_line,
+    paragraph,
+    printable,
+    wants_colour,
+)
 
 
 class Output:
@@ -33,7 +43,12 @@ class Output:
         self._out = stdout or sys.stdout
         self._err = stderr or sys.stderr
         self._quiet, self._verbose = quiet, verbose
-        self._tty = _is_terminal(self._err) and _is_terminal(self._out)
+        terminals = {stream for stream in (self._out, self._err) if _is_terminal(stream)}
+        both = self._out in terminals and self._err in terminals
+        self._tty = can_redraw(os.environ, terminal=both)
+        self._colours = wants_colour(os.environ, terminal=both)
+        self._filters = {stream: Filter(moves=True) for stream in terminals}
+        self._line_filters = {stream: Filter(moves=False) for stream in terminals}
         self._prefixes: dict[int, str] = {}
         self._status = ""
         self._gone: set[TextIO] = set()
@@ -47,38 +62,45 @@ class Output:
 
     def name_ranks(self, nodes: Mapping[int, str]) -> None:
         """Tell which node each rank is on, for the prefixes; a world of one has none."""
-        width = max((len(f"{node}:{rank}") for rank, node in nodes.items()), default=0)
-        for rank, node in nodes.items():
-            label = f"[{node}:{rank}]".ljust(width + 2)
-            if self._tty:
-                label = f"\033[{COLOURS[rank % len(COLOURS)]}m{label}\033[0m"
+        labels = {rank: f"[{one_line(node)}:{rank}]" for rank, node in nodes.items()}
+        width = max(map(len, labels.values()), default=0)
+        for rank in nodes:
+            label = labels[rank].ljust(width)
+            if self._colours:
+                label = coloured(label, PALETTE[rank % len(PALETTE)])
             self._prefixes[rank] = label + " " if len(nodes) > 1 else ""
 
     def lines(self, rank: int, lines: Sequence[str], *, err: bool) -> None:
         """Print whole lines of one rank."""
         prefix = self._prefixes.get(rank, "")
-        text = "".join(f"{prefix}{line}\n" for line in lines)
-        self._write(self._err if err else self._out, text)
+        stream = self._err if err else self._out
+        passed = self._line_filters.get(stream)
+        if passed is not None:
+            lines = [passed.line(line) for line in lines]
+        self._write(stream, "".join(f"{prefix}{line}\n" for line in lines))
 
     def raw(self, text: str, *, err: bool) -> None:
-        """Print what the only rank has written, as it is."""
-        self._write(self._err if err else self._out, text)
+        """Print what the only rank has written: as it is, or what a terminal may get of it."""
+        stream = self._err if err else self._out
+        passed = self._filters.get(stream)
+        self._write(stream, text if passed is None else passed.feed(text))
 
     def transient(self, rank: int, text: str) -> None:
         """Show a progress bar's state of rank 0 on a terminal's last line."""
         if self._tty and rank == 0 and not self._quiet:
-            status = (self._prefixes.get(rank, "") + text)[:200]
+            shown = self._line_filters[self._err].line(text[:160])
+            status = self._prefixes.get(rank, "") + shown
             self._write(self._err, status)
             self._status = status
 
     def stdout(self, text: str) -> None:
-        """An answer that was asked for, such as a table, on standard output."""
-        self._write(self._out, text)
+        """An answer that was asked for, such as a table or JSON, on standard output."""
+        self._write(self._out, printable(text))
 
     def say(self, text: str) -> None:
         """One line of our own."""
         if not self._quiet:
-            self._write(self._err, f"plaunch: {text}\n")
+            self._write(self._err, f"plaunch: {paragraph(text)}\n")
 
     def detail(self, text: str) -> None:
         """One line of our own that only ``--verbose`` shows."""
@@ -87,7 +109,13 @@ class Output:
 
     def error(self, text: str) -> None:
         """Our own words that ``--quiet`` does not silence."""
-        self._write(self._err, f"plaunch: {text}\n")
+        self._write(self._err, f"plaunch: {paragraph(text)}\n")
+
+    def verdict(self, verdict: Verdict) -> None:
+        """The block that ends a failed run, its first line in red."""
+        first, *rest = map(paragraph, verdict_lines(verdict))
+        first = coloured(first, RED) if self._colours else first
+        self._write(self._err, "".join(f"{line}\n" for line in (first, *rest)))
 
     def summary(self, lines: Sequence[str]) -> None:
         """The good end of a run, which ``--quiet`` leaves out."""
@@ -96,7 +124,7 @@ class Output:
 
     def block(self, lines: Sequence[str]) -> None:
         """Several lines that belong together, without prefixes."""
-        self._write(self._err, "".join(f"{line}\n" for line in lines))
+        self._write(self._err, "".join(f"{paragraph(line)}\n" for line in lines))
 
     def _write(self, stream: TextIO, text: str) -> None:
         if stream in self._gone:
@@ -118,11 +146,12 @@ class Output:
 def _write_text(stream: TextIO, text: str) -> None:
     """Write text that may hold bytes that are no UTF-8 (as lone surrogates)."""
     buffer = getattr(stream, "buffer", None)
+    data = as_bytes(text)
     if buffer is None:
-        stream.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        stream.write(data.decode("utf-8", "replace"))
     else:
         stream.flush()
-        buffer.write(text.encode("utf-8", "surrogateescape"))
+        buffer.write(data)
     stream.flush()
 
 
@@ -142,6 +171,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Columns aligned by spaces; the first row is the heading."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))

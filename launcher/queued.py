@@ -32,7 +32,7 @@ def run_and_tell(
     """
     request = make_request(wanted, program, found, output.talk)
     if dry_run:
-        output.stdout(batch_script.render(request))
+        output.raw(batch_script.render(request), err=False)  # to the byte
         return 0
     with listening() as heard:
         try:

@@ -13,7 +13,7 @@ from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program, Result
 from launcher.link import Inbox
-from launcher.output import Output, problem_lines, result_lines, verdict_lines
+from launcher.output import Output, problem_lines, result_lines
 from launcher.placement import PlacementError, wanted_nodes
 from launcher.request import (
     UsageError,
@@ -148,7 +148,7 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
         output.block(problem_lines(error.problems))
         return NOT_AS_ASKED
     if result.verdict is not None:
-        output.block(verdict_lines(result.verdict))
+        output.verdict(result.verdict)
     if result.state == "failed":
         output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
     else:

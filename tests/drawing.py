@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Data and small words that any room of the same package may use.
-LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
+LAUNCHER_WORDS = "launcher.job launcher.clusters.base launcher.terminal"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
     "engine.compat_flags engine.gloo_threads"
@@ -14,7 +14,7 @@ DRAWING = {
     "launcher": "launcher.api launcher.handle launcher.report",
     "launcher.__main__": "launcher.cli",
     "launcher.cli": "launcher.request launcher.run launcher.look launcher.output "
-    "launcher.job_words",
+    "launcher.job_words launcher.foreign_options",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
     "launcher.run launcher.slurmctl",
@@ -87,6 +87,7 @@ DRAWING = {
     "launcher.rendezvous": "",
     "launcher.verdict": "",
     "launcher.nodelist": "",
+    "launcher.foreign_options": "",
     # the batch system
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
@@ -102,8 +103,9 @@ DRAWING = {
     "launcher.gpu_lease": "",
     "launcher.channel": "launcher.frames",
     "launcher.frames": "",
-    # data
+    # data and small words
     "launcher.job": "",
+    "launcher.terminal": "",
     "launcher.report": "",
     "launcher.yaml_tree": "launcher.config_error",
     "launcher.config_error": "",
