@@ -88,7 +88,7 @@ _CUT = re.compile(r"\x1b(\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]{0,4096}\x1b?|[ -
 _MOVES = "ABCDEFGHJKLMPSTX@df"  # of the cursor, and erasing
 _SPECIAL = re.compile("[\x1b\x80-\x9f]")
 _NEVER = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")  # what is no text, and moves or asks
-_NOT_IN_A_LINE = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f]")
+_NOT_IN_A_LINE = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028-\u202e\u2066-\u2069]")
 
 
 class Filter:

@@ -10,6 +10,7 @@ import pytest
 
 from launcher.job import Failure, RankResult, Result, Verdict
 from launcher.output import Output, ranks_in_words, result_lines, table, verdict_lines
+from launcher.terminal import PALETTE, coloured
 
 
 class Terminal(io.StringIO):
@@ -56,8 +57,10 @@ def test_quiet_and_verbose() -> None:
         assert err.getvalue() == expected
 
 
-def test_bars_and_colour_only_on_a_terminal() -> None:
+def test_bars_and_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0's bar is the last line of a terminal and gives way to every other line."""
+    for name, value in {"NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
     out, err = Terminal(), Terminal()
     output = Output(out, err)
     output.name_ranks({0: "n", 1: "n"})
@@ -67,7 +70,7 @@ def test_bars_and_colour_only_on_a_terminal() -> None:
     assert "10%\r\033[Kplaunch: word\n" in err.getvalue()
     assert "never shown" not in err.getvalue()
     output.lines(1, ["x"], err=False)
-    assert out.getvalue() == "\033[33m[n:1]\033[0m x\n"
+    assert out.getvalue() == coloured("[n:1]", PALETTE[1]) + " x\n"
     plain, out2, err2 = streams()
     plain.transient(0, "10%")
     assert out2.getvalue() + err2.getvalue() == ""
