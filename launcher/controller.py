@@ -22,6 +22,7 @@ from launcher.plan import Plan, prepare, revive
 from launcher.rundir import RunDir
 
 TIMED_OUT = 124
+TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
 
 
 def run(
@@ -200,7 +201,19 @@ def _result(
         ranks=tuple(ranks),
         verdict=found,
         run_dir=job.run_dir,
+        message=remarks(state),
     )
+
+
+def remarks(state: Followed) -> str:
+    """What a person should know beside the state."""
+    if state.asked_to_end == signal.SIGHUP:
+        return TERMINAL_CLOSED
+    odd = {rank: text for rank, text in state.not_finite.items() if text}
+    if not odd:
+        return ""
+    rank = min(odd)
+    return odd[rank] if rank == 0 else f"rank {rank}: {odd[rank]}"
 
 
 def remember(result: Result, state: Followed, rundir: RunDir) -> Result:
@@ -219,9 +232,10 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
     """The result when a signal came before there were ranks."""
     seconds = round(time.monotonic() - started, 3)
     past = rundir.history
+    message = TERMINAL_CLOSED if number == signal.SIGHUP else ""
     return Result(
         job.id, "cancelled", 128 + number, len(past), preemptions(past), 0, seconds, (), (), None,
-        job.run_dir, past,
+        job.run_dir, past, message,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,10 +15,12 @@ from launcher.link import SILENCE_S, Lost
 from launcher.output import Output
 from launcher.policy import PREEMPTED
 from launcher.rundir import RunDir, clean
+from launcher.traces import split_stack
 
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
+LAST_LINES = 50  # of a rank that are kept for the verdict
 ENDING_S = 15.0  # for an agent to say that nothing is left, after it was told to kill
 
 
@@ -32,6 +34,7 @@ class Followed:
     values: dict[int, Any] = field(default_factory=dict)
     reported_by: dict[int, str] = field(default_factory=dict)
     metrics: dict[int, Any] = field(default_factory=dict)  # what the engine reported by itself
+    not_finite: dict[int, str] = field(default_factory=dict)  # "loss is nan"
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
@@ -151,8 +154,10 @@ class Follower:
 
     def _ask_to_end(self, number: int, where: str) -> None:
         self.state.asked_to_end = number
+        name = signal.Signals(number).name
+        name += " (the terminal was closed)" if number == signal.SIGHUP and not where else ""
         self.output.say(
-            f"{signal.Signals(number).name}{where}: the ranks have {self.job.grace_s:g} s to end"
+            f"{name}{where}: the ranks have {self.job.grace_s:g} s to end"
             + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
         )
         self.fleet.tell({"type": "signal", "number": number})
@@ -199,12 +204,13 @@ class Follower:
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
             self.state.values[rank] = clean(message.get("value"))
             self.state.reported_by[rank] = by
+            self.state.not_finite[rank] = not_finite(message)
 
     def _on_progress(self, _: str, message: dict[str, Any]) -> None:
         rank, step, checkpoint = message["rank"], message.get("step"), message.get("checkpoint")
         now = time.monotonic()
         if isinstance(step, int):
-            self._note(rank, step=step)
+            self._note(rank, step=step, failed_at=step if message.get("failed") else None)
         if isinstance(checkpoint, str) and checkpoint != self.state.checkpoint:
             self.state.checkpoint = checkpoint
             self.rundir.event("checkpoint", path=checkpoint, step=step)
@@ -227,12 +233,15 @@ class Follower:
 
     def _on_exit(self, node: str, message: dict[str, Any]) -> None:
         rank = message["rank"]
+        tail, stack = split_stack([str(line) for line in message["tail"]])
         self._note(
             rank,
             status=message["status"],
             killed=message["killed"],
             oom=message["oom"],
-            tail=tuple(message["tail"]),
+            memory=str(message.get("memory") or ""),
+            tail=tuple(tail[-LAST_LINES:]),
+            stack=stack,
         )
         self.rundir.event("exit", rank=rank, node=node, status=message["status"])
         self._react(rank)
@@ -262,3 +271,18 @@ class Follower:
             self._end_within(WITNESSES_S)
         else:
             self._end_within(0 if record.status is not None else LAST_WORDS_S)
+
+
+def not_finite(message: Mapping[str, Any]) -> str:
+    """What of a reported value was no number, in words: ``loss is nan``. JSON has none for it."""
+    told = message.get("not_finite")
+    if not isinstance(told, Mapping):
+        return ""
+    whole = [name for name in told if not _is_part(name, told)]
+    return ", ".join(f"{name} is {told[name]}" for name in whole[:5])
+
+
+def _is_part(name: str, names: Mapping[str, Any]) -> bool:
+    """Whether it is the value of a step or an epoch beside one under the bare name."""
+    base, _, kind = name.rpartition("_")
+    return kind in ("step", "epoch") and base in names

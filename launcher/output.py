@@ -27,6 +27,7 @@ from launcher.terminal import (
     printable,
     wants_colour,
 )
+from launcher.traces import folded
 
 
 class Output:
@@ -209,25 +210,41 @@ def ranks_in_words(ranks: Sequence[int]) -> str:
 
 def verdict_lines(verdict: Verdict) -> list[str]:
     """The block that ends a failed run: who, of what, the last words, and the victims."""
-    who = (
-        f"node {verdict.node}" if verdict.rank is None else f"rank {verdict.rank} on {verdict.node}"
-    )
-    at = f" at step {verdict.step}" if verdict.step is not None else ""
-    lines = [f"plaunch: {who} failed first{at}: {cause(verdict)}"]
+    lines = [f"plaunch: {who(verdict)} failed first{where(verdict)}: {cause(verdict)}"]
     if verdict.kind == "hang":
         lines = [f"plaunch: {verdict.message}"]
     if verdict.kind == "exception" and verdict.exception is not None:
-        lines += ["  " + row for row in verdict.exception.traceback.rstrip().splitlines()]
+        lines += ["  " + row for row in folded(verdict.exception.traceback.rstrip())]
         lines += [f"  {hint}" for hint in hints(verdict.exception.message)]
-    elif verdict.last_lines:
+    elif verdict.stack:
+        lines += ["  " + row for row in folded(verdict.stack)]
+    if verdict.last_lines and verdict.kind != "exception":
         lines.append(f"  its last lines (of {len(verdict.last_lines)} kept):")
         lines += ["  | " + row for row in verdict.last_lines[-15:]]
+    if len(verdict.ranks) > 1:
+        lines.append(f"  the same on each; the first was rank {verdict.rank} on {verdict.node}")
     if verdict.message and verdict.kind not in ("lost_node", "start", "hang"):
         lines.append(f"  {verdict.message}")
     if verdict.victims:
         plural = "s" if len(verdict.victims) > 1 else ""
         lines.append(f"  rank{plural} {ranks_in_words(verdict.victims)}: ended because of it")
     return lines
+
+
+def who(verdict: Verdict) -> str:
+    """The rank that failed first, and those that failed of the same error by themselves."""
+    if verdict.rank is None:
+        return f"node {verdict.node}"
+    if len(verdict.ranks) > 1:
+        return f"ranks {ranks_in_words(verdict.ranks)}"
+    return f"rank {verdict.rank} on {verdict.node}"
+
+
+def where(verdict: Verdict) -> str:
+    """The step at which it failed, or the last one that is known."""
+    if verdict.step is not None:
+        return f" at step {verdict.step}"
+    return "" if verdict.last_step is None else f" (step {verdict.last_step} was the last reported)"
 
 
 def hints(message: str) -> list[str]:
@@ -243,7 +260,8 @@ def result_lines(result: Result) -> list[str]:
     nodes = len(result.nodes)
     what = f"{_several(result.world_size, 'rank')} on {_several(nodes, 'node')}"
     tries = f", {result.attempts} attempts" if result.attempts > 1 else ""
-    lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries})"]
+    message = f"; {result.message}" if result.message else ""
+    lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries}){message}"]
     shown = result.ranks[0].value if result.ranks else None
     if isinstance(shown, dict):
         lines += [f"  {line}" for line in value_lines(shown)]
@@ -263,8 +281,12 @@ def value_lines(value: Mapping[str, object]) -> list[str]:
     order = sorted(numbers, key=lambda key: (not key.startswith("test"), not key.startswith("val")))
     lines = ["  ".join(f"{key}={_short(numbers[key])}" for key in order)] if numbers else []
     engine = value.get("engine")
-    if isinstance(engine, dict) and engine.get("best_model_path"):
-        lines.append(f"best checkpoint: {engine['best_model_path']}")
+    if isinstance(engine, dict):
+        best, last = engine.get("best_model_path"), engine.get("last_model_path")
+        if best and engine.get("monitor"):
+            lines.append(f"best checkpoint ({engine['monitor']}): {best}")
+        elif best or last:
+            lines.append(f"last checkpoint: {best or last}")
     return lines
 
 

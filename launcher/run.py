@@ -153,4 +153,25 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
         output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
     else:
         output.summary(result_lines(result))
+    if result.state == "preempted" and not comes_back(found):
+        say_how_to_go_on(wanted, program, result, output)
     return result.exit_code
+
+
+def comes_back(found: Found) -> bool:
+    """Whether the run is of a batch job: that comes back by itself, or its script is run again."""
+    if found.kind != "slurm":
+        return False
+    from launcher import requeue
+
+    return requeue.is_batch(os.environ)
+
+
+def say_how_to_go_on(wanted: Wanted, program: Program, result: Result, output: Output) -> None:
+    """The line to type, with the folder as short as it can be typed from here."""
+    from launcher.again import again
+
+    near = os.path.relpath(result.run_dir)
+    line = again(wanted, program, result.run_dir if near.startswith("..") else near, os.environ)
+    if line is not None:
+        output.error(f"to go on, type: {line}")

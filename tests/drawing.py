@@ -22,7 +22,7 @@ DRAWING = {
     "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
     "launcher.clusters.base "
     "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
-    "launcher.requeue launcher.rundir launcher.slurmctl",
+    "launcher.again launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
@@ -40,7 +40,7 @@ DRAWING = {
     "launcher.slurmctl",
     "launcher.run_facts": "launcher.history launcher.rundir",
     # through a queue
-    "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
+    "launcher.queued": "launcher.again launcher.batch_script launcher.follow_job launcher.job_end "
     "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
     "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
@@ -58,7 +58,7 @@ DRAWING = {
     "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
-    "launcher.rundir launcher.verdict",
+    "launcher.rundir launcher.traces launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
@@ -78,6 +78,7 @@ DRAWING = {
     "launcher.job_end": "launcher.slurm_jobs",
     "launcher.slurm_words": "",
     "launcher.batch_script": "launcher.batch_options launcher.request",
+    "launcher.again": "launcher.request",
     "launcher.batch_options": "launcher.config launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
     "launcher.gpu_request": "launcher.nodelist",
@@ -86,13 +87,14 @@ DRAWING = {
     "launcher.preflight": "launcher.nodelist",
     "launcher.rendezvous": "",
     "launcher.verdict": "",
+    "launcher.traces": "",
     "launcher.nodelist": "",
     "launcher.foreign_options": "",
     # the batch system
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
     # what goes out
-    "launcher.output": "launcher.clusters.base",
+    "launcher.output": "launcher.clusters.base launcher.traces",
     "launcher.rundir": "launcher.history",
     "launcher.history": "",
     "launcher.index": "",
@@ -129,7 +131,7 @@ DRAWING = {
     "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
     "engine.loggers.base",
     "engine.folders": "engine.defaults engine.rundir",
-    "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
+    "engine.lifecycle": "engine.hooks engine.loggers.base engine.reports engine.run",
     "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
     "engine.run engine.state",
     "engine.results": "engine.reports",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+KEPT_LINES = 160  # the verdict's 50, and the stack that a crash prints behind them
+
+
 class Worker:
     """A rank's process. ``status`` is its exit code or minus its signal once it has ended."""
 
@@ -23,10 +26,11 @@ class Worker:
         self.pid: int | None = None
         self.status: int | None = None
         self.killed = self.oom = False
+        self.memory = ""  # why it may have been killed for memory
         self.stdin: int | None = None
         self.outputs: dict[int, LineSplitter] = {}  # by file descriptor
         self.errors = -1  # which of them is its standard error
-        self.tail = LineSplitter()
+        self.tail = LineSplitter(keep=KEPT_LINES)
 
 
 class Program:
@@ -113,7 +117,7 @@ class Group:
                 with suppress(ProcessLookupError, PermissionError):
                     send(worker.pid, signal.SIGKILL)
 
-    def ended_with(self, worker: Worker, status: int) -> None:
+    def ended_with(self, worker: Worker, status: int, peak_kib: int = 0) -> None:
         """Note how a rank ended; a kill that nobody asked for may have been for memory."""
         worker.status = status
         worker.killed = worker.killed and status == -signal.SIGKILL  # else it was quicker
@@ -121,6 +125,7 @@ class Group:
             now = health.oom_kills()
             worker.oom = now > self._oom_before
             self._oom_before = now
+            worker.memory = "" if worker.oom else health.nearly_all(peak_kib << 10)
 
     def order_id(self, worker: Worker) -> str:
         """What the fork server calls a rank of this attempt."""
