@@ -35,7 +35,7 @@ def run(
 ) -> Result:
     """Run a job to its end on ``nodes``, whose agents have been begun; ``started`` is monotonic.
 
-    Raises ClusterError and PlacementError before any rank is started.
+    Raises ClusterError, PlacementError and RunDirError before any rank is started.
     """
     try:
         plan = prepare(job, nodes, fleet, output)
@@ -51,6 +51,7 @@ def _attempts(
     deadline = None if job.timeout_s is None else started + job.timeout_s
     history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
     while True:
+        rundir.start()
         attempt = len(rundir.history) + 1
         output.name_ranks(
             {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}

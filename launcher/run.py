@@ -63,11 +63,7 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
         rundir.open()
         stack.callback(fleet.close)
         stack.enter_context(signals_into(fleet.inbox))
-        try:
-            result = carry_out(job, cluster.name, fleet, rundir, output, started)
-        except (ClusterError, PlacementError) as error:
-            rundir.event("not_started", problem=str(error))
-            raise
+        result = carry_out(job, cluster.name, fleet, rundir, output, started)
         fleet.close()
         comeback = None
         if cluster.name == "slurm":
@@ -88,19 +84,30 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
 def carry_out(
     job: Job, cluster: str, fleet: Fleet, rundir: RunDir, output: Output, started: float
 ) -> Result:
-    """Start an agent on every node, and follow the run. Raises ClusterError, PlacementError."""
+    """Start an agent on every node, and follow the run.
+
+    Raises ClusterError, PlacementError, RunDirError; of a run that never started nothing is left.
+    """
+    from launcher import index
+
+    former = index.entry_of(job.run_dir)
     remember(job, cluster)  # before the nodes are there: that may take its time
     interrupted = None
     try:
-        nodes = wanted_nodes(job, fleet.nodes())
-        fleet.begin(nodes)
-    except Interrupted as interruption:
-        interrupted = interruption
-    from launcher import controller  # takes as long as an agent's start: both at once
+        try:
+            nodes = wanted_nodes(job, fleet.nodes())
+            fleet.begin(nodes)
+        except Interrupted as interruption:
+            interrupted = interruption
+        from launcher import controller  # takes as long as an agent's start: both at once
 
-    if interrupted is not None:
-        return controller.cancelled_early(job, interrupted.number, rundir, started)
-    return controller.run(job, nodes, fleet, rundir, output, started)
+        if interrupted is not None:
+            return controller.cancelled_early(job, interrupted.number, rundir, started)
+        return controller.run(job, nodes, fleet, rundir, output, started)
+    except (ClusterError, PlacementError, RunDirError) as error:
+        if rundir.abandon(str(error)):
+            index.put_back(job.run_dir, former)
+        raise
 
 
 def remember(job: Job, cluster: str) -> None:
