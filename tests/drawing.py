@@ -27,10 +27,13 @@ DRAWING = {
     "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
     # jobs, from outside
-    "launcher.job_words": "launcher.status launcher.job_logs launcher.cancel launcher.output "
+    "launcher.job_words": "launcher.status launcher.job_logs launcher.cancel launcher.prune "
+    "launcher.output "
     "launcher.request launcher.slurmctl",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
     "launcher.run_facts",
+    "launcher.prune": "launcher.index launcher.job_status launcher.output launcher.run_facts "
+    "launcher.rundir",
     "launcher.job_logs": "launcher.index launcher.job_status launcher.output launcher.request "
     "launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "

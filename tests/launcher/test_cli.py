@@ -99,6 +99,11 @@ def test_torchruns_words_mean_the_same() -> None:
         ("cancel", "JOB"),
         ("logs", "JOB"),
         ("logs --rank x y", "'x' is not a number"),
+        ("prune", "--older"),
+        ("prune --older 30", "write it as 30d"),
+        ("prune --older 0d", "write it as 30d"),
+        ("prune --older ", "--older"),
+        ("prune 12 --older 30d", "12"),
         ("--quiet status", "'status' comes before options"),
         ("preempt x", "not in this version"),
         # absurd numbers: said at once, and nothing is made of them
