@@ -105,7 +105,7 @@ def test_what_ranks_and_folders_say(plaunch: Launcher) -> None:
     assert "=1.5" in harmless(done.err)
     failed = plaunch("--start", "cold", "--run-dir", "r", name, EVIL)
     assert failed.code == 1
-    ours = failed.err[failed.err.index("plaunch: ") :]
+    ours = failed.err[failed.err.index("plaunch: rank 0") :]
     assert "failed first" in harmless(ours)
     assert "\nplaunch: succeeded" not in ours
     told = plaunch("status", "r").ok()
