@@ -76,7 +76,7 @@ DRAWING = {
     "launcher.yaml_tree",
     "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
-    "launcher.clusters.base": "launcher.job",
+    "launcher.clusters.base": "launcher.job launcher.terminal",
     # pure decisions
     "launcher.job_end": "launcher.slurm_jobs",
     "launcher.slurm_words": "",

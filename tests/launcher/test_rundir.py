@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from launcher import rundir as module
 from launcher.history import former_attempts, preemptions
 from launcher.job import Failure, Job, PastAttempt, Program, RankResult, Result, Verdict
 from launcher.rundir import RunDir, RunDirError, clean, default_path, write_whole
@@ -66,6 +67,20 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     first.close()
     second.open()
     second.close()
+
+
+def test_a_folder_that_is_removed_meanwhile_has_no_two_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a file that has its name no more protects nothing."""
+
+    def removed_just_now(fd: int) -> bool:
+        (tmp_path / "lock").unlink()
+        return True
+
+    monkeypatch.setattr(module, "_locked", removed_just_now)
+    with pytest.raises(RunDirError, match="is being removed"):
+        RunDir(a_job(tmp_path)).open()
 
 
 @pytest.mark.parametrize("state", ["failed", "preempted", "cancelled"])

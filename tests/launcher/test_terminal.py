@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from launcher.clusters.base import NodeError
+from launcher.api import JobFailed
+from launcher.clusters.base import ClusterError, NodeError
 from launcher.job import Failure, RankResult, Result, Verdict
 from launcher.output import Output, problem_lines, result_lines, table
 from launcher.terminal import (
@@ -101,6 +103,12 @@ def test_every_door_is_closed(monkeypatch: pytest.MonkeyPatch, speak: Any) -> No
     text = said(monkeypatch, speak, verbose=True)
     assert text
     assert is_harmless(text), repr(text)
+
+
+def test_exceptions_that_others_print() -> None:
+    """Of launch(), say: their texts may quote a host, or a rank."""
+    assert is_harmless(str(ClusterError([NodeError(EVIL, EVIL, EVIL)])))
+    assert is_harmless(str(JobFailed(replace(SUCCEEDED, state="failed", verdict=FAILED))))
 
 
 def test_lines_of_ranks_on_a_terminal() -> None:
