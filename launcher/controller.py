@@ -210,11 +210,11 @@ def remarks(state: Followed) -> str:
     """What a person should know beside the state."""
     if state.asked_to_end == signal.SIGHUP:
         return TERMINAL_CLOSED
-    odd = {rank: text for rank, text in state.not_finite.items() if text}
+    odd = [(rank, text) for (rank, _), text in state.not_finite.items() if text]
     if not odd:
         return ""
-    rank = min(odd)
-    return odd[rank] if rank == 0 else f"rank {rank}: {odd[rank]}"
+    rank, text = min(odd)
+    return text if rank == 0 else f"rank {rank}: {text}"
 
 
 def remember(result: Result, state: Followed, rundir: RunDir) -> Result:

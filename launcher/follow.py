@@ -34,7 +34,8 @@ class Followed:
     values: dict[int, Any] = field(default_factory=dict)
     reported_by: dict[int, str] = field(default_factory=dict)
     metrics: dict[int, Any] = field(default_factory=dict)  # what the engine reported by itself
-    not_finite: dict[int, str] = field(default_factory=dict)  # "loss is nan"
+    # "loss is nan", by rank and by who has reported it
+    not_finite: dict[tuple[int, str], str] = field(default_factory=dict)
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
@@ -199,12 +200,12 @@ class Follower:
     def _on_report(self, _: str, message: dict[str, Any]) -> None:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
+        self.state.not_finite[rank, by] = not_finite(message)
         if by == "engine" and isinstance(message.get("value"), dict):
             self.state.metrics[rank] = clean(message["value"])
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
             self.state.values[rank] = clean(message.get("value"))
             self.state.reported_by[rank] = by
-            self.state.not_finite[rank] = not_finite(message)
 
     def _on_progress(self, _: str, message: dict[str, Any]) -> None:
         rank, step, checkpoint = message["rank"], message.get("step"), message.get("checkpoint")
