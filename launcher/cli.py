@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -53,13 +53,28 @@ class Parser(argparse.ArgumentParser):
 
     def parse_program(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse options, a program, and its own words, which may be anything."""
-        from launcher.foreign_options import first_unknown
-
         takes_value = {name: a.nargs != 0 for name, a in self._option_string_actions.items()}
         unknown = first_unknown(words, takes_value)
         if unknown is not None:
             self.no_such_option(unknown)
         return self.parse_args(list(words))
+
+
+def first_unknown(words: Sequence[str], takes_value: Mapping[str, bool]) -> str | None:
+    """The first word in an option's place, before the program, that is no option of ours.
+
+    ``takes_value`` has all our options and whether each needs a value.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word in ("-", "--") or not word.startswith("-"):
+            return None
+        name, equals, _ = word.partition("=")
+        if name not in takes_value:
+            return word
+        if takes_value[name] and not equals:
+            next(rest, None)
+    return None
 
 
 def shown(text: str) -> str:

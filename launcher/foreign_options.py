@@ -134,23 +134,6 @@ def _has_value_glued(given: str) -> bool:
     return given[:1] == "-" and given[1:2].isalpha() and given[2:].isdigit()
 
 
-def first_unknown(words: Sequence[str], takes_value: Mapping[str, bool]) -> str | None:
-    """The first word in an option's place, before the program, that is no option of ours.
-
-    ``takes_value`` has all our options and whether each needs a value.
-    """
-    rest = iter(words)
-    for word in rest:
-        if word in ("-", "--") or not word.startswith("-"):
-            return None
-        name, equals, _ = word.partition("=")
-        if name not in takes_value:
-            return word
-        if takes_value[name] and not equals:
-            next(rest, None)
-    return None
-
-
 def no_such_word(word: str, ours: Sequence[str]) -> str | None:
     """What a first word that is no file may have been meant as; None if we can't say."""
     meant = _VERBS.get(word)

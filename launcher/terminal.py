@@ -10,11 +10,10 @@ import codecs
 import re
 from collections.abc import Mapping
 
+# Patterns are compiled when they are used: every start imports this.
 # Control characters but for tab and newline, C1 controls, what reorders text (bidi) or breaks lines
 # in some places, and lone surrogates, which are written as the bytes that they stand for.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 # Of middle brightness, so that they can be read on black and on white; none is red.
 PALETTE = ("38;5;33", "38;5;136", "38;5;133", "38;5;28", "38;5;30", "38;5;98")
@@ -26,7 +25,9 @@ def printable(text: str) -> str:
 
     ASCII of JSON stays as it is. What is printable already does not change.
     """
-    return _UNSAFE.sub(_escape, text)
+    if text.replace("\n", "").isprintable():
+        return text  # as nearly always
+    return re.sub(_UNSAFE, _escape, text)
 
 
 def one_line(text: str) -> str:
@@ -77,18 +78,17 @@ def as_bytes(text: str) -> bytes:
 
 # A whole control sequence; one of the strings (title, clipboard, ...) up to its end; any other
 # escape; or a C1 control, which some terminals take for the same.
-_SEQUENCE = re.compile(
-    r"\x1b\[(?P<csi>[0-?]*)[ -/]*(?P<final>[@-~])"
+_SEQUENCE = (
+    r"(?s)\x1b\[(?P<csi>[0-?]*)[ -/]*(?P<final>[@-~])"
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|\Z)"
     r"|\x1b[ -/]*[0-~]?"
-    r"|[\x80-\x9f]",
-    re.DOTALL,
+    r"|[\x80-\x9f]"
 )
-_CUT = re.compile(r"\x1b(\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]{0,4096}\x1b?|[ -/]*)?\Z")
+_CUT = r"\x1b(\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]{0,4096}\x1b?|[ -/]*)?\Z"
 _MOVES = "ABCDEFGHJKLMPSTX@df"  # of the cursor, and erasing
-_SPECIAL = re.compile("[\x1b\x80-\x9f]")
-_NEVER = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")  # what is no text, and moves or asks
-_NOT_IN_A_LINE = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028-\u202e\u2066-\u2069]")
+_SPECIAL = "[\x1b\x80-\x9f]"
+_NEVER = "[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]"  # what is no text, and moves or asks
+_NOT_IN_A_LINE = "[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028-\u202e\u2066-\u2069]"
 
 
 class Filter:
@@ -106,7 +106,7 @@ class Filter:
     def feed(self, text: str) -> str:
         """Filter a piece; what is cut at its end waits for the next piece."""
         text = self._held + self._decoder.decode(as_bytes(text))
-        cut = _CUT.search(text)
+        cut = re.search(_CUT, text)
         self._held = cut[0] if cut is not None else ""
         return self._filtered(text[: len(text) - len(self._held)], _NEVER)
 
@@ -117,10 +117,10 @@ class Filter:
         _, escape, rest = kept.rpartition("\x1b[")
         return kept if not escape or re.match("0?m", rest) else f"{kept}\x1b[0m"
 
-    def _filtered(self, text: str, never: re.Pattern[str]) -> str:
-        if _SPECIAL.search(text):
-            text = _SEQUENCE.sub(self._kept, text)
-        return never.sub("", text)
+    def _filtered(self, text: str, never: str) -> str:
+        if re.search(_SPECIAL, text):
+            text = re.sub(_SEQUENCE, self._kept, text)
+        return re.sub(never, "", text)
 
     def _kept(self, found: re.Match[str]) -> str:
         final, parameters = found["final"], found["csi"]
