@@ -10,6 +10,7 @@ import torch
 from engine.distributed import World, rank_zero_info, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.hooks import fitted
+from engine.reports import line
 from engine.run import Run
 from engine.settings import DataSettings, FitSettings
 
@@ -75,6 +76,8 @@ def detach(run: Run) -> None:
 
 def after_failure(run: Run, error: BaseException) -> None:
     """Tell callbacks and the module of an exception; Ctrl-C has a hook of its own beside."""
+    if isinstance(error, Exception):  # neither Ctrl-C nor a preemption
+        line().failed(run.state.progress.step, run.state.progress.epoch)
     run.hooks.call("on_exception", error)
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("engine: interrupted; the last checkpoint is kept")

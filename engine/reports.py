@@ -7,6 +7,7 @@ and that many bytes of JSON. Training goes on whatever happens to the socket.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import struct
@@ -40,9 +41,19 @@ class Line:
         self._due = now + EVERY_S
         self.send({"type": "progress", "step": step, "epoch": epoch, "checkpoint": checkpoint})
 
+    def failed(self, step: int, epoch: int) -> None:
+        """Tell where the run fails, which the last progress need not have reached."""
+        self.send({"type": "progress", "step": step, "epoch": epoch, "failed": True})
+
     def report(self, value: dict[str, Any]) -> None:
-        """Tell what came out; it replaces what was told before."""
-        self.send({"type": "report", "by": "engine", "value": finite_or_none(value)})
+        """Tell what came out; it replaces what was told before. NaN, not in JSON, goes beside."""
+        odd = {
+            name: repr(number)
+            for name, number in value.items()
+            if isinstance(number, float) and not math.isfinite(number)
+        }
+        message = {"type": "report", "by": "engine", "value": finite_or_none(value)}
+        self.send({**message, "not_finite": odd})
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one frame; nobody there is no error."""

@@ -20,6 +20,7 @@ def report(trainer: Any, metrics: Mapping[str, float]) -> None:
     _reported["engine"] = {
         "best_model_path": (callback.best_model_path if callback is not None else "") or None,
         "last_model_path": (callback.last_model_path if callback is not None else "") or None,
+        "monitor": getattr(callback, "monitor", None),
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
     }

@@ -1,7 +1,8 @@
 """Being told to make room: the signals of a preemption, and what they leave behind.
 
-A scheduler or launcher warns by a signal. Python runs a signal's function between any two lines of
-the program, so it only sets a mark; the training looks at that mark after each optimizer step.
+A scheduler or launcher warns by a signal, and so does a terminal that is closed. Python runs a
+signal's function between any two lines of the program, so it only sets a mark; the training looks
+at that mark after each optimizer step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from engine.errors import Preempted
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Notice:

@@ -23,6 +23,9 @@ _TIME_HELP = (
 )
 _ARRAY = re.compile(r"\d+(-\d+(:\d+)?)?(,\d+(-\d+(:\d+)?)?)*(%[1-9]\d*)?")
 
+MAX_INDEX = 4_000_000  # SLURM's own limit of MaxArraySize
+MAX_TASKS = 10_000
+
 # Options of sbatch that have a door of their own, or that would keep the job from being followed.
 _NOT_HERE = {
     "--array": "use plaunch's own --array",
@@ -95,6 +98,7 @@ def merge(wanted: Wanted, file: SlurmOptions) -> BatchOptions:
             f"--array {wanted.array}: write numbers such as 0-7, 1,3,5 or 0-15:4, and %N behind "
             "them to run at most N at once (0-7%2)"
         )
+    check_array(wanted.array or "0")
     lead = wanted.signal_lead_s or file.signal_lead_s
     if lead is not None and not 1 <= lead <= 65535:
         raise UsageError(f"--signal-lead {lead}: 1 to 65535 seconds are possible")
@@ -108,6 +112,21 @@ def merge(wanted: Wanted, file: SlurmOptions) -> BatchOptions:
         array=wanted.array,
         extra=tuple(directives([*file.sbatch, *_texts(wanted.sbatch)])),
     )
+
+
+def check_array(text: str) -> None:
+    """Refuse numbers that SLURM or we could not cope with. Raises UsageError."""
+    size = 0
+    for piece in text.partition("%")[0].split(","):
+        text_range, _, step = piece.partition(":")
+        first, _, last = text_range.partition("-")
+        if max(map(len, (first, last, step))) > 9 or int(last or first) > MAX_INDEX:
+            raise UsageError(f"--array {text}: a task's number is {MAX_INDEX} at most")
+        if int(last or first) < int(first) or int(step or 1) == 0:
+            raise UsageError(f"--array {text}: {piece} has no tasks; write it as 0-7 or 0-15:4")
+        size += (int(last or first) - int(first)) // int(step or 1) + 1
+    if size > MAX_TASKS:
+        raise UsageError(f"--array {text}: {size} tasks; plaunch follows {MAX_TASKS} at most")
 
 
 def directives(texts: Iterable[str]) -> list[tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ examples:
   plaunch nodes --hosts host[1-4]              what the nodes have
   plaunch doctor --hosts host[1-4]             what is wrong with them, and what to do
   plaunch status                               how your jobs are
+  plaunch prune --older 30d                    remove old runs' folders
 
 exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 preempted, run again;
   2 usage; 3 the cluster is not as asked; 124 --timeout was reached; 130 Ctrl-C; 143 SIGTERM
@@ -29,7 +30,9 @@ exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 pre
 
 
 LATER = ("preempt", "stacks")
-JOB_WORDS = ("status", "logs", "cancel")
+JOB_WORDS = ("status", "logs", "cancel", "prune")
+WORDS = ("nodes", "doctor", *JOB_WORDS)
+LONG = 400  # characters of a message that are worth reading
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,12 +42,47 @@ class Parser(argparse.ArgumentParser):
         """Exit with 2."""
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
-            from difflib import get_close_matches
+            self.no_such_option(unknown.split()[0] if unknown.split() else unknown)
+        self.exit(2, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n")
 
-            word = unknown.split()[0].partition("=")[0]
-            near = get_close_matches(word, self._option_string_actions, n=1)
-            message = f"no option {word}" + (f"; did you mean {near[0]}?" if near else "")
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+    def no_such_option(self, word: str) -> NoReturn:
+        """Exit with 2, and with what to use in the place of an option that we don't have."""
+        from launcher.foreign_options import no_such_option
+
+        self.error(no_such_option(word, tuple(self._option_string_actions)))
+
+    def parse_program(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse options, a program, and its own words, which may be anything."""
+        takes_value = {name: a.nargs != 0 for name, a in self._option_string_actions.items()}
+        unknown = first_unknown(words, takes_value)
+        if unknown is not None:
+            self.no_such_option(unknown)
+        return self.parse_args(list(words))
+
+
+def first_unknown(words: Sequence[str], takes_value: Mapping[str, bool]) -> str | None:
+    """The first word in an option's place, before the program, that is no option of ours.
+
+    ``takes_value`` has all our options and whether each needs a value.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word in ("-", "--") or not word.startswith("-"):
+            return None
+        name, equals, _ = word.partition("=")
+        if name not in takes_value:
+            return word
+        if takes_value[name] and not equals:
+            next(rest, None)
+    return None
+
+
+def shown(text: str) -> str:
+    """A message for a person: no more than can be read, and nothing that a terminal obeys."""
+    from launcher.terminal import paragraph
+
+    middle = "" if len(text) <= LONG else " [...] "
+    return paragraph(text if not middle else text[: LONG // 2] + middle + text[-LONG // 2 :])
 
 
 def nodes_range(text: str) -> tuple[int, int]:
@@ -61,8 +99,15 @@ def nodes_range(text: str) -> tuple[int, int]:
 
 def count(text: str) -> int:
     """A number of at least one."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 999999999")
+    return int(text)
+
+
+def restarts(text: str) -> int:
+    """How often to start again."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 999999999")
     return int(text)
 
 
@@ -72,8 +117,8 @@ def seconds(text: str) -> float:
         found = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-    if not 0 <= found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    if not 0 <= found < 1e10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 1e10")
     return found
 
 
@@ -135,14 +180,14 @@ def add_slurm_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_parser() -> argparse.ArgumentParser:
+def run_parser() -> Parser:
     """The parser of a launch."""
     parser = Parser(
         prog="plaunch",
         usage="plaunch [options] script.py [script args]\n"
         "       plaunch [options] -m module [args]\n"
         "       plaunch [options] --no-python program [args]\n"
-        "       plaunch nodes|doctor|status|logs|cancel [options]",
+        "       plaunch nodes|doctor|status|logs|cancel|prune [options]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -192,7 +237,7 @@ def run_parser() -> argparse.ArgumentParser:
     what.add_argument("--start", choices=("warm", "cold"), default="warm", help="default: warm")
     when = parser.add_argument_group("when something goes wrong")
     when.add_argument(
-        "--max-restarts", "--max_restarts", type=int, default=0, metavar="N", help="default: 0"
+        "--max-restarts", "--max_restarts", type=restarts, default=0, metavar="N", help="default: 0"
     )
     when.add_argument(
         "--grace",
@@ -237,30 +282,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return job_words.main(words[0], words[1:], Parser)
     parser = run_parser()
-    options = parser.parse_args(words)
-    if options.program in (*LATER, *JOB_WORDS) and is_no_program(options):
-        if options.program in LATER:
-            parser.error(f"'plaunch {options.program}' is not in this version")
-        parser.error(f"{options.program!r} comes before options: plaunch {options.program} ...")
+    options = parser.parse_program(words)
     if options.version:
         from importlib.metadata import version
 
         print(f"plaunch {version('plaunch')}")
         return 0
-    if options.program is None:
+    if not options.program:
         parser.error("what shall run? Give a script: plaunch [options] script.py [script args]")
+    if is_no_program(options):
+        check_word(parser, options.program, is_first=words[0] == options.program)
     from launcher.request import UsageError
 
     try:
         return launch(options)
     except UsageError as error:
-        print(f"plaunch: {error}", file=sys.stderr)
+        print(f"plaunch: {shown(str(error))}", file=sys.stderr)
         return 2
 
 
+def check_word(parser: Parser, word: str, *, is_first: bool) -> None:
+    """Exit with 2 if the word that should be a program is one of ours, or nearly."""
+    if word in LATER:
+        parser.error(f"'plaunch {word}' is not in this version")
+    if word in JOB_WORDS:
+        parser.error(f"{word!r} comes before options: plaunch {word} ...")
+    if is_first:
+        from launcher.foreign_options import no_such_word
+
+        meant = no_such_word(word, WORDS)
+        if meant is not None:
+            parser.error(meant)
+
+
 def is_no_program(options: argparse.Namespace) -> bool:
-    """Whether the word can't be a program of the user's: no module, and no file here."""
-    return not (options.module or options.no_python or os.path.isfile(options.program))
+    """Whether the word can't be a program of the user's: no module, and nothing here."""
+    named = options.module or options.no_python or options.function
+    return not (named or os.path.exists(options.program))
 
 
 def launch(options: argparse.Namespace) -> int:
@@ -325,7 +383,7 @@ def look(word: str, argv: Sequence[str]) -> int:
     try:
         return look.look(word, wanted, output, as_json=options.json)
     except request.UsageError as error:
-        print(f"plaunch: {error}", file=sys.stderr)
+        print(f"plaunch: {shown(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -15,13 +15,14 @@ from launcher.fleet import Fleet, Interrupted
 from launcher.follow import Followed, Follower
 from launcher.history import preemptions
 from launcher.job import Job, Node, RankResult, Result, State, Verdict
-from launcher.output import Output, verdict_lines
+from launcher.output import Output
 from launcher.placement import PlacementError
 from launcher.plan import Plan, prepare, revive
 from launcher.rank_stdin import RankStdin, own_stdin
 from launcher.rundir import RunDir
 
 TIMED_OUT = 124
+TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
 
 
 def run(
@@ -34,7 +35,7 @@ def run(
 ) -> Result:
     """Run a job to its end on ``nodes``, whose agents have been begun; ``started`` is monotonic.
 
-    Raises ClusterError and PlacementError before any rank is started.
+    Raises ClusterError, PlacementError and RunDirError before any rank is started.
     """
     try:
         plan = prepare(job, nodes, fleet, output)
@@ -53,6 +54,7 @@ def _attempts(
     fd = None if fleet.inherited_stdin is not None else own_stdin()
     stdin = None if fd is None else RankStdin(fleet, fd)
     while True:
+        rundir.start()
         attempt = len(rundir.history) + 1
         output.name_ranks(
             {p.first_rank + i: p.node.name for p in plan.places for i in range(p.num_ranks)}
@@ -82,7 +84,7 @@ def _attempts(
         next_plan = _next_plan(decision, job, plan, fleet, output)
         if next_plan is None:
             return result
-        output.block(verdict_lines(result.verdict))
+        output.verdict(result.verdict)
         output.error(decision.reason)
         plan = next_plan
 
@@ -227,7 +229,19 @@ def _result(
         ranks=tuple(ranks),
         verdict=found,
         run_dir=job.run_dir,
+        message=remarks(state),
     )
+
+
+def remarks(state: Followed) -> str:
+    """What a person should know beside the state."""
+    if state.asked_to_end == signal.SIGHUP:
+        return TERMINAL_CLOSED
+    odd = [(rank, text) for (rank, _), text in state.not_finite.items() if text]
+    if not odd:
+        return ""
+    rank, text = min(odd)
+    return text if rank == 0 else f"rank {rank}: {text}"
 
 
 def remember(result: Result, state: Followed, rundir: RunDir) -> Result:
@@ -246,9 +260,10 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
     """The result when a signal came before there were ranks."""
     seconds = round(time.monotonic() - started, 3)
     past = rundir.history
+    message = TERMINAL_CLOSED if number == signal.SIGHUP else ""
     return Result(
         job.id, "cancelled", 128 + number, len(past), preemptions(past), 0, seconds, (), (), None,
-        job.run_dir, past,
+        job.run_dir, past, message,
     )  # fmt: skip
 
 

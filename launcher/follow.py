@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,12 @@ from launcher.output import Output
 from launcher.policy import PREEMPTED
 from launcher.rank_stdin import RankStdin
 from launcher.rundir import RunDir, clean
+from launcher.traces import split_stack
 
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
+LAST_LINES = 50  # of a rank that are kept for the verdict
 CHECKPOINTS = 1000  # noted each; of more, one every STEP_EVERY_S
 ALL_REPORTS = 64 << 20  # bytes of JSON that the ranks may have reported, all together
 ENDING_S = 15.0  # for an agent to say that nothing is left, after its ranks had to be gone
@@ -43,6 +45,8 @@ class Followed:
     reported_by: dict[int, str] = field(default_factory=dict)
     metrics: dict[int, Any] = field(default_factory=dict)  # what the engine reported by itself
     phases: dict[int, str] = field(default_factory=dict)  # by rank, as far as it has told
+    # "loss is nan", by rank and by who has reported it
+    not_finite: dict[tuple[int, str], str] = field(default_factory=dict)
     checkpoint: str | None = None
     asked_to_end: int | None = None  # the first signal that we were sent
     timed_out: bool = False
@@ -205,8 +209,10 @@ class Follower:
 
     def _ask_to_end(self, number: int, where: str) -> None:
         self.state.asked_to_end = number
+        name = signal.Signals(number).name
+        name += " (the terminal was closed)" if number == signal.SIGHUP and not where else ""
         self.output.say(
-            f"{signal.Signals(number).name}{where}: the ranks have {self.job.grace_s:g} s to end"
+            f"{name}{where}: the ranks have {self.job.grace_s:g} s to end"
             + ("; Ctrl-C again kills them" if number == signal.SIGINT else "")
         )
         self.fleet.tell({"type": "signal", "number": number})
@@ -248,6 +254,7 @@ class Follower:
     def _on_report(self, _: str, message: dict[str, Any]) -> None:
         """What the program reports itself counts more than what the engine reports for it."""
         rank, by = message["rank"], message.get("by", "user")
+        self.state.not_finite[rank, by] = not_finite(message)
         if by == "engine" and isinstance(message["value"], dict):
             self.state.metrics[rank] = self._bounded(rank, "metrics", message["value"])
         if by != "engine" or self.state.reported_by.get(rank, "engine") == "engine":
@@ -275,7 +282,7 @@ class Follower:
         rank, step, checkpoint = message["rank"], message.get("step"), message.get("checkpoint")
         now = time.monotonic()
         if isinstance(step, int):
-            self._note(rank, step=step)
+            self._note(rank, step=step, failed_at=step if message.get("failed") else None)
         is_new = isinstance(checkpoint, str) and checkpoint != self.state.checkpoint
         if is_new and (self._checkpoints < CHECKPOINTS or now >= self._tell_step_at):
             self._checkpoints += 1
@@ -313,12 +320,15 @@ class Follower:
         rank = message["rank"]
         if self.state.records[rank].status is not None:
             raise Untrue(f"rank {rank} once more")
+        tail, stack = split_stack([str(line) for line in message["tail"]])
         self._note(
             rank,
             status=message["status"],
             killed=message["killed"],
             oom=message["oom"],
-            tail=tuple(message["tail"]),
+            memory=str(message.get("memory") or ""),
+            tail=tuple(tail[-LAST_LINES:]),
+            stack=stack,
         )
         self.output.ended(rank)
         self.rundir.event("exit", rank=rank, node=node, status=message["status"])
@@ -361,3 +371,18 @@ class Follower:
             self._fail_within(WITNESSES_S)
         else:
             self._fail_within(0 if record.status is not None else LAST_WORDS_S)
+
+
+def not_finite(message: Mapping[str, Any]) -> str:
+    """What of a reported value was no number, in words: ``loss is nan``. JSON has none for it."""
+    told = message.get("not_finite")
+    if not isinstance(told, Mapping):
+        return ""
+    whole = [name for name in told if not _is_part(name, told)]
+    return ", ".join(f"{name} is {told[name]}" for name in whole[:5])
+
+
+def _is_part(name: str, names: Mapping[str, Any]) -> bool:
+    """Whether it is the value of a step or an epoch beside one under the bare name."""
+    base, _, kind = name.rpartition("_")
+    return kind in ("step", "epoch") and base in names

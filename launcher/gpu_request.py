@@ -89,6 +89,8 @@ def _entries(part: str, text: str) -> tuple[str, ...]:
 def _number(part: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", part):
         problem = "all GPUs are called all" if part == "-1" else f"{part!r} is no number of GPUs"
+        if re.fullmatch(r"[0-9]+-[0-9]+", part):
+            problem = f"{part!r}: GPUs are listed one by one, with commas"
         raise GpuRequestError(text, problem)
     return int(part)
 

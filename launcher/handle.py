@@ -24,11 +24,14 @@ class JobFailed(RuntimeError):
 
     def __init__(self, result: Result) -> None:
         from launcher.output import verdict_lines
+        from launcher.terminal import paragraph
 
         lines = [f"the job {result.state} with exit code {result.exit_code}"]
         if result.verdict is not None:
             lines = [line.removeprefix("plaunch: ") for line in verdict_lines(result.verdict)]
-        super().__init__("\n".join(lines))
+        elif result.state == "preempted":
+            lines.append(f"to go on, launch it again with run_dir={result.run_dir!r}")
+        super().__init__("\n".join(map(paragraph, lines)))
         self.result = result
 
 

@@ -72,6 +72,21 @@ def record(entry: Entry) -> None:
         _forget(place)
 
 
+def entry_of(run_dir: str) -> Entry | None:
+    """What is noted of the run in this folder."""
+    with contextlib.suppress(OSError, RuntimeError):
+        return _read(folder() / f"{Entry(run_dir, '').key}.json")
+    return None
+
+
+def put_back(run_dir: str, former: Entry | None) -> None:
+    """Forget the run in this folder, or remember what was noted of it before. Never fails."""
+    with contextlib.suppress(OSError, RuntimeError):
+        (folder() / f"{Entry(run_dir, '').key}.json").unlink(missing_ok=True)
+    if former is not None:
+        record(former)
+
+
 def entries() -> list[Entry]:
     """All runs that are known, the newest first."""
     found: list[Entry] = []

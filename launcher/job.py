@@ -112,7 +112,12 @@ class RankResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who failed first and of what; the other failed ranks are only victims."""
+    """Who failed first and of what; the other failed ranks are only victims.
+
+    ``ranks`` are all that failed with that very error, on their own account. ``step`` is where it
+    failed, if that is known; ``last_step`` the newest that it has told of. ``stack`` is the Python
+    stack of a crash.
+    """
 
     kind: VerdictKind
     rank: int | None
@@ -125,6 +130,9 @@ class Verdict:
     attempt: int = 1
     step: int | None = None
     message: str = ""
+    ranks: tuple[int, ...] = ()
+    last_step: int | None = None
+    stack: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,8 @@ class Result:
     """The end of a run: what ``result.json`` holds.
 
     ``attempts`` and ``preemptions`` count over the life of the run's folder; ``history`` has one
-    entry for each attempt before the last.
+    entry for each attempt before the last. ``message`` is what a person should know beside the
+    state: a loss that is no number, a terminal that was closed.
     """
 
     job_id: str
@@ -162,6 +171,7 @@ class Result:
     verdict: Verdict | None
     run_dir: str
     history: tuple[PastAttempt, ...] = ()
+    message: str = ""
 
     @property
     def values(self) -> list[Any]:

@@ -19,6 +19,7 @@ from launcher.job_status import JobStatus
 from launcher.output import Output, ranks_in_words
 from launcher.request import UsageError
 from launcher.tail import Tail
+from launcher.terminal import Filter, as_bytes, end_colours
 
 TICK_S = 0.1
 LOOK_S = 1.0  # between two looks at the run folder
@@ -75,9 +76,11 @@ class Reader:
         self.folder = run_dir / "logs"
         self.rank, self._tail_lines, self._json = rank, tail, as_json
         self._tails: dict[int, Tail] = {}
-        self._lines: Interleaver[int] = Interleaver(_write, lambda rank: b"[rank %d] " % rank)
+        self._lines: Interleaver[int] = Interleaver(self._write, lambda rank: b"[rank %d] " % rank)
         self._open: dict[int, bytes] = {}  # as JSON: lines that have no end yet
         self._one: bool | None = None
+        self._terminal = sys.stdout.isatty()
+        self._filters: dict[int, Filter] = {}
         self.empty = True
 
     @property
@@ -127,6 +130,9 @@ class Reader:
 
     def _print(self, rank: int, data: bytes) -> None:
         if not self._json:
+            if self._terminal:
+                one = self._filters.setdefault(rank, Filter(moves=self._is_one))
+                data = as_bytes(one.feed(data.decode("utf-8", "surrogateescape")))
             if self._is_one:
                 sys.stdout.buffer.write(data)  # progress bars and prompts as they are
             else:
@@ -139,9 +145,8 @@ class Reader:
         for line in lines:
             _write_json(rank, line)
 
-
-def _write(_: int, data: bytes) -> None:
-    sys.stdout.buffer.write(data)
+    def _write(self, _: int, data: bytes) -> None:
+        sys.stdout.buffer.write(end_colours(data) if self._terminal else data)
 
 
 def _write_json(rank: int, line: bytes) -> None:
@@ -194,8 +199,10 @@ def _slurm_files(job: JobStatus) -> None:
     err = job.entry.err or (slurm.err if slurm else None)
     for path, stream in ((out, sys.stdout), (err if err != out else None, sys.stderr)):
         if path:
-            file = Tail(Path(path))
+            file, passed = Tail(Path(path)), Filter(moves=True)
             while data := file.read():
+                if stream.isatty():
+                    data = as_bytes(passed.feed(data.decode("utf-8", "surrogateescape")))
                 stream.buffer.write(data)
             stream.flush()
 

@@ -61,6 +61,8 @@ class JobStatus:
 
 def find(word: str) -> list[Entry]:
     """The runs that a word means. Raises UsageError if there are none, SlurmError."""
+    if not word.strip():
+        raise UsageError("a job's id is empty: give one as `plaunch status` lists it")
     found = index.find(word) or _begun(word)
     if not found and os.path.isdir(word):
         found = _from_folder(os.path.abspath(word))
@@ -240,13 +242,18 @@ def _by_folder(facts: RunFacts) -> tuple[str, str]:
         host = facts.job.get("host") or "another host"
         sign = "" if facts.last_sign is None else f"last event {run_facts.ago(facts.last_sign)} ago"
         return "unknown", f"led from {host}, {sign or 'no event so far'}"
-    return facts.state, ""
+    return _as_it_ended(facts)
+
+
+def _as_it_ended(facts: RunFacts) -> tuple[str, str]:
+    """The state, and what there is to say beside it."""
+    return facts.state, str((facts.result or {}).get("message") or "")
 
 
 def _without_slurm(facts: RunFacts, away: str | None) -> tuple[str, str]:
     """What can be said while SLURM doesn't answer, or after it has forgotten the job."""
     if facts.state in (*ENDS, "running"):
-        return facts.state, ""
+        return _as_it_ended(facts)
     if away is None:
         if facts.state == "missing":
             return "gone", "SLURM doesn't know it any more, and it has no run folder"
@@ -259,7 +266,7 @@ def _without_slurm(facts: RunFacts, away: str | None) -> tuple[str, str]:
 def _after_slurm(facts: RunFacts, job: SlurmJob) -> tuple[str, str]:
     """The job has left the queue for good."""
     if facts.state in ENDS and not (facts.state == "preempted" and job.state == "CANCELLED"):
-        return facts.state, ""
+        return _as_it_ended(facts)
     if job.state == "COMPLETED" and facts.state != "missing":
         return "died", "the job in SLURM has ended with success, but the run has no result"
     state, _, _ = judge(job)

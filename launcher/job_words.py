@@ -1,11 +1,11 @@
-"""``plaunch status``, ``logs`` and ``cancel``: their words to calls."""
+"""``plaunch status``, ``logs``, ``cancel`` and ``prune``: their words to calls."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
 
-WORDS = ("status", "logs", "cancel")
+WORDS = ("status", "logs", "cancel", "prune")
 NOT_AS_ASKED = 3
 INTERRUPTED = 130
 
@@ -13,6 +13,8 @@ ABOUT = {
     "status": "Show how jobs are: all recent ones, or these in detail.",
     "logs": "Show what the ranks of a job have printed.",
     "cancel": "End jobs, and wait until they are gone.",
+    "prune": "Remove the folders of old runs that are over, and what is noted of them. Only run "
+    "folders are touched; of one that you have named by --run-dir only what plaunch wrote there.",
 }
 EPILOG = """\
 JOB is plaunch's job id, a SLURM job id (12, or 10_1 for a task of an array), or a run's folder.
@@ -45,11 +47,17 @@ def parser(word: str, parser_class: type[argparse.ArgumentParser]) -> argparse.A
     found = parser_class(
         prog=f"plaunch {word}",
         description=ABOUT[word],
-        epilog=EPILOG,
+        epilog=EPILOG if word != "prune" else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if word == "logs":
+    if word == "prune":
+        found.add_argument(
+            "--older", type=_age, required=True, metavar="AGE", help="such as 30d, 12h or 2w"
+        )
+        found.add_argument("--failed", action="store_true", help="only runs that failed or died")
+        found.add_argument("--dry-run", action="store_true", help="show what would be removed")
+    elif word == "logs":
         found.add_argument("job", metavar="JOB")
         found.add_argument("--rank", type=_number, metavar="N", help="only this rank, untagged")
         found.add_argument("-f", "--follow", action="store_true", help="until the job is over")
@@ -70,6 +78,16 @@ def _call(word: str, options: argparse.Namespace) -> Callable[..., int]:
         return lambda output: status(
             options.jobs, output, everything=options.all, as_json=options.json
         )
+    if word == "prune":
+        from launcher.prune import prune
+
+        return lambda output: prune(
+            options.older,
+            output,
+            failed=options.failed,
+            dry_run=options.dry_run,
+            as_json=options.json,
+        )
     if word == "cancel":
         from launcher.cancel import cancel
 
@@ -86,7 +104,16 @@ def _call(word: str, options: argparse.Namespace) -> Callable[..., int]:
     )
 
 
+def _age(text: str) -> float:
+    from launcher.prune import seconds_of
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)

@@ -20,6 +20,7 @@ from launcher.placement import wanted_nodes
 from launcher.plan import prepare, probe
 from launcher.preflight import Facts
 from launcher.request import Wanted, find_cluster, make_job
+from launcher.terminal import paragraph
 
 NOT_AS_ASKED = 3
 
@@ -135,7 +136,7 @@ def doctor_lines(
     """What was checked, and what is wrong."""
     lines = node_table(facts, gpus)
     notes = preflight.warnings(list(facts.values()), shared=False)
-    lines += [f"note: {note}" for note in notes]
+    lines += [f"note: {paragraph(note)}" for note in notes]
     if problems:
         return [*lines, *problem_lines(problems, "some nodes can't be used")]
     checked = "login, python, torch, versions, clocks, disk, and the way to the first node"

@@ -65,8 +65,17 @@ _GPU = {
 }
 _FAILURE = {"type": _text, "message": _text, "traceback": _text, "chain": [_text]}
 _SAID_BY_RANKS: dict[str, dict[Any, Any]] = {
-    "report": {"value": DATA, "by?": frozenset(("user", "engine", "return"))},
-    "progress": {"step?": (int, None), "epoch?": (int, None), "checkpoint?": (_word, None)},
+    "report": {
+        "value": DATA,
+        "by?": frozenset(("user", "engine", "return")),
+        "not_finite?": {str: _word},
+    },
+    "progress": {
+        "step?": (int, None),
+        "epoch?": (int, None),
+        "checkpoint?": (_word, None),
+        "failed?": bool,
+    },
     "failure": {"failure": _FAILURE},
     "phase": {"phase": _word},
 }
@@ -111,6 +120,7 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
         "status": _status,
         "killed": bool,
         "oom": bool,
+        "memory": _text,
         "tail": [_text],
     },
     "stopped": {"attempt": _rank, "swept": _rank},

@@ -17,8 +17,20 @@ from typing import TextIO
 from launcher.clusters.base import NodeError
 from launcher.interleave import REDRAW_S, Interleaver
 from launcher.job import Result, Verdict
-
-COLOURS = (36, 33, 35, 32, 34, 31)
+from launcher.terminal import (
+    PALETTE,
+    RED,
+    Filter,
+    as_bytes,
+    can_redraw,
+    coloured,
+    end_colours,
+    one_line,
+    paragraph,
+    printable,
+    wants_colour,
+)
+from launcher.traces import folded
 
 
 class Output:
@@ -35,16 +47,21 @@ class Output:
         self._out = stdout or sys.stdout
         self._err = stderr or sys.stderr
         self._quiet, self._verbose = quiet, verbose
-        self._tty = _is_terminal(self._err) and _is_terminal(self._out)
+        terminals = {stream for stream in (self._out, self._err) if _is_terminal(stream)}
+        both = self._out in terminals and self._err in terminals
+        self._tty = can_redraw(os.environ, terminal=both)
+        self._colours = wants_colour(os.environ, terminal=both)
+        self._filters = {stream: Filter(moves=True) for stream in terminals}
+        self._rank_filters: dict[tuple[int, bool], Filter] = {}
         self._prefixes: dict[int, str] = {}
         self._status = ""
         self._status_of = (0, 0.0)  # the rank whose bar is shown, and since when
         self._gone: set[TextIO] = set()
         bar = self._bar if self._tty else None
-        both = [Interleaver(self._write_of_rank, self._prefix, bar) for _ in range(2)]
+        shown = [Interleaver(self._write_of_rank, self._prefix, bar) for _ in range(2)]
         # Where both streams go to the same place, a line of one must not be begun within the other.
         self._one_place = _same_file(self._out, self._err)
-        self._ranks = {False: both[0], True: both[0] if self._one_place else both[1]}
+        self._ranks = {False: shown[0], True: shown[0] if self._one_place else shown[1]}
         self._cut: dict[bool, TextIO | None] = {}  # where the only rank's line has no end yet
 
     @property
@@ -56,25 +73,32 @@ class Output:
 
     def name_ranks(self, nodes: Mapping[int, str]) -> None:
         """Tell which node each rank is on, for the prefixes; a world of one has none."""
-        width = max((len(f"{node}:{rank}") for rank, node in nodes.items()), default=0)
-        for rank, node in nodes.items():
-            label = f"[{node}:{rank}]".ljust(width + 2)
-            if self._tty:
-                label = f"\033[{COLOURS[rank % len(COLOURS)]}m{label}\033[0m"
+        labels = {rank: f"[{one_line(node)}:{rank}]" for rank, node in nodes.items()}
+        width = max(map(len, labels.values()), default=0)
+        for rank in nodes:
+            label = labels[rank].ljust(width)
+            if self._colours:
+                label = coloured(label, PALETTE[rank % len(PALETTE)])
             self._prefixes[rank] = label + " " if len(nodes) > 1 else ""
 
     def printed(self, rank: int, text: str, *, err: bool) -> None:
-        """Show what a rank has written: as it is if it is the only one, else line by line."""
+        """Show what a rank has written: as it is if it is the only one, else line by line.
+
+        A terminal gets of it what it may have; see :class:`launcher.terminal.Filter`.
+        """
         if not self._prefixes.get(rank):
             self.raw(text, err=err)
             return
-        data = text.encode("utf-8", "surrogateescape")
-        self._ranks[err].feed((rank, err), data, time.monotonic())
+        if (self._err if err else self._out) in self._filters:
+            passed = self._rank_filters.setdefault((rank, err), Filter(moves=False))
+            text = passed.feed(text)
+        self._ranks[err].feed((rank, err), as_bytes(text), time.monotonic())
 
     def raw(self, text: str, *, err: bool) -> None:
-        """Show what the only rank has written, as it is."""
+        """Show what the only rank has written: as it is, or what a terminal may get of it."""
         stream = self._err if err else self._out
-        self._write(stream, text)
+        passed = self._filters.get(stream)
+        self._write(stream, text if passed is None else passed.feed(text))
         if text:
             self._cut[err or self._one_place] = None if text.endswith("\n") else stream
 
@@ -95,10 +119,11 @@ class Output:
             one.finish(None if rank is None else [(rank, err)])
 
     def _prefix(self, key: tuple[int, bool]) -> bytes:
-        return self._prefixes.get(key[0], "").encode("utf-8", "surrogateescape")
+        return as_bytes(self._prefixes.get(key[0], ""))
 
     def _write_of_rank(self, key: tuple[int, bool], data: bytes) -> None:
-        self._write(self._err if key[1] else self._out, data)
+        stream = self._err if key[1] else self._out
+        self._write(stream, end_colours(data) if stream in self._filters else data)
 
     def _bar(self, key: tuple[int, bool], state: bytes) -> None:
         """Show a bar's state on a terminal's last line: the first rank's that has one."""
@@ -108,7 +133,9 @@ class Output:
             return
         self._status_of = (key[0], now)
         self._end_lines(err=True)
-        status = (self._prefix(key) + state)[:200].decode("utf-8", "replace")
+        status = self._prefixes.get(key[0], "") + end_colours(state[:160]).decode(
+            "utf-8", "replace"
+        )
         self._write(self._err, status)
         self._status = status
 
@@ -120,9 +147,9 @@ class Output:
             self._write(stream, "\n")
 
     def stdout(self, text: str) -> None:
-        """An answer that was asked for, such as a table, on standard output."""
+        """An answer that was asked for, such as a table or JSON, on standard output."""
         self._end_lines(err=False)
-        self._write(self._out, text)
+        self._write(self._out, printable(text))
 
     def say(self, text: str) -> None:
         """One line of our own."""
@@ -138,6 +165,13 @@ class Output:
         """Our own words that ``--quiet`` does not silence."""
         self.block([f"plaunch: {text}"])
 
+    def verdict(self, verdict: Verdict) -> None:
+        """The block that ends a failed run, its first line in red."""
+        first, *rest = map(paragraph, verdict_lines(verdict))
+        first = coloured(first, RED) if self._colours else first
+        self._end_lines(err=True)
+        self._write(self._err, "".join(f"{line}\n" for line in (first, *rest)))
+
     def summary(self, lines: Sequence[str]) -> None:
         """The good end of a run, which ``--quiet`` leaves out."""
         if not self._quiet:
@@ -146,7 +180,7 @@ class Output:
     def block(self, lines: Sequence[str]) -> None:
         """Several lines that belong together, without prefixes."""
         self._end_lines(err=True)
-        self._write(self._err, "".join(f"{line}\n" for line in lines))
+        self._write(self._err, "".join(f"{paragraph(line)}\n" for line in lines))
 
     def _write(self, stream: TextIO, text: str | bytes) -> None:
         if stream in self._gone:
@@ -167,7 +201,7 @@ class Output:
 
 def _write_text(stream: TextIO, text: str | bytes) -> None:
     """Write text that may hold bytes that are no UTF-8 (as lone surrogates)."""
-    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    data = text if isinstance(text, bytes) else as_bytes(text)
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
         stream.write(data.decode("utf-8", "replace"))
@@ -200,6 +234,7 @@ def _same_file(one: TextIO, other: TextIO) -> bool:
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Columns aligned by spaces; the first row is the heading."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
@@ -237,25 +272,41 @@ def ranks_in_words(ranks: Sequence[int]) -> str:
 
 def verdict_lines(verdict: Verdict) -> list[str]:
     """The block that ends a failed run: who, of what, the last words, and the victims."""
-    who = (
-        f"node {verdict.node}" if verdict.rank is None else f"rank {verdict.rank} on {verdict.node}"
-    )
-    at = f" at step {verdict.step}" if verdict.step is not None else ""
-    lines = [f"plaunch: {who} failed first{at}: {cause(verdict)}"]
+    lines = [f"plaunch: {who(verdict)} failed first{where(verdict)}: {cause(verdict)}"]
     if verdict.kind == "hang":
         lines = [f"plaunch: {verdict.message}"]
     if verdict.kind == "exception" and verdict.exception is not None:
-        lines += ["  " + row for row in verdict.exception.traceback.rstrip().splitlines()]
+        lines += ["  " + row for row in folded(verdict.exception.traceback.rstrip())]
         lines += [f"  {hint}" for hint in hints(verdict.exception.message)]
-    elif verdict.last_lines:
+    elif verdict.stack:
+        lines += ["  " + row for row in folded(verdict.stack)]
+    if verdict.last_lines and verdict.kind != "exception":
         lines.append(f"  its last lines (of {len(verdict.last_lines)} kept):")
         lines += ["  | " + row for row in verdict.last_lines[-15:]]
+    if len(verdict.ranks) > 1:
+        lines.append(f"  the same on each; the first was rank {verdict.rank} on {verdict.node}")
     if verdict.message and verdict.kind not in ("lost_node", "start", "hang"):
         lines.append(f"  {verdict.message}")
     if verdict.victims:
         plural = "s" if len(verdict.victims) > 1 else ""
         lines.append(f"  rank{plural} {ranks_in_words(verdict.victims)}: ended because of it")
     return lines
+
+
+def who(verdict: Verdict) -> str:
+    """The rank that failed first, and those that failed of the same error by themselves."""
+    if verdict.rank is None:
+        return f"node {verdict.node}"
+    if len(verdict.ranks) > 1:
+        return f"ranks {ranks_in_words(verdict.ranks)}"
+    return f"rank {verdict.rank} on {verdict.node}"
+
+
+def where(verdict: Verdict) -> str:
+    """The step at which it failed, or the last one that is known."""
+    if verdict.step is not None:
+        return f" at step {verdict.step}"
+    return "" if verdict.last_step is None else f" (step {verdict.last_step} was the last reported)"
 
 
 def hints(message: str) -> list[str]:
@@ -271,7 +322,8 @@ def result_lines(result: Result) -> list[str]:
     nodes = len(result.nodes)
     what = f"{_several(result.world_size, 'rank')} on {_several(nodes, 'node')}"
     tries = f", {result.attempts} attempts" if result.attempts > 1 else ""
-    lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries})"]
+    message = f"; {result.message}" if result.message else ""
+    lines = [f"plaunch: {result.state} in {result.seconds:.1f} s ({what}{tries}){message}"]
     shown = result.ranks[0].value if result.ranks else None
     if isinstance(shown, dict):
         lines += [f"  {line}" for line in value_lines(shown)]
@@ -291,8 +343,12 @@ def value_lines(value: Mapping[str, object]) -> list[str]:
     order = sorted(numbers, key=lambda key: (not key.startswith("test"), not key.startswith("val")))
     lines = ["  ".join(f"{key}={_short(numbers[key])}" for key in order)] if numbers else []
     engine = value.get("engine")
-    if isinstance(engine, dict) and engine.get("best_model_path"):
-        lines.append(f"best checkpoint: {engine['best_model_path']}")
+    if isinstance(engine, dict):
+        best, last = engine.get("best_model_path"), engine.get("last_model_path")
+        if best and engine.get("monitor"):
+            lines.append(f"best checkpoint ({engine['monitor']}): {best}")
+        elif best or last:
+            lines.append(f"last checkpoint: {best or last}")
     return lines
 
 

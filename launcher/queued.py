@@ -32,7 +32,7 @@ def run_and_tell(
     """
     request = make_request(wanted, program, found, output.talk)
     if dry_run:
-        output.stdout(batch_script.render(request))
+        output.raw(batch_script.render(request), err=False)  # to the byte
         return 0
     with listening() as heard:
         try:
@@ -97,6 +97,12 @@ def _end_of_job(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> in
             result.verdict.message if result.verdict else f"job {job.id} was {result.state}{early}"
         )
         output.error(why)
+    if result.state == "preempted" and job.request.program.kind != "function":
+        from launcher.again import again
+
+        run = job.request.run
+        line = again(run, job.request.program, result.run_dir, os.environ)
+        output.error(f"to go on, type: {line}")
     _finish(job, result, output)
     return result.exit_code
 

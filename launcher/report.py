@@ -27,7 +27,9 @@ def report(value: Any) -> None:
     """
     data = _checked(value, "value", 0)
     path = os.environ.get("PLAUNCH_SOCKET")
-    body = json.dumps({"type": "report", "by": "user", "value": data}).encode("ascii")
+    odd = dict(_not_finite(value))
+    message = {"type": "report", "by": "user", "value": data, "not_finite": odd}
+    body = json.dumps(message).encode("ascii")
     if len(body) > MAX_BYTES:
         raise ReportError(
             f"a report of {len(body) >> 20} MiB is too large (16 MiB at most): save it to a file "
@@ -38,6 +40,16 @@ def report(value: Any) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.connect(path)
         line.sendall(len(body).to_bytes(4, "big") + body)
+
+
+def _not_finite(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Where in a value there are numbers that become None, and which."""
+    if isinstance(value, dict):
+        parts = [(f"{name}.{key}" if name else key, item) for key, item in value.items()]
+        return [found for key, item in parts for found in _not_finite(item, key)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [(name or "the value", repr(value))]
+    return []
 
 
 def _checked(value: Any, where: str, depth: int) -> Any:

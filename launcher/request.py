@@ -68,6 +68,23 @@ SUBMIT_OPTIONS = {
 }
 
 
+# The other options that take a text, for words about them.
+TEXT_OPTIONS = {
+    "cluster": "--cluster",
+    "hosts": "--hosts",
+    "gpus": "--gpus",
+    "run_dir": "--run-dir",
+    "result_file": "--result",
+    "preload": "--preload",
+    **{
+        name: option for name, option in SUBMIT_OPTIONS.items() if name not in ("requeue", "detach")
+    },
+}
+# More than this is a slip of the finger, which must not cost gigabytes.
+MAX_NODES = 10_000
+MAX_PROCS = 4096  # on one machine
+MAX_LOCAL_NODES = 256
+
 # What the engine can stand in for; the engine has the same list.
 COMPAT = ("lightning", "pytorch_lightning")
 
@@ -77,7 +94,7 @@ def make_program(
 ) -> Program:
     """The program to run. Raises UsageError."""
     if compat is not None and compat not in COMPAT:
-        raise UsageError(f"--compat {compat}: the engine stands in for {' and '.join(COMPAT)}")
+        raise UsageError(f"--compat {compat!r}: the engine stands in for {' and '.join(COMPAT)}")
     if compat is not None and kind == "program":
         raise UsageError("--compat is for Python programs: leave out --no-python")
     return Program(kind, target, tuple(args), compat=compat)
@@ -95,7 +112,7 @@ def read_function(file: str, name: str, compat: str | None = None) -> Program:
                 raise UsageError(f"{file}: a function is read from a file of our own of mode 0600")
             return Program("function", name, (), stream.read(), compat)
     except OSError as error:
-        raise UsageError(f"the function's file {file}: {error.strerror}") from error
+        raise UsageError(f"--function {file!r}: {error.strerror}") from error
 
 
 def is_requeued(environ: Mapping[str, str]) -> bool:
@@ -109,8 +126,8 @@ def num_procs(text: str | None) -> int | None:
         return None
     if text == "cpu":
         return len(os.sched_getaffinity(0))
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"--procs {text}: a number of at least 1 is needed")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PROCS):
+        raise UsageError(f"--procs {text or repr(text)}: a number from 1 to {MAX_PROCS} is needed")
     return int(text)
 
 
@@ -169,7 +186,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
 
 def check_gpus(text: str) -> None:
     """Refuse what is no ``--gpus``, before anything is connected. Raises UsageError."""
-    if text.isdigit():
+    if re.fullmatch("[0-9]{1,6}", text):
         return
     from launcher.gpu_request import GpuRequestError, parse
 
@@ -184,11 +201,35 @@ def find(wanted: Wanted) -> Found:
     from launcher import discovery
     from launcher.config_error import ConfigError
 
+    refuse_empty(wanted)
     most = wanted.nodes[1] if wanted.nodes else None
+    refuse_absurd(most or 1, wanted.procs, wanted.cluster or "")
     try:
-        return discovery.discover(wanted.cluster, wanted.hosts, most)
+        found = discovery.discover(wanted.cluster, wanted.hosts, most)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+    refuse_absurd(len(found.nodes), wanted.procs, found.kind)
+    return found
+
+
+def refuse_empty(wanted: Wanted) -> None:
+    """An empty value is a variable that is not set, not a wish. Raises UsageError."""
+    for name, option in TEXT_OPTIONS.items():
+        value = getattr(wanted, name)
+        values = (value,) if isinstance(value, str) else value
+        if isinstance(values, (tuple, list)) and not all(str(one).strip() for one in values):
+            raise UsageError(f"{option} is empty: give it a value, or leave it out")
+
+
+def refuse_absurd(num_nodes: int, procs: int | None, kind: str) -> None:
+    """Numbers that no cluster has, before anything is made of them. Raises UsageError."""
+    most = MAX_LOCAL_NODES if kind == "local" else MAX_NODES
+    if num_nodes > most:
+        what = "this machine can act as" if kind == "local" else "plaunch leads"
+        raise UsageError(f"{num_nodes} nodes: {what} {most} at most")
+    ranks = (procs or 1) * (num_nodes if kind == "local" else 1)
+    if ranks > MAX_PROCS:
+        raise UsageError(f"{ranks} ranks on one machine: {MAX_PROCS} are possible")
 
 
 def is_submitted(wanted: Wanted, found: Found) -> bool:

@@ -13,7 +13,7 @@ from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program, Result
 from launcher.link import Inbox
-from launcher.output import Output, problem_lines, result_lines, verdict_lines
+from launcher.output import Output, problem_lines, result_lines
 from launcher.placement import PlacementError, wanted_nodes
 from launcher.request import (
     UsageError,
@@ -65,8 +65,7 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
         stack.enter_context(signals_into(fleet.inbox))
         try:
             result = carry_out(job, cluster.name, fleet, rundir, output, started)
-        except (ClusterError, PlacementError) as error:
-            rundir.event("not_started", problem=str(error))
+        except (ClusterError, PlacementError, RunDirError):
             raise
         except Exception as error:  # a fault of ours; no run ends without a result
             from launcher import controller
@@ -93,19 +92,30 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
 def carry_out(
     job: Job, cluster: str, fleet: Fleet, rundir: RunDir, output: Output, started: float
 ) -> Result:
-    """Start an agent on every node, and follow the run. Raises ClusterError, PlacementError."""
+    """Start an agent on every node, and follow the run.
+
+    Raises ClusterError, PlacementError, RunDirError; of a run that never started nothing is left.
+    """
+    from launcher import index
+
+    former = index.entry_of(job.run_dir)
     remember(job, cluster)  # before the nodes are there: that may take its time
     interrupted = None
     try:
-        nodes = wanted_nodes(job, fleet.nodes())
-        fleet.begin(nodes)
-    except Interrupted as interruption:
-        interrupted = interruption
-    from launcher import controller  # takes as long as an agent's start: both at once
+        try:
+            nodes = wanted_nodes(job, fleet.nodes())
+            fleet.begin(nodes)
+        except Interrupted as interruption:
+            interrupted = interruption
+        from launcher import controller  # takes as long as an agent's start: both at once
 
-    if interrupted is not None:
-        return controller.cancelled_early(job, interrupted.number, rundir, started)
-    return controller.run(job, nodes, fleet, rundir, output, started)
+        if interrupted is not None:
+            return controller.cancelled_early(job, interrupted.number, rundir, started)
+        return controller.run(job, nodes, fleet, rundir, output, started)
+    except (ClusterError, PlacementError, RunDirError) as error:
+        if rundir.abandon(str(error)):
+            index.put_back(job.run_dir, former)
+        raise
 
 
 def remember(job: Job, cluster: str) -> None:
@@ -153,9 +163,30 @@ def run_and_tell(wanted: Wanted, program: Program, output: Output, *, dry_run: b
         output.block(problem_lines(error.problems))
         return NOT_AS_ASKED
     if result.verdict is not None:
-        output.block(verdict_lines(result.verdict))
+        output.verdict(result.verdict)
     if result.state == "failed":
         output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
     else:
         output.summary(result_lines(result))
+    if result.state == "preempted" and not comes_back(found):
+        say_how_to_go_on(wanted, program, result, output)
     return result.exit_code
+
+
+def comes_back(found: Found) -> bool:
+    """Whether the run is of a batch job: that comes back by itself, or its script is run again."""
+    if found.kind != "slurm":
+        return False
+    from launcher import requeue
+
+    return requeue.is_batch(os.environ)
+
+
+def say_how_to_go_on(wanted: Wanted, program: Program, result: Result, output: Output) -> None:
+    """The line to type, with the folder as short as it can be typed from here."""
+    from launcher.again import again
+
+    near = os.path.relpath(result.run_dir)
+    line = again(wanted, program, result.run_dir if near.startswith("..") else near, os.environ)
+    if line is not None:
+        output.error(f"to go on, type: {line}")

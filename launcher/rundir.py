@@ -73,18 +73,24 @@ class RunDir:
         self._lock: int | None = None
         self._broken: str | None = None
         self._complained = False
+        self._made: list[Path] = []  # folders that were not there before
+        self._former: dict[Path, bytes | None] = {}  # files as they were before
+        self._started = False
 
     def open(self) -> None:
         """Make or take over the folder. Raises RunDirError."""
         try:
-            files.make_folder(self.path / "logs")
-            if (self.path / "logs").is_symlink():
-                raise OSError(errno.ELOOP, "it is a link; remove it", str(self.path / "logs"))
+            logs = self.path / "logs"
+            self._made = [path for path in (logs, *logs.parents) if not path.exists()]
+            files.make_folder(logs)
+            if logs.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link; remove it", str(logs))
             self._take_lock()
             self._check_former()
             self._begin()
         except OSError as error:
             self.close()
+            self._remove_made()
             raise RunDirError(
                 f"can't use {error.filename or self.path} for the run: {error.strerror}; choose "
                 "another folder with --run-dir"
@@ -94,15 +100,63 @@ class RunDir:
             raise
 
     def _begin(self) -> None:
-        if self.job.restart:
-            self._forget_former()
+        self._former = {path: _content(path) for path in self._own_files()}
         for stale in self._result_files():
             stale.unlink(missing_ok=True)
+        if not self.job.restart:
+            self._open_events()
+        write_whole(self.path / "job.json", describe(self.job), durable=False)
+
+    def _open_events(self) -> None:
         events = self.path / "events.jsonl"
         drop_cut_line(events)
         self._told = [event for event in read_events(events) if event.get("event") in TELLING]
         self._events = os.fdopen(files.open_own(events, files.APPEND), "a")
-        write_whole(self.path / "job.json", describe(self.job), durable=False)
+
+    def start(self) -> None:
+        """The first ranks are about to start: what ``--restart`` throws away goes now, not before.
+
+        Raises RunDirError.
+        """
+        if self._started:
+            return
+        try:
+            if self.job.restart:
+                self._forget_former()
+                self._open_events()
+        except OSError as error:
+            raise RunDirError(f"can't begin anew in {self.path}: {error}") from error
+        self._started = True
+
+    def abandon(self, problem: str) -> bool:
+        """Nothing could be started: leave the folder as it was, or none where there was none.
+
+        Returns whether that is so; else ranks have been started already, and ``problem`` is noted.
+        """
+        if self._started:
+            self.event("not_started", problem=problem)
+            return False
+        was_there = self._former.get(self.path / "job.json") is not None
+        with self._guard():
+            for path, content in self._former.items():
+                if content is None:
+                    path.unlink(missing_ok=True)
+                elif path.name != "events.jsonl":
+                    files.write_whole(path, content)
+            if not was_there and self._lock is not None:
+                (self.path / "lock").unlink(missing_ok=True)
+        if was_there:
+            self.event("not_started", problem=problem)
+        self._remove_made()
+        return True
+
+    def _remove_made(self) -> None:
+        with contextlib.suppress(OSError):  # such as: somebody has put something into one
+            for folder in self._made:
+                folder.rmdir()
+
+    def _own_files(self) -> list[Path]:
+        return [self.path / name for name in ("job.json", "result.json", "events.jsonl")]
 
     def _result_files(self) -> list[Path]:
         asked_for = [Path(self.job.result_file)] if self.job.result_file else []
@@ -119,6 +173,8 @@ class RunDir:
                 f"another run owns {self.path} ({owner}): wait for it, end it, or choose another "
                 "folder with --run-dir"
             )
+        if not _is_still(self.path / "lock", self._lock):
+            raise RunDirError(f"{self.path} is being removed: try again")
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"job {self.job.id}, process {os.getpid()}".encode(), 0)
 
@@ -229,6 +285,24 @@ def _locked(fd: int) -> bool:
         if time.monotonic() > give_up:
             return False
         time.sleep(0.02)
+
+
+def _is_still(path: Path, fd: int) -> bool:
+    """Whether an open file still has this name: `plaunch prune` may have been here."""
+    with contextlib.suppress(OSError):
+        named, mine = os.lstat(path), os.fstat(fd)
+        return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
+    return False
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in a file before the run; of the events only whether there are any."""
+    if path.name == "events.jsonl":
+        return b"" if path.exists() else None
+    try:
+        return files.read_whole(path, files.RESULT_BYTES)
+    except FileNotFoundError:
+        return None
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from launcher.job_end import read_result
 from launcher.job_status import JobStatus
 from launcher.output import Output, table, verdict_lines
 from launcher.run_facts import ago, duration
+from launcher.terminal import one_line, paragraph
 
 SHOWN = 20  # jobs that are over, in the table without --all
 STALE_S = 7 * 86400.0
@@ -112,12 +113,12 @@ def detail_lines(job: JobStatus) -> list[str]:
     """All that is known of one job."""
     rows = [(name, text) for name, text in _details(job) if text]
     width = max(len(name) for name, _ in rows)
-    lines = [f"{job.name}: {job.said}"]
-    lines += [f"  {name.ljust(width)}  {text}" for name, text in rows]
+    lines = [one_line(f"{job.name}: {job.said}")]
+    lines += [f"  {name.ljust(width)}  {one_line(text)}" for name, text in rows]
     with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
         verdict = read_result(job.facts.result or {}).verdict
         if verdict is not None:
-            lines += verdict_lines(verdict)
+            lines += map(paragraph, verdict_lines(verdict))
     return lines
 
 

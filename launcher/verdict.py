@@ -41,7 +41,10 @@ class Record:
     failure: Failure | None = None
     tail: tuple[str, ...] = ()
     unstarted: str | None = None
-    step: int | None = None
+    step: int | None = None  # the newest that it has told of
+    failed_at: int | None = None  # the step at which it told that it fails
+    stack: str = ""
+    memory: str = ""  # what it had used, if that was nearly all there is
     order: int = 1 << 30
 
 
@@ -102,7 +105,8 @@ def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> 
         return None
     culprit = own[0] if own else broken[0]
     kind = kind_of(culprit)
-    victims = tuple(sorted(r.rank for r in records if r.status != 0 and r.rank != culprit.rank))
+    alike = {r.rank for r in own if same_end(r, culprit)} | {culprit.rank}
+    victims = tuple(sorted(r.rank for r in records if r.status != 0 and r.rank not in alike))
     return Verdict(
         kind=kind,
         rank=culprit.rank,
@@ -113,8 +117,13 @@ def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> 
         last_lines=culprit.tail,
         victims=victims,
         attempt=attempt,
-        step=culprit.step,
-        message=culprit.unstarted or ("" if own else "no rank failed on its own account"),
+        step=culprit.failed_at,
+        message=culprit.unstarted
+        or (culprit.memory and f"probably out of memory: {culprit.memory} were in use")
+        or ("" if own else "no rank failed on its own account"),
+        ranks=tuple(sorted(alike)),
+        last_step=culprit.step,
+        stack=culprit.stack,
     )
 
 
@@ -136,6 +145,18 @@ def unexplained(records: Sequence[Record], attempt: int) -> Verdict | None:
         last_lines=first.tail, victims=others, attempt=attempt, step=first.step,
         message="nobody had asked for its end",
     )  # fmt: skip
+
+
+def same_end(one: Record, other: Record) -> bool:
+    """Whether two ranks that failed on their own account have the very same error."""
+    if kind_of(one) != kind_of(other):
+        return False
+    if one.failure is not None and other.failure is not None:
+        return (one.failure.type, one.failure.message) == (
+            other.failure.type,
+            other.failure.message,
+        )
+    return (one.status, one.unstarted) == (other.status, other.unstarted)
 
 
 def kind_of(record: Record) -> VerdictKind:

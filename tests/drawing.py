@@ -13,25 +13,25 @@ DRAWING = {
     # doors
     "launcher": "",
     "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.job_words launcher.look launcher.output launcher.request "
-    "launcher.run",
+    "launcher.cli": "launcher.foreign_options launcher.job_words launcher.look launcher.output "
+    "launcher.request launcher.run launcher.terminal",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
-    "launcher.run launcher.slurmctl",
+    "launcher.run launcher.slurmctl launcher.terminal",
     # words to calls
-    "launcher.run": "launcher.controller launcher.fleet launcher.index launcher.link "
-    "launcher.look launcher.output launcher.placement launcher.queued launcher.request "
-    "launcher.requeue launcher.rundir launcher.slurmctl",
+    "launcher.run": "launcher.again launcher.controller launcher.fleet launcher.index "
+    "launcher.link launcher.look launcher.output launcher.placement launcher.queued "
+    "launcher.request launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.clusters launcher.config_error launcher.discovery "
     "launcher.gpu_request launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
     # jobs, from outside
-    "launcher.job_words": "launcher.cancel launcher.job_logs launcher.output launcher.request "
-    "launcher.slurmctl launcher.status",
+    "launcher.job_words": "launcher.cancel launcher.job_logs launcher.output launcher.prune "
+    "launcher.request launcher.slurmctl launcher.status",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
-    "launcher.run_facts",
+    "launcher.run_facts launcher.terminal",
     "launcher.job_logs": "launcher.files launcher.index launcher.interleave launcher.job_status "
-    "launcher.output launcher.request launcher.run_facts launcher.tail",
+    "launcher.output launcher.request launcher.run_facts launcher.tail launcher.terminal",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
     "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.records "
@@ -39,8 +39,9 @@ DRAWING = {
     "launcher.slurmctl",
     "launcher.run_facts": "launcher.history launcher.records",
     # through a queue
-    "launcher.queued": "launcher.batch_script launcher.files launcher.follow_job launcher.job_end "
-    "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
+    "launcher.queued": "launcher.again launcher.batch_script launcher.files launcher.follow_job "
+    "launcher.job_end launcher.output launcher.request launcher.rundir launcher.submit "
+    "launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
     "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
     "launcher.slurmctl",
@@ -49,7 +50,8 @@ DRAWING = {
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "launcher.files",
     "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.link launcher.output "
-    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request",
+    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request "
+    "launcher.terminal",
     # the story
     "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
     "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "
@@ -57,7 +59,7 @@ DRAWING = {
     "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.phases "
-    "launcher.policy launcher.rank_stdin launcher.rundir launcher.verdict",
+    "launcher.policy launcher.rank_stdin launcher.rundir launcher.traces launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
@@ -72,7 +74,7 @@ DRAWING = {
     "launcher.yaml_tree",
     "launcher.clusters": "launcher.allocation launcher.channel launcher.nodelist launcher.seal",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
-    "launcher.clusters.base": "launcher.job",
+    "launcher.clusters.base": "launcher.job launcher.terminal",
     # pure decisions
     "launcher.job_end": "launcher.slurm_jobs",
     "launcher.slurm_words": "",
@@ -90,7 +92,7 @@ DRAWING = {
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
     # what goes out
-    "launcher.output": "launcher.interleave",
+    "launcher.output": "launcher.interleave launcher.terminal launcher.traces",
     "launcher.rundir": "launcher.files launcher.history launcher.records",
     "launcher.records": "launcher.files launcher.history launcher.shapes",
     "launcher.history": "launcher.files",
@@ -116,27 +118,30 @@ DRAWING = {
     "launcher.phases": "launcher.output",
     "launcher.rank_stdin": "launcher.fleet",
     "launcher.regular": "",
+    "launcher.again": "launcher.request",
+    "launcher.foreign_options": "",
+    "launcher.prune": "launcher.index launcher.job_status launcher.output launcher.records "
+    "launcher.run_facts",
+    "launcher.terminal": "",
+    "launcher.traces": "",
     # the engine: the door
-    "engine": "engine.trainer engine.lite engine.module engine.datamodule engine.callbacks "
-    "engine.callbacks.base engine.loggers engine.metrics engine.profilers engine.seed "
-    "engine.tuner engine.wrapped",
+    "engine": "",
     "engine.trainer": "engine.apart engine.checkpointing engine.compiled engine.datamodule "
     "engine.defaults engine.devices engine.folders engine.inner engine.late_dynamo "
-    "engine.lifecycle engine.loaders engine.logged engine.loops engine.module "
-    "engine.old_view engine.optimizers engine.options engine.precision "
-    "engine.preemption engine.profiling engine.results engine.run engine.rundir "
-    "engine.seed engine.shell engine.signals engine.state engine.strategies engine.switches "
-    "engine.training engine.tuner engine.weights",
+    "engine.lifecycle engine.loaders engine.logged engine.loops engine.module engine.old_view "
+    "engine.optimizers engine.options engine.precision engine.preemption engine.profiling "
+    "engine.results engine.run engine.rundir engine.seed engine.shell engine.signals engine.state "
+    "engine.strategies engine.switches engine.training engine.tuner engine.weights",
     "engine.core": "engine.datamodule engine.module",
     "engine.apart": "engine.children engine.defaults engine.devices engine.lifecycle "
     "engine.loggers.base engine.preemption engine.signals",
     "engine.training": "engine.lifecycle engine.loaders engine.loops engine.module "
     "engine.optimizers engine.preemption engine.resume engine.run engine.rundir engine.seed "
     "engine.view engine.weights",
-    "engine.defaults": "engine.options engine.callbacks engine.callbacks.base engine.loggers "
-    "engine.loggers.base",
+    "engine.defaults": "engine.callbacks engine.callbacks.base engine.loggers engine.loggers.base "
+    "engine.options",
     "engine.folders": "engine.defaults engine.rundir",
-    "engine.lifecycle": "engine.hooks engine.loggers.base engine.run",
+    "engine.lifecycle": "engine.hooks engine.loggers.base engine.reports engine.run",
     "engine.loaders": "engine.combined engine.data engine.datamodule engine.hooks engine.loops "
     "engine.run engine.state",
     "engine.results": "engine.reports",
@@ -150,14 +155,14 @@ DRAWING = {
     "engine.view": "engine.callbacks engine.fit_loop engine.logged engine.optimizers "
     "engine.options engine.profilers engine.state engine.strategies",
     # the algorithm
-    "engine.loops": "engine.old_module engine.run engine.combined engine.data engine.entries "
-    "engine.every engine.hooks engine.lengths engine.logged engine.optimizers engine.reports "
+    "engine.loops": "engine.combined engine.data engine.entries engine.every engine.hooks "
+    "engine.lengths engine.logged engine.old_module engine.optimizers engine.reports engine.run "
     "engine.seed engine.signals engine.state engine.stray",
     "engine.run": "engine.combined engine.data engine.datamodule engine.dealt engine.hooks "
-    "engine.logged engine.optimizers "
-    "engine.precision engine.signals engine.state engine.strategies engine.workers",
+    "engine.logged engine.optimizers engine.precision engine.signals engine.state "
+    "engine.strategies engine.workers",
     "engine.resume": "engine.checkpoint engine.compiled engine.hooks engine.optimizers engine.run "
-    "engine.seed engine.state",
+    "engine.seed",
     "engine.preemption": "engine.agreement engine.callbacks engine.logged engine.results "
     "engine.rollcall engine.run engine.rundir engine.signals",
     "engine.tuner": "engine.callbacks.base engine.datamodule engine.devices engine.lifecycle "
@@ -168,10 +173,8 @@ DRAWING = {
     "engine.module_exports": "engine.data engine.module_hooks",
     "engine.old_module": "engine.callbacks engine.gradients engine.module_exports",
     "engine.gather": "engine.apply",
-    "engine.module": "engine.data engine.datamodule engine.from_checkpoint engine.hparams "
-    "engine.logged "
-    "engine.gather engine.old_module "
-    "engine.precision engine.sequences",
+    "engine.module": "engine.data engine.datamodule engine.from_checkpoint engine.gather "
+    "engine.hparams engine.logged engine.old_module engine.precision engine.sequences",
     "engine.wrapped": "engine.module",
     "engine.stray": "",
     "engine.switches": "",
@@ -183,10 +186,9 @@ DRAWING = {
     "engine.lite_parts": "engine.data engine.optimizers engine.precision",
     # old programs
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
-    "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.lite_parts "
-    "engine.loggers engine.metrics engine.module engine.optimizers engine.options "
-    "engine.readings engine.seed engine.slurm_world "
-    "engine.strategies engine.tuner",
+    "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.loggers "
+    "engine.metrics engine.module engine.optimizers engine.options engine.seed engine.strategies "
+    "engine.tuner",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
     "engine.gradients engine.lazy engine.rollcall",
@@ -207,7 +209,7 @@ DRAWING = {
     "engine.apply": "engine.data",
     "engine.gradients": "",
     "engine.inner": "engine.logged",
-    "engine.checkpoint": "engine.hparams engine.rundir",
+    "engine.checkpoint": "engine.hparams",
     "engine.combined": "engine.data engine.seed",
     "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.dealt engine.division engine.seed",
@@ -221,8 +223,7 @@ DRAWING = {
     "engine.samples": "",
     "engine.hparams": "engine.init_arguments",
     "engine.optimizers": "",
-    "engine.options": "engine.accelerators engine.durations engine.precision engine.readings "
-    "engine.shell",
+    "engine.options": "engine.accelerators engine.durations engine.precision engine.shell",
     "engine.durations": "",
     "engine.every": "",
     "engine.gpus": "",

@@ -155,8 +155,9 @@ class Agent:
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
-                self._on_exit(*ended)  # the fork server's end is seen on its socket
+            while (ended := os.wait4(-1, os.WNOHANG))[0] != 0:
+                # the fork server's end is seen on its socket
+                self._on_exit(ended[0], ended[1], ended[2].ru_maxrss)
 
     # -- the fork server
 
@@ -174,7 +175,7 @@ class Agent:
             elif operation == "forked":
                 self._forked(message)
             elif operation == "exited":
-                self._on_exit(message["pid"], message["status"])
+                self._on_exit(message["pid"], message["status"], message["peak"])
         if self.server.closed:
             self.selector.unregister(self.server.fileno())
             self._server_ended(self.server)
@@ -278,7 +279,7 @@ class Agent:
         if worker.status is not None:
             self._tell_exit(worker)
 
-    def _on_exit(self, pid: int, status: int) -> None:
+    def _on_exit(self, pid: int, status: int, peak_kib: int) -> None:
         if pid == self.store.pid:
             # Without it the ranks would look for each other for half an hour.
             said = "the rendezvous store ended, which torch hosts for the ranks"
@@ -287,7 +288,7 @@ class Agent:
         worker = self.group.by_pid(pid) if self.group is not None else None
         if worker is None or self.group is None or worker.status is not None:
             return
-        self.group.ended_with(worker, processes.decode_status(status))
+        self.group.ended_with(worker, processes.decode_status(status), peak_kib)
         self._tell_exit(worker)
 
     def _tell_exit(self, worker: workers.Worker) -> None:
@@ -301,6 +302,7 @@ class Agent:
                 "status": worker.status,
                 "killed": worker.killed,
                 "oom": worker.oom,
+                "memory": worker.memory,
                 "tail": [line[:MAX_TAIL_LINE] for line in worker.last_lines.lines()],
             }
         )

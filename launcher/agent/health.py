@@ -141,6 +141,46 @@ def oom_kills() -> int:
     return counts[0] if counts else 0
 
 
+NEARLY = 0.9
+
+
+def nearly_all(peak: int) -> str:
+    """What was in use before a process of ``peak`` bytes was killed: ``15.2 of 16.0 GiB``.
+
+    Empty unless that was nearly all memory of the machine, or of a control group that we are in.
+    """
+    for limit, available in _limits():
+        used = min(limit - available + peak, limit)
+        if limit > 0 and used >= NEARLY * limit:
+            return f"{used / 2**30:.1f} of {limit / 2**30:.1f} GiB"
+    return ""
+
+
+def _limits() -> list[tuple[int, int]]:
+    """The bytes that we may use, and how many of them are free now."""
+    found = []
+    with suppress(OSError):
+        words = [line.split()[:2] for line in read_text("/proc/meminfo").splitlines()]
+        meminfo = {pair[0]: int(pair[1]) << 10 for pair in words if len(pair) == 2}
+        found.append((meminfo.get("MemTotal:", 0), meminfo.get("MemAvailable:", 0)))
+    for file in _memory_files():
+        folder, name = file.rsplit("/", 1)
+        v2 = name == "memory.events"
+        limit_in, used_in, cache = (
+            ("memory.max", "memory.current", "inactive_file")
+            if v2
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        )
+        while folder.startswith("/sys/fs/cgroup"):
+            with suppress(OSError, ValueError):  # no limit is the word "max"
+                limit = int(read_text(f"{folder}/{limit_in}"))
+                used = int(read_text(f"{folder}/{used_in}"))
+                again = _field(read_text(f"{folder}/memory.stat"), cache)
+                found.append((limit, limit - used + (again[0] if again else 0)))
+            folder = folder.rsplit("/", 1)[0]
+    return found
+
+
 def _field(text: str, name: str) -> list[int]:
     """The number beside a name; none where the name is missing."""
     lines = [line.split() for line in text.splitlines()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KEPT_LINES = 50
+KEPT_LINES = 160  # the 50 of a verdict, and the stack that a crash prints behind them
 LINE_BYTES = 4000  # of a longer line the end is kept
 RAW_BYTES = 1 << 17  # wait as they came before lines are made of them
 

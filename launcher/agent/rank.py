@@ -148,6 +148,14 @@ def install_excepthook(directory: str) -> None:
     sys.excepthook = hook
 
 
+def show_crashes() -> None:
+    """Let a crash print its Python stack, unless the user has said what faulthandler shall do."""
+    import faulthandler  # built in: no file of the program's own can stand in its place
+
+    if "PYTHONFAULTHANDLER" not in os.environ and not faulthandler.is_enabled():
+        faulthandler.enable(2, all_threads=False)
+
+
 def run(
     kind: str,
     target: str,
@@ -160,6 +168,7 @@ def run(
     ``compat``: the engine stands in for this package.
     """
     directory = os.path.dirname(os.path.realpath(target)) if kind == "script" else os.getcwd()
+    show_crashes()
     install_excepthook(directory)
     watch_imports()
     main = type(sys)("__main__")
@@ -230,7 +239,18 @@ def run_function(pickled_fd: int) -> None:
             "file and return the path"
         )
     if value is not None:
-        report(lambda: {"type": "report", "by": "return", "value": value})
+        odd = dict(not_finite(value))
+        report(lambda: {"type": "report", "by": "return", "value": value, "not_finite": odd})
+
+
+def not_finite(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Where in a value there are numbers that JSON lacks, and which."""
+    if isinstance(value, dict):
+        parts = [(f"{name}.{key}" if name else str(key), item) for key, item in value.items()]
+        return [found for key, item in parts for found in not_finite(item, key)]
+    if isinstance(value, float) and value - value != 0:
+        return [(name or "the value", repr(value))]
+    return []
 
 
 def plain(value: Any) -> Any:

@@ -254,20 +254,22 @@ def fork_with_signals_held() -> int:
 def _reap(line: Line) -> None:
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             return
-        line.send({"op": "exited", "pid": pid, "status": status})
+        line.send({"op": "exited", "pid": pid, "status": status, "peak": used.ru_maxrss})
 
 
 def become_rank(order: dict[str, Any], fds: list[int]) -> None:
     """In the fork: everything that a fresh interpreter would have of its own."""
     parent = os.getppid()
     signal.set_wakeup_fd(-1)
+    # Python's own faulthandler stays where the user has asked for it.
+    kept = [signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ, *caught_by_fault()]
     for number in (*range(1, signal.SIGSYS + 1),):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ):
+        if number not in kept:
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -289,6 +291,14 @@ def become_rank(order: dict[str, Any], fds: list[int]) -> None:
         os.chdir(order["cwd"])
     fresh_entropy()
     set_threads()
+
+
+def caught_by_fault() -> tuple[int, ...]:
+    """The signals of a crash, if a stack is printed for them: by the environment, or a preload."""
+    import faulthandler
+
+    crashes = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+    return crashes if faulthandler.is_enabled() else ()
 
 
 def fresh_entropy() -> None:

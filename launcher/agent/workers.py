@@ -23,6 +23,7 @@ class Worker:
         self.pid: int | None = None
         self.status: int | None = None
         self.killed = self.oom = self.warned = False
+        self.memory = ""  # why it may have been killed for memory
         self.raised = False  # it has told of an exception that ends it
         self.stopped = False  # it was asked to end because another rank had failed
         self.stdin: int | None = None
@@ -149,7 +150,7 @@ class Group:
             with suppress(ProcessLookupError, PermissionError):
                 send(worker.pid, signal.SIGKILL)
 
-    def ended_with(self, worker: Worker, status: int) -> None:
+    def ended_with(self, worker: Worker, status: int, peak_kib: int = 0) -> None:
         """Note how a rank ended; a kill that nobody asked for may have been for memory.
 
         ``killed``: we made it end, however it did that.
@@ -160,6 +161,7 @@ class Group:
             now = health.oom_kills()
             worker.oom = now > self._oom_before
             self._oom_before = now
+            worker.memory = "" if worker.oom else health.nearly_all(peak_kib << 10)
 
     def order_id(self, worker: Worker) -> str:
         """What the fork server calls a rank of this attempt."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from launcher.job import Node
+from launcher.terminal import one_line
 
 CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
 
@@ -17,7 +18,8 @@ class NodeError(Exception):
     """A node that can't be used: what happened, and what to do about it."""
 
     def __init__(self, node: str, problem: str, advice: str = "") -> None:
-        super().__init__(f"{node}: {problem}" + (f" ({advice})" if advice else ""))
+        # what a host has said may be in it, and an exception may be printed by anyone
+        super().__init__(one_line(f"{node}: {problem}" + (f" ({advice})" if advice else "")))
         self.node, self.problem, self.advice = node, problem, advice
 
 

@@ -68,7 +68,7 @@ SAME_ORDER = {"strategy": "ddp_find_unused_parameters_true"}
 @pytest.mark.parametrize(
     ("ranks", "numbers", "options"),
     [
-        (1, (signal.SIGUSR2, signal.SIGTERM), {"cuts": [5, 23, 40]}),
+        (1, (signal.SIGUSR2, signal.SIGHUP), {"cuts": [5, 23, 40]}),
         (2, (signal.SIGTERM, signal.SIGUSR2), {"cuts": [3, 14]}),
         (4, (signal.SIGUSR2, signal.SIGTERM), {"cuts": [3, 8], "trainer": SAME_ORDER}),
         (2, (signal.SIGUSR2,), {"cuts": [2, 5], "trainer": {"accumulate_grad_batches": 3}}),

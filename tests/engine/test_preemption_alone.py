@@ -57,7 +57,7 @@ def preempted_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("preempted-step=*.ckpt"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
 def test_a_plain_program(tmp_path, start, number):
     """It saves beside its checkpoints, says how to go on, ends with 75, and goes on exactly."""
     process = start(alone(tmp_path, cuts=[7]))

@@ -71,11 +71,28 @@ def test_a_run_reports_its_metrics_by_itself(agent, tmp_path):
     assert {m["by"] for m in told} == {"engine"}
     assert set(told[-1]["value"]) >= {"train_loss", "val_loss", "test_loss", "engine"}
     assert told[-1]["value"]["val_loss"] is None
+    assert told[-1]["not_finite"] == {"val_loss": "nan"}
+    assert told[-1]["value"]["engine"]["monitor"] is None
     assert told[-1]["value"]["engine"]["best_model_path"] == path
     assert (told[-1]["value"]["engine"]["global_step"], len(told)) == (6, 2)
     progress = [m for m in messages if m["type"] == "progress"]
     assert {"type": "progress", "step": 6, "epoch": 0, "checkpoint": path} in progress
     assert len(progress) <= 4  # one a second, and the checkpoint's
+
+
+def test_where_a_run_fails_is_told_at_once(agent, tmp_path):
+    """The step at which the exception passes, however long ago the last progress was told."""
+
+    class Fails(Toy):
+        def training_step(self, batch, batch_idx):
+            if self.global_step == 4:
+                raise ValueError("bad batch")
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(ValueError, match="bad batch"):
+        quiet(tmp_path).fit(Fails(), loader())
+    last = agent.close()[-1]
+    assert last == {"type": "progress", "step": 4, "epoch": 0, "failed": True}
 
 
 def test_an_agent_that_is_gone_does_not_matter(tmp_path, monkeypatch):

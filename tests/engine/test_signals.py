@@ -27,7 +27,7 @@ def test_signals_are_noted_and_then_what_they_were():
         os.kill(os.getpid(), signal.SIGTERM)
     assert notice.came == "SIGUSR2"
     assert not is_listening()
-    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL] * 3
+    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL] * len(SIGNALS)
 
 
 def test_a_function_of_the_programs_own_is_called_too():
@@ -78,7 +78,7 @@ def test_on_the_way_out_signals_do_nothing():
     with pytest.raises(Preempted) as caught, listening(True):
         raise Preempted
     assert caught.value.code == 75
-    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_IGN] * 3
+    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_IGN] * len(SIGNALS)
 
 
 def test_under_a_launcher_they_are_noted_to_the_end():
@@ -113,4 +113,4 @@ def test_where_nobody_listens_nothing_is_touched(wanted):
         thread.join(30)
     else:
         look()
-    assert found == [([signal.SIG_DFL] * 3, False)]
+    assert found == [([signal.SIG_DFL] * len(SIGNALS), False)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launcher import slurmctl
-from launcher.cli import main, run_parser
+from launcher.cli import is_no_program, main, run_parser
 from launcher.job import Program
 from launcher.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
 from tests.launcher.runs import PLAUNCH
@@ -100,8 +100,63 @@ def test_torchruns_words_mean_the_same() -> None:
         ("cancel", "JOB"),
         ("logs", "JOB"),
         ("logs --rank x y", "'x' is not a number"),
+        ("prune", "--older"),
+        ("prune --older 30", "write it as 30d"),
+        ("prune --older 0d", "write it as 30d"),
+        ("prune --older ", "--older"),
+        ("prune 12 --older 30d", "12"),
         ("--quiet status", "'status' comes before options"),
         ("preempt x", "not in this version"),
+        # absurd numbers: said at once, and nothing is made of them
+        ("--nodes 10000000 t.py", "10000000 nodes"),
+        ("--nodes 1:10000000 t.py", "10000000 nodes"),
+        ("--nodes 1000 t.py", "this machine can act as 256 at most"),
+        ("--nodes 100 --procs 100 t.py", "10000 ranks on one machine"),
+        ("--procs 99999999 t.py", "from 1 to 4096"),
+        ("--procs ² t.py", "from 1 to 4096"),
+        ("--hosts h[1-99999999] t.py", "more than 100,000 names"),
+        ("--hosts h[1-50000] t.py", "50000 nodes"),
+        ("--gpus 0-9999999 t.py", "GPUs are listed one by one, with commas"),
+        ("--gpus ² t.py", "no number of GPUs"),
+        ("--gpus h[1-99999999]:1 t.py", "100,000 names"),
+        ("--max-restarts " + "9" * 5000 + " t.py", "from 0 to 999999999"),
+        ("--signal-lead " + "9" * 5000 + " t.py", "from 1 to 999999999"),
+        ("--timeout 1e300 t.py", "seconds from 0 to 1e10"),
+        ("--cluster slurm --array 0-99999999 t.py", "a task's number is 4000000 at most"),
+        ("--cluster slurm --array 0-1000000 t.py", "1000001 tasks"),
+        ("--cluster slurm --array 7-0 t.py", "7-0 has no tasks"),
+        ("--cluster slurm --array 0-7:0 t.py", "0-7:0 has no tasks"),
+        ("--cluster slurm --array " + "9" * 5000 + " t.py", "at most"),
+        ("logs --rank " + "9" * 5000 + " x", "is not a number"),
+        # words that are nearly ours, or others'
+        ("stauts", "did you mean `plaunch status`?"),
+        ("noeds --hosts h1", "did you mean `plaunch nodes`?"),
+        ("kill 12", "it is `plaunch cancel`"),
+        ("run t.py", "it is `plaunch [options] script.py`"),
+        ("help", "it is `plaunch --help`"),
+        # other launchers' options
+        ("--node-rank 1 t.py", "starts every node itself"),
+        ("--node_rank=1 t.py", "starts every node itself"),
+        ("--rdzv-backend c10d t.py", "leave it out"),
+        ("--rdzv_endpoint=h1:29500 t.py", "leave it out"),
+        ("--master-addr h1 --master_port 29500 t.py", "no option --master-addr: the ranks find"),
+        ("--mem 3G t.py", "--sbatch=--mem=..."),
+        ("--gres=gpu:2 t.py", "--sbatch=--gres=..."),
+        ("--job-name x t.py", "--sbatch=--job-name=..."),
+        ("-J x t.py", "--sbatch=-J=..."),
+        ("-N 4 t.py", "use --nodes N"),
+        ("-N4 t.py", "use --nodes N"),
+        ("-n 4 t.py", "use --procs N"),
+        ("-np 4 t.py", "use --procs N"),
+        ("--ntasks=4 t.py", "use --procs N"),
+        ("--num_processes 4 t.py", "use --procs N"),
+        ("--num-machines 4 t.py", "use --nodes N"),
+        ("-machinefile x t.py", "--hosts h1"),
+        ("-host h1 t.py", "--hosts h1"),
+        ("--run_dir x t.py", "it is written --run-dir"),
+        ("--log-dir x t.py", "--run-dir"),
+        ("--mixed_precision=bf16 t.py", "behind the script"),
+        ("nodes --node-rank 3", "starts every node itself"),
     ],
 )
 def test_mistakes(
@@ -120,7 +175,64 @@ def test_mistakes(
     assert (out, err.count("\n")) == ("", 1), err
     assert err.startswith("plaunch")
     assert said in err
+    assert len(err) < 700
     assert [path.name for path in tmp_path.iterdir()] == ["t.py"]
+
+
+EMPTY = [
+    "--cluster", "--hosts", "--gpus", "--procs", "--nodes", "--env", "--preload", "--compat",
+    "--max-restarts", "--grace", "--timeout", "--run-dir", "--result", "--wait", "--time",
+    "--partition", "--account", "--qos", "--signal-lead", "--array", "--sbatch", "--start",
+    "--function",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [*((option, "") for option in EMPTY), ("--run-dir", " ")]
+)
+def test_empty_values(
+    option: str, value: str, capsys: pytest.CaptureFixture[str], tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """An option whose variable was not set is a mistake, and never means the default."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.py").touch()
+    try:
+        code = main([option, value, "t.py"])
+    except SystemExit as end:
+        code = end.code
+    _, err = capsys.readouterr()
+    assert (code, err.count("\n")) == (2, 1), err
+    assert option in err
+    assert [path.name for path in tmp_path.iterdir()] == ["t.py"]
+
+
+def test_all_options_with_a_value_are_tried_empty() -> None:
+    """A new option belongs into the list above."""
+    actions = run_parser()._actions
+    taking = {a.option_strings[0] for a in actions if a.option_strings and a.nargs != 0}
+    assert taking == set(EMPTY)
+
+
+@pytest.mark.parametrize("words", [["", "x"], ["cancel", ""], ["logs", ""], ["status", ""]])
+def test_an_empty_word_is_no_program_and_no_job(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even the run whose folder is the current one."""
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = end.code
+    assert (code, capsys.readouterr().err.count("\n")) == (2, 1)
+
+
+def test_a_file_of_a_words_name_is_run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is called like a mistyped word of ours is the user's program."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("stauts", "run"):
+        (tmp_path / name).touch()
+        options = run_parser().parse_program([name, "x"])
+        assert not is_no_program(options)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,46 @@ def test_an_exception_is_told_although_something_interrupts_that(plaunch: Launch
     assert done.verdict["exception"]["message"] == "described at the second try"
 
 
+CRASHES = """
+import faulthandler, os, sys
+print("enabled:", faulthandler.is_enabled(), flush=True)
+if sys.argv[1] == "own": faulthandler.enable(open("mine", "w"))
+elif sys.argv[1] == "off": faulthandler.disable()
+def inner():
+    import ctypes
+    ctypes.string_at(0)
+inner()
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "words", "env", "enabled", "shown"),
+    [
+        ("warm", "", {}, True, True),
+        ("cold", "", {}, True, True),
+        ("cold", "own", {}, True, False),
+        ("cold", "off", {}, True, False),
+        ("cold", "", {"PYTHONFAULTHANDLER": ""}, False, False),
+        ("warm", "", {"PYTHONFAULTHANDLER": "1"}, True, True),
+    ],
+)
+def test_a_crash_shows_its_python_stack(
+    plaunch: Launcher, start: str, words: str, env: dict[str, str], enabled: bool, shown: bool
+) -> None:
+    """Unless the program or its environment has said what faulthandler shall do."""
+    plaunch.write("main.py", CRASHES)
+    done = plaunch("--start", start, "main.py", words, env=env)
+    assert done.code == 128 + signal.SIGSEGV
+    assert f"enabled: {enabled}" in done.out
+    assert ('main.py", line 8 in inner' in done.verdict["stack"]) is shown
+    assert ("<plaunch>" in done.verdict["stack"]) is False
+    assert done.verdict["last_lines"] == [f"enabled: {enabled}"]
+    if shown:
+        assert done.err.count("Fatal Python error") == 2  # the rank's own words, and the verdict
+    if words == "own":
+        assert "line 8 in inner" in (plaunch.folder / "mine").read_text()
+
+
 @pytest.mark.parametrize("start", ["warm", "cold"])
 def test_a_syntax_error(plaunch: Launcher, start: str) -> None:
     """The line and its number are told, as python itself prints them."""

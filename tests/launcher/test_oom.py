@@ -85,6 +85,57 @@ def test_a_rank_without_memory_is_named(plaunch: Launcher, small_group: Path) ->
     assert "ran out of memory" in done.err
 
 
+NEARLY = """
+import os, signal
+limit = int(os.environ["LIMIT"])
+def used():
+    with open("/proc/self/status") as status:
+        return next(int(row.split()[1]) << 10 for row in status if row.startswith("VmRSS"))
+hoard = []
+while used() < 0.97 * limit: hoard.append(bytearray(b"x" * (4 << 20)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_near_the_limit_is_probably_for_memory(plaunch: Launcher, small_group: Path) -> None:
+    """Something that the kernel does not count, such as a daemon for memory, may have killed it."""
+    plaunch.write("main.py", NEARLY)
+    enter = f'echo $$ > "{small_group}/cgroup.procs" && exec "$0" "$@"'
+    words = (PLAUNCH, "--start", "cold", "--env", f"LIMIT={LIMIT - (100 << 20)}", "main.py")
+    done = plaunch(*words, command=("bash", "-c", enter))
+    assert done.code == 137
+    assert (done.verdict["kind"], done.verdict["signal"]) == ("signal", "SIGKILL")
+    assert "probably out of memory: " in done.err
+    assert "of 1.0 GiB were in use" in done.verdict["message"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "peak", "text"),
+    [
+        ([(16 << 30, 12 << 30)], 1 << 30, ""),
+        ([(16 << 30, 14 << 30)], 13 << 30, "15.0 of 16.0 GiB"),
+        ([(64 << 30, 60 << 30), (8 << 30, 7 << 30)], 7 << 30, "8.0 of 8.0 GiB"),
+        ([(64 << 30, 60 << 30), (8 << 30, 8 << 30)], 1 << 30, ""),
+        ([], 1 << 40, ""),
+        ([(0, 0)], 1 << 30, ""),
+    ],
+)
+def test_what_is_near_a_limit(
+    limits: list[tuple[int, int]], peak: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in use after the kill counts, too: several ranks fill a machine together."""
+    monkeypatch.setattr(health, "_limits", lambda: limits)
+    assert health.nearly_all(peak) == text
+
+
+def test_this_machines_limits() -> None:
+    """The whole machine's memory is among them; none has more free than there is."""
+    limits = health._limits()
+    assert limits
+    assert all(available <= limit for limit, available in limits)
+    assert health.nearly_all(0) == "" or min(a / max(n, 1) for n, a in limits) < 0.15
+
+
 def test_a_kill_in_another_group_is_none_of_ours(small_group: Path) -> None:
     """What the kernel kills elsewhere on the machine is not taken for a rank of ours."""
     if not any(Path(file).exists() for file in health._memory_files()):

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from launcher.job import Failure, RankResult, Result, Verdict
-from launcher.output import Output, ranks_in_words, result_lines, table, verdict_lines
+from launcher.output import (
+    Output,
+    ranks_in_words,
+    result_lines,
+    table,
+    value_lines,
+    verdict_lines,
+)
+from launcher.terminal import PALETTE, coloured
 
 
 class Terminal(io.StringIO):
@@ -56,8 +64,10 @@ def test_quiet_and_verbose() -> None:
         assert err.getvalue() == expected
 
 
-def test_bars_and_colour_only_on_a_terminal() -> None:
+def test_bars_and_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first rank's bar is the last line of a terminal and gives way to every other line."""
+    for name, value in {"NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
     out, err = Terminal(), Terminal()
     output = Output(out, err)
     output.name_ranks({0: "n", 1: "n"})
@@ -67,7 +77,7 @@ def test_bars_and_colour_only_on_a_terminal() -> None:
     assert "10%\r\033[Kplaunch: word\n" in err.getvalue()
     assert "never shown" not in err.getvalue()
     output.printed(1, "x\n", err=False)
-    assert out.getvalue() == "\033[33m[n:1]\033[0m x\n"
+    assert out.getvalue() == coloured("[n:1]", PALETTE[1]) + " x\n"
     plain, out2, err2 = streams()
     plain.name_ranks({0: "n", 1: "n"})
     plain.printed(0, "\r10%", err=True)
@@ -177,6 +187,23 @@ plaunch: rank 0 on n failed first: killed by signal SIGSEGV
 plaunch: node n2 failed first: the node was lost: no word from it for 10 s
   ranks 4-5: ended because of it""",
         ),
+        (
+            Verdict("exit", 2, "n1", 3, ranks=(0, 1, 2), last_step=7, victims=(3,)),
+            """\
+plaunch: ranks 0-2 failed first (step 7 was the last reported): exit code 3
+  the same on each; the first was rank 2 on n1
+  rank 3: ended because of it""",
+        ),
+        (
+            Verdict("signal", 0, "n", 139, signal="SIGSEGV", last_lines=("a",), ranks=(0,),
+                    stack='Fatal Python error: Segmentation fault\n  File "t.py", line 3 in f'),
+            """\
+plaunch: rank 0 on n failed first: killed by signal SIGSEGV
+  Fatal Python error: Segmentation fault
+    File "t.py", line 3 in f
+  its last lines (of 1 kept):
+  | a""",
+        ),
         (Verdict("hang", None, "n", 124, message="too long"), "plaunch: too long"),
         (
             Verdict("start", 0, "n", 127, message="no such program"),
@@ -199,6 +226,31 @@ def test_the_end_of_a_run() -> None:
     assert lines[0] == "plaunch: succeeded in 12.3 s (1 rank on 1 node, 2 attempts)"
     assert lines[1] == "  test_acc=0.97  loss=0.1235"
     assert lines[-1] == "  /run"
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"best_model_path": "/b", "last_model_path": "/l", "monitor": "val_loss"},
+         "best checkpoint (val_loss): /b"),
+        ({"best_model_path": "/b", "last_model_path": None, "monitor": None},
+         "last checkpoint: /b"),
+        ({"best_model_path": None, "last_model_path": "/l"}, "last checkpoint: /l"),
+        ({"best_model_path": None, "last_model_path": None}, None),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_the_best_of_what_is_monitored(
+    told: dict[str, Any], line: str | None
+) -> None:
+    """Without a monitor the one that is kept is only the last."""
+    lines = value_lines({"engine": told})
+    assert lines == ([] if line is None else [line])
+
+
+def test_a_loss_that_is_no_number_is_said_beside_the_state() -> None:
+    """Whatever the message is."""
+    result = Result("j", "succeeded", 0, 1, 0, 1, 1.0, (), (), None, "/run", message="loss is nan")
+    assert result_lines(result)[0].endswith("; loss is nan")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_result_file_is_as_the_contract_has_it(plaunch: Launcher) -> None:
     result = done.result
     assert result is not None
     assert set(result) >= RESULT_KEYS
-    assert set(result) - RESULT_KEYS <= {"run_dir", "history"}
+    assert set(result) - RESULT_KEYS <= {"run_dir", "history", "message"}
     assert json.loads((plaunch.folder / "copy.json").read_text()) == result
     assert (result["state"], result["exit_code"], result["world_size"]) == ("succeeded", 0, 4)
     assert (result["attempts"], result["preemptions"], result["verdict"]) == (1, 0, None)
@@ -91,6 +91,8 @@ def test_result_file_is_as_the_contract_has_it(plaunch: Launcher) -> None:
         for rank in range(4)
     ]
     assert "NaN" not in (plaunch.folder / "copy.json").read_text()
+    assert result["message"] == "nan is nan"
+    assert "; nan is nan\n" in done.err
 
 
 def test_verdict_in_the_result_file(plaunch: Launcher) -> None:
@@ -111,7 +113,7 @@ def test_verdict_in_the_result_file(plaunch: Launcher) -> None:
     assert done.code == 1
     verdict = done.verdict
     assert set(verdict) >= VERDICT_KEYS
-    assert set(verdict) - VERDICT_KEYS <= {"step", "message"}
+    assert set(verdict) - VERDICT_KEYS <= {"step", "message", "ranks", "last_step", "stack"}
     assert verdict["exception"]["type"] == "ValueError"
     assert set(verdict["exception"]) == {"type", "message", "traceback"}
     assert verdict["last_lines"][0] == "a word"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from launcher import rundir as module
 from launcher.history import former_attempts, preemptions
 from launcher.job import Failure, Job, PastAttempt, Program, RankResult, Result, Verdict
 from launcher.rundir import RunDir, RunDirError, clean, default_path, write_whole
@@ -68,6 +69,20 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     second.close()
 
 
+def test_a_folder_that_is_removed_meanwhile_has_no_two_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a file that has its name no more protects nothing."""
+
+    def removed_just_now(fd: int) -> bool:
+        (tmp_path / "lock").unlink()
+        return True
+
+    monkeypatch.setattr(module, "_locked", removed_just_now)
+    with pytest.raises(RunDirError, match="is being removed"):
+        RunDir(a_job(tmp_path)).open()
+
+
 @pytest.mark.parametrize("state", ["failed", "preempted", "cancelled"])
 def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, state: str) -> None:
     """The same program and arguments: logs are continued, the stale result is gone."""
@@ -98,6 +113,8 @@ def test_refusals(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     assert (tmp_path / "result.json").read_text() == before
     rundir = RunDir(a_job(tmp_path, restart=True, **changes))  # the lock was let go
     rundir.open()
+    assert (tmp_path / "logs/rank0.log").exists()
+    rundir.start()
     rundir.close()
     assert not (tmp_path / "logs/rank0.log").exists()
     assert not (tmp_path / "result.json").exists()
@@ -111,9 +128,56 @@ def test_restart_keeps_what_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     rundir = RunDir(a_job(tmp_path, restart=True))
     rundir.open()
+    rundir.start()
     rundir.close()
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "data").is_dir()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, but for the lock, which holds its last owner's name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def test_a_run_that_never_started_leaves_no_folder(tmp_path: Path) -> None:
+    """Nor folders above it that were made for it; what was there before stays."""
+    (tmp_path / "there").mkdir()
+    for place in ("there", "new/of/it"):
+        rundir = RunDir(a_job(tmp_path / place))
+        rundir.open()
+        assert rundir.abandon("no such host")
+        rundir.close()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["there"]
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_run_that_could_not_go_on_keeps_what_it_had(tmp_path: Path, restart: bool) -> None:
+    """Its result, its logs and all else, also where everything should have begun anew."""
+    run_once(a_job(tmp_path), "failed")
+    (tmp_path / "fit-0").mkdir()
+    (tmp_path / "fit-0" / "engine.json").write_text("{}")
+    before = contents(tmp_path)
+    rundir = RunDir(a_job(tmp_path, restart=restart))
+    rundir.open()
+    assert rundir.abandon("no such host")
+    rundir.close()
+    after = contents(tmp_path)
+    assert after.pop("events.jsonl").startswith(before.pop("events.jsonl"))
+    assert after == before
+
+
+def test_a_run_that_has_started_is_not_abandoned(tmp_path: Path) -> None:
+    """A later attempt that can't start is noted."""
+    rundir = RunDir(a_job(tmp_path))
+    rundir.open()
+    rundir.start()
+    assert not rundir.abandon("no such host")
+    rundir.close()
+    assert "no such host" in (tmp_path / "events.jsonl").read_text()
 
 
 def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
@@ -151,6 +215,7 @@ def attempted(folder: Path, *ends: str | None, **changes: Any) -> RunDir:
     """A launcher that begins an attempt for each of ``ends``, and writes down how it ended."""
     rundir = RunDir(a_job(folder, **changes))
     rundir.open()
+    rundir.start()
     for end in ends:
         rundir.event("attempt", attempt=len(rundir.history) + 1, world_size=2)
         rundir.event("exit", rank=0, node="n", status=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -103,6 +104,23 @@ def test_other_signals_are_handed_on(plaunch: Launcher, name: str) -> None:
     assert done.code == 128 + number
     assert done.result is not None
     assert done.result["state"] == "cancelled"
+    message = "the terminal was closed" if name == "SIGHUP" else ""
+    assert done.result["message"] == message
+
+
+def test_a_closed_terminal(plaunch: Launcher) -> None:
+    """Ranks that save then are preempted, and both the result and its status say of what."""
+    run = started(plaunch, "end 75", terminal=True)
+    assert run.terminal is not None
+    os.close(run.terminal)
+    run.terminal = None
+    done = run.wait()
+    assert got(run, 0) == got(run, 1) == ["SIGHUP"]
+    assert done.code == 75
+    assert done.result is not None
+    assert (done.result["state"], done.result["exit_code"]) == ("preempted", 75)
+    assert done.result["message"] == "the terminal was closed"
+    assert "preempted (the terminal was closed)" in plaunch("status", str(done.run_dir)).out
 
 
 def test_all_ranks_with_75_are_preempted(plaunch: Launcher) -> None:

@@ -149,14 +149,39 @@ def test_how_far_it_is(plaunch: Launcher, words: Words) -> None:
     run.wait()
 
 
-def test_nothing_could_be_started(plaunch: Launcher, words: Words) -> None:
-    """The reason is still known later."""
-    done = plaunch("--gpus", "3", "--no-python", "true")
-    assert done.code == 3
-    (job,) = told(words)
-    assert job["state"] == "died"
-    assert job["reason"].startswith("nothing was started: ")
-    assert "GPU" in job["reason"]
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        ("--gpus 3 --no-python true", 3),
+        ("--no-python no-such-program", 3),
+        ("--hosts no.such.host.invalid --no-python true", 3),
+        ("missing.py", 2),
+        ("--procs 0 --no-python true", 2),
+        ("--cluster local --time 9 --no-python true", 2),
+        ("--dry-run --no-python true", 0),
+    ],
+)
+def test_nothing_could_be_started(plaunch: Launcher, words: Words, argv: str, code: int) -> None:
+    """It was no run: there is no folder of it, and it is no job."""
+    assert plaunch(*argv.split()).code == code
+    assert told(words, "--all") == []
+    assert not (plaunch.folder / "plaunch_runs").exists()
+
+
+def test_a_run_that_could_not_go_on(plaunch: Launcher, words: Words) -> None:
+    """It is what it was before, in its folder and in its status."""
+    script = "test -e go || exit 75"
+    argv = ("--run-dir", "run", "--no-python", "sh", "-c", script)
+    assert plaunch(*argv).code == 75
+    (before,) = told(words)
+    assert before["state"] == "preempted"
+    assert plaunch("--gpus", "3", *argv).code == 3
+    (after,) = told(words)
+    assert {key: after[key] for key in ("job_id", "state", "attempts", "pid")} == {
+        key: before[key] for key in ("job_id", "state", "attempts", "pid")
+    }
+    (plaunch.folder / "go").touch()
+    assert plaunch(*argv).ok().result
 
 
 def test_led_from_another_host(tmp_path: Path, plaunch: Launcher, words: Words) -> None:

@@ -127,6 +127,48 @@ def test_of_two_culprits_the_first_sign_counts() -> None:
     assert (verdict.rank, verdict.victims) == (1, (0,))
 
 
+@pytest.mark.parametrize("name", ["exception", "exit", "segfault", "could not start"])
+def test_equal_errors_are_one(name: str) -> None:
+    """Ranks that failed by themselves of the same are named together; they are no victims."""
+    kinds = [CULPRITS[name], VICTIMS["gloo"], CULPRITS[name], CULPRITS["memory"], CULPRITS[name]]
+    verdict = judge(in_order(kinds, [2, 1, 3, 0, 4]), [], 1)
+    assert verdict is not None
+    assert (verdict.rank, verdict.ranks, verdict.victims) == (2, (0, 2, 4), (1, 3))
+
+
+def test_errors_that_differ_are_not_equal() -> None:
+    """In type, message, code or signal; an exit is no exception."""
+    other = error("ValueError", "another batch")
+    for kind in ("exit", "segfault", "memory", "exit with words", "killed while hanging"):
+        verdict = judge(in_order([CULPRITS["exception"], CULPRITS[kind]], [0, 1]), [], 1)
+        assert verdict is not None
+        assert verdict.ranks == (0,)
+    verdict = judge(
+        in_order([CULPRITS["exception"], Record(0, "n", 1, failure=other)], [0, 1]), [], 1
+    )
+    assert verdict is not None
+    assert (verdict.ranks, verdict.victims) == ((0,), (1,))
+
+
+def test_the_step_is_where_it_failed() -> None:
+    """Not the last one that was reported, which is told as that."""
+    told = replace(CULPRITS["exception"], step=12, failed_at=12)
+    verdict = judge([told], [], 1)
+    assert verdict is not None
+    assert (verdict.step, verdict.last_step) == (12, 12)
+    verdict = judge([replace(CULPRITS["kill -9"], step=7)], [], 1)
+    assert verdict is not None
+    assert (verdict.step, verdict.last_step) == (None, 7)
+
+
+def test_a_kill_with_nearly_all_memory_used() -> None:
+    """It is called a signal, since nobody has said more, with a word on the likely cause."""
+    verdict = judge([replace(CULPRITS["kill -9"], memory="15.2 of 16.0 GiB")], [], 1)
+    assert verdict is not None
+    assert (verdict.kind, verdict.signal) == ("signal", "SIGKILL")
+    assert verdict.message == "probably out of memory: 15.2 of 16.0 GiB were in use"
+
+
 def test_nothing_failed() -> None:
     """Success, and ranks that we killed ourselves, are no failure."""
     assert judge([VICTIMS["done"], VICTIMS["killed by us"]], [], 1) is None
