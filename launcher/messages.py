@@ -30,7 +30,15 @@ def _word(value: Any) -> bool:
 
 def _address(value: Any) -> bool:
     """An IP address as text; others will be told to connect to it."""
-    return isinstance(value, str) and 0 < len(value) < 64 and not set(value) - _OF_ADDRESSES
+    if not _word(value) or len(value) > 64:
+        return False
+    address, _, interface = value.partition("%")  # as link-local ones have it
+    return bool(address) and not set(address) - _OF_ADDRESSES and interface.isprintable()
+
+
+def _process(value: Any) -> bool:
+    """A process on a GPU, and its user."""
+    return isinstance(value, list) and len(value) == 2 and _rank(value[0]) and _word(value[1])
 
 
 def _rank(value: Any) -> bool:
@@ -55,7 +63,7 @@ _GPU = {
     "name": _word,
     "memory_total": int,
     "memory_used": int,
-    "processes": [[(int, _word)]],
+    "processes": [_process],
     "exclusive": bool,
     "leased": _text,
     "parent": _word,

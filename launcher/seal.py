@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # hashlib's own
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        from hashlib import sha256
-
 MUCH = 1 << 20  # bytes after which a faster SHA-256 is worth its import
 MAX_RECORD = 1 << 20  # bytes of data; more travels as several records
 MAC_BYTES = 32
 BLOCK_BYTES = 64  # of SHA-256, by HMAC's definition
+
+
+def quick_sha256() -> Callable[[bytes], Any]:
+    """The SHA-256 whose import is quickest; hashlib's takes longer than a small run's records."""
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # CPython 3.12 on
+    except ImportError:
+        try:
+            from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]  # before
+        except ImportError:
+            from hashlib import sha256
+    found: Callable[[bytes], Any] = sha256
+    return found
 
 
 class Mac:
@@ -34,7 +39,7 @@ class Mac:
 
     def __init__(self, key: bytes) -> None:
         self._key, self._until_much = key.ljust(BLOCK_BYTES, b"\0"), MUCH
-        self._begin(sha256)
+        self._begin(quick_sha256())
 
     def _begin(self, algorithm: Callable[[bytes], Any]) -> None:
         self._inner = algorithm(bytes(byte ^ 0x36 for byte in self._key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from launcher.clusters.dialback import Reception
 from tests.launcher.runs import Launcher, launcher_in
 
 # The same examples in every run, and no time limit for one of them on a busy machine.
@@ -51,3 +53,15 @@ def plaunch(tmp_path: Path) -> Iterator[Launcher]:
     """The ``plaunch`` command in an empty folder; nothing of its runs may be left at the end."""
     with launcher_in(tmp_path) as launcher:
         yield launcher
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the reception has said to people."""
+    return []
+
+
+@pytest.fixture
+def reception(said: list[str]) -> Iterator[Reception]:
+    with contextlib.closing(Reception(["127.0.0.1"], said.append)) as opened:
+        yield opened

@@ -2,113 +2,28 @@
 
 import contextlib
 import hmac
-import marshal
 import os
 import socket
 import subprocess
 import sys
-import threading
-import zlib
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from launcher import channel
-from launcher.cargo import Cargo
 from launcher.clusters import dialback
-from launcher.clusters.base import NodeError, ProvenStream
+from launcher.clusters.base import NodeError
 from launcher.clusters.dialback import Reception, addresses_towards
-from launcher.frames import ChannelError
-from launcher.job import Job, Node, Program
-from launcher.link import Event, Inbox, Link, Lost, agent_config
+from tests.launcher.dialled import (
+    ECHO,
+    TETHERED,
+    call,
+    cargo,
+    dialler,
+    greets,
+    read_all,
+    rest,
+)
 from tests.launcher.runs import until
-
-# The node's code for these tests seals by means of its own: what is told of records is enough.
-SEALED = """\
-import hmac, os
-def mac(way, number, data):
-    told = number.to_bytes(8, "big") + len(data).to_bytes(4, "big") + data
-    return hmac.digest(keys[way], told, "sha256")
-def say(number, data):
-    os.write(1, len(data).to_bytes(4, "big") + data + mac(1, number, data))
-def exactly(size):
-    out = b""
-    while len(out) < size:
-        part = os.read(0, size - len(out))
-        if not part: raise SystemExit
-        out += part
-    return out
-"""
-ECHO = f"""\
-{SEALED}say(0, b"hello from the node")
-for number in range(100):
-    data = exactly(int.from_bytes(exactly(4), "big"))
-    if exactly(32) != mac(0, number, data): os._exit(9)
-    say(number + 1, data.upper())
-"""
-TETHERED = f"""\
-{SEALED}say(0, b"waiting")
-os.read(tether, 1)
-say(1, b", the starter has gone")
-"""
-
-
-def cargo(code: str) -> Callable[[str], bytes]:
-    packed = zlib.compress(marshal.dumps({"launcher.agent.boot": code}, 2))
-    return lambda _: packed + b"{}"
-
-
-@pytest.fixture
-def said() -> list[str]:
-    """What the reception has said to people."""
-    return []
-
-
-@pytest.fixture
-def reception(said: list[str]) -> Iterator[Reception]:
-    with contextlib.closing(Reception(["127.0.0.1"], said.append)) as opened:
-        yield opened
-
-
-@contextlib.contextmanager
-def dialler(invitation: bytes, **env: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A node's side, started as a cluster starts it."""
-    argv = [sys.executable, "-I", "-S", "-c", channel.DIAL]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stderr=pipe, env={**os.environ, **env}) as process:
-        assert process.stdin is not None
-        process.stdin.write(invitation)
-        process.stdin.flush()
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_all(stream: ProvenStream, words: bytes, until: bytes) -> bytes:
-    while until not in words:
-        more = stream.read(100)
-        assert more, words
-        words += more
-    return words
-
-
-def door_of(invitation: bytes) -> tuple[str, int]:
-    """Where the invited have to call."""
-    address, _, port = invitation.decode().split()[2].rpartition(":")
-    return address, int(port)
-
-
-def call(invitation: bytes) -> socket.socket:
-    """A stranger at the door."""
-    return socket.create_connection(door_of(invitation), 20)
-
-
-def greets(reception: Reception, name: str) -> bool:
-    """Whether a node of this name has come in and runs our code."""
-    stream = reception.stream(name, 30)
-    with contextlib.closing(stream):
-        return b"hello" in read_all(stream, stream.admit(cargo(ECHO)), b"node")
 
 
 def test_a_node_that_was_invited_runs_our_code(reception: Reception) -> None:
@@ -146,13 +61,6 @@ def test_the_secret_is_never_sent_to_a_caller(reception: Reception) -> None:
         reception.stream("node1", 0.1)
 
 
-def rest(caller: socket.socket) -> bytes:
-    """What a caller still hears until it is hung up on."""
-    with contextlib.suppress(ConnectionError):
-        return caller.recv(1000)
-    return b""
-
-
 def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:
     """The dialler ends when whoever answers at the door can't prove that it is the launcher."""
     with socket.create_server(("127.0.0.1", 0)) as door:
@@ -168,117 +76,6 @@ def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:
                 assert process.wait(20) == 1
             assert process.stderr is not None
             assert process.stderr.read() == b"plaunch: wrong secret\n"
-
-
-class Relay:
-    """Somebody between a node and the launcher, without the secret: what it may do is ``change``.
-
-    It passes on all that comes; what goes to the node goes through ``to_node``, what comes from it
-    through ``from_node``.
-    """
-
-    def __init__(self, invitation: bytes) -> None:
-        self._place = door_of(invitation)
-        self._door = socket.create_server(("127.0.0.1", 0))
-        words = invitation.split()
-        port = self._door.getsockname()[1]
-        self.invitation = b"%s %s 127.0.0.1:%d\n" % (words[0], words[1], port)
-        self.to_node: Callable[[bytes], bytes] = bytes
-        self.from_node: Callable[[bytes], bytes] = bytes
-        self._ends: list[socket.socket] = []
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            node, _ = self._door.accept()
-            launcher = socket.create_connection(self._place, 20)
-            launcher.settimeout(None)
-            self._ends = [node, launcher]
-            threading.Thread(target=self._pump, args=(launcher, node, "to_node")).start()
-            self._pump(node, launcher, "from_node")
-
-    def _pump(self, source: socket.socket, target: socket.socket, way: str) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 20):
-                target.sendall(getattr(self, way)(data))
-            target.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Cut all lines."""
-        for end in (self._door, *self._ends):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-
-def test_a_relay_can_not_replace_the_code(reception: Reception) -> None:
-    """Whoever passes both proofs on, and then other code of the same size, gets nothing run."""
-    theirs, evil = "import os; os.write(2, b'good'); os._exit(0)", "import os; os.write(2, b'evil')"
-    payload = cargo(theirs)("")
-    with contextlib.closing(Relay(reception.invite(["node1"]))) as relay:
-        forged = zlib.compress(marshal.dumps({"launcher.agent.boot": evil}, 2))
-        relay.to_node = lambda data: data.replace(payload, forged.ljust(len(payload), b" "))
-        with dialler(relay.invitation) as process:
-            stream = reception.stream("node1", 20)
-            with contextlib.closing(stream):
-                stream.admit(lambda _: payload)
-                assert process.wait(20) == 1
-            assert process.stderr is not None
-            assert process.stderr.read() == b"plaunch: this code is not the launcher's\n"
-
-
-@pytest.mark.parametrize("change", ["flip", "repeat"])
-def test_a_relay_can_not_change_what_is_said(reception: Reception, change: str) -> None:
-    """A record that was changed, or comes twice, ends the connection with a reason."""
-    changes = {"flip": lambda data: data.replace(b"AGAIN", b"NEVER"), "repeat": lambda d: d * 2}
-    relay = Relay(reception.invite(["node1"]))
-    with contextlib.closing(relay), dialler(relay.invitation) as process:
-        stream = reception.stream("node1", 20)
-        with contextlib.closing(stream):
-            read_all(stream, stream.admit(cargo(ECHO)), b"from the node")
-            stream._call.settimeout(30)
-            relay.from_node = changes[change]
-            stream.write(b"again")
-            with pytest.raises(ChannelError, match="somebody else has written"):
-                read_all(stream, b"", b"nothing like that")
-        process.wait(20)
-
-
-class Called:
-    """A cluster of one node that has called."""
-
-    name = "called"
-
-    def __init__(self, stream: ProvenStream) -> None:
-        self._stream = stream
-
-    def connect(self, *_: object) -> ProvenStream:
-        return self._stream
-
-
-def test_a_relay_can_not_give_orders_to_an_agent(reception: Reception) -> None:
-    """The real agent takes nothing that was touched: it ends, and its node is lost."""
-    node, inbox = Node("node1", "127.0.0.1", python=sys.executable), Inbox()
-    config = agent_config(Job("j", Program("program", "true"), "/nowhere"), node, 0, 1)
-    relay = Relay(reception.invite(["node1"]))
-    with contextlib.closing(relay), dialler(relay.invitation) as process:
-        link = Link(node, inbox)
-        link.open(Called(reception.stream("node1", 30)), Cargo().with_config(config))  # type: ignore[arg-type]
-        with contextlib.closing(link):
-            kinds = [body["type"] for _ in range(2) if isinstance(body := told(inbox), dict)]
-            assert sorted(kinds) == ["found", "probe"]
-            relay.to_node = lambda data: data[:-1] + bytes([data[-1] ^ 1])
-            assert process.wait(30) == 1  # at the latest with the next heartbeat
-            assert isinstance(told(inbox), Lost)
-        assert process.stderr is not None
-        assert b"somebody else has written into the connection" in process.stderr.read()
-
-
-def told(inbox: Inbox) -> object:
-    """What a node says next."""
-    event = inbox.get(30)
-    assert isinstance(event, Event)
-    return event.body
 
 
 def test_names_are_claimed_once(reception: Reception, said: list[str]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import launcher
+from launcher import records
 from tests.launcher.runs import Launcher
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +111,23 @@ def test_a_rank_that_babbles(plaunch: Launcher) -> None:
     assert done.values == ["of rank 0", "of rank 1"]
     assert done.err.count("told its agent what no rank tells") == 1
     assert "rank 1 told" in done.err
+
+
+def test_a_fault_of_our_own_leaves_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever breaks in the launcher itself, the run's folder tells that the run has failed."""
+
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("launcher.controller.run", breaks)
+    Path("job.py").write_text("")
+    with pytest.raises(RuntimeError, match="a bug"):
+        launcher.launch("job.py", procs=1, run_dir="run", start="cold", quiet=True)
+    result = records.read_result(tmp_path / "run")
+    assert result is not None
+    assert (result["state"], result["exit_code"]) == ("failed", 1)
+    assert result["verdict"]["message"] == "the launcher itself failed: RuntimeError"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -13,6 +14,7 @@ import pytest
 from launcher import controller, records
 from launcher.follow import Follower
 from launcher.frames import ChannelError, Decoder, encode
+from launcher.gpu_choice import node_gpus
 from launcher.history import read_events
 from launcher.job import Job, Node, Placement, Program
 from launcher.link import Event, Inbox, Link, Lost
@@ -33,9 +35,16 @@ REAL: list[dict[str, Any]] = [
         "program": None, "shared": True, "driver": False, "user": "me",
     },
     {"type": "store", "port": 1234, "interface": "eth0", "problem": None},
-    {"type": "reached", "problem": None, "address": "10.0.0.2", "interface": "eth0"},
+    {"type": "reached", "problem": None, "address": "fe80::1%eth0", "interface": "eth0"},
     {"type": "listening", "port": 4321},
-    {"type": "gpus", "gpus": [], "visible": None, "error": ""},
+    {
+        "type": "gpus", "visible": None, "error": "",
+        "gpus": [{
+            "index": 0, "machine_index": 0, "uuid": "GPU-1", "name": "H", "memory_total": 8,
+            "memory_used": 1, "processes": [[12, "me"]], "exclusive": False, "leased": "",
+            "parent": "", "mig_name": "", "usable": True, "problem": "",
+        }],
+    },
     {"type": "leased", "taken": ["GPU-1"], "refused": []},
     {"type": "lines", "rank": 0, "err": False, "lines": ["a", "b\udcff"]},
     {"type": "raw", "rank": 0, "err": True, "text": "abc"},
@@ -103,6 +112,18 @@ def test_what_is_wrong_is_said(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ChannelError, match="what no agent of ours sends") as caught:
         from_agent(change)
     assert said in str(caught.value)
+
+
+def test_what_passes_can_be_worked_with() -> None:
+    """GPUs in mutated messages are read without an error, or refused before."""
+    dice = random.Random(5)
+    (gpus,) = [message for message in REAL if message["type"] == "gpus"]
+    passed = 0
+    for _ in range(2000):
+        with contextlib.suppress(ChannelError):
+            for message in Decoder().feed(encode(mutated(gpus, dice))):
+                passed += len(node_gpus("a", from_agent(message)).gpus)
+    assert passed > 100
 
 
 def test_depth_is_bounded_but_reports_go_deep() -> None:

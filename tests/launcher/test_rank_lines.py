@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,23 @@ def test_a_flood_of_lines_costs_its_own_only(tmp_path: Path, spare: int) -> None
             honest.stdin.flush()
             pump(lambda: heard)
     assert heard == [(honest.pid, {"said": 1})]
+
+
+def test_ranks_are_not_heard_while_the_controller_lags(tmp_path: Path) -> None:
+    """What they say waits in their sockets, where they feel it, and comes when there is room."""
+    heard: list[tuple[int, dict[str, Any]]] = []
+    selector = Selector()
+    lines = RankLines(str(tmp_path), selector, lambda *said: heard.append(said), lambda *_: None)
+    lines.hold(True)
+    with socket.socket(socket.AF_UNIX) as rank:
+        rank.connect(lines.path)
+        rank.sendall(encode({"type": "progress"}))
+        for held in (True, False):
+            lines.hold(held)
+            for _ in range(3):
+                for _, action in selector.wait(0.05):
+                    action()
+            assert heard == ([] if held else [(os.getpid(), {"type": "progress"})])
 
 
 def _readable(pipe: Any) -> bool:

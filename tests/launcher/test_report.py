@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import operator
+import os
+import pickle
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launcher.agent.rank import run_function
+from launcher.messages import from_rank
 from launcher.report import ReportError, report
 
 
@@ -43,6 +48,28 @@ def test_what_is_sent(agent: socket.socket) -> None:
     }
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_as_deep_as_the_launcher_takes_it(agent: socket.socket) -> None:
+    """What is reported passes the agent's check, up to the deepest."""
+    report(nested(100))
+    assert from_rank(heard(agent))["value"] == nested(100)
+
+
+def test_a_function_that_returns_too_much() -> None:
+    """What is too large for the launcher is the function's error, and not silently lost."""
+    fd = os.memfd_create("function")
+    os.write(fd, pickle.dumps((operator.mul, ("x", 17 << 20), {})))
+    os.lseek(fd, 0, os.SEEK_SET)
+    with pytest.raises(ValueError, match="the function returned 17 MiB as JSON, and 16 MiB is"):
+        run_function(fd)
+
+
 @pytest.mark.parametrize(
     ("value", "place", "what"),
     [
@@ -52,6 +79,8 @@ def test_what_is_sent(agent: socket.socket) -> None:
         ([b"x"], "value[0]", "a bytes"),
         ({"loss": 1j}, "value['loss']", "a complex"),
         ("x" * (17 << 20), "17 MiB", "16 MiB at most"),
+        (nested(101), "value is nested", "more than 100 deep"),
+        ({"a": 10**1000}, "value['a'] is a number", "of more than 1000 digits"),
     ],
 )
 def test_what_is_refused(
