@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Data and small words that any room of the same package may use.
-LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
+LAUNCHER_WORDS = "launcher.job launcher.clusters.base launcher.terminal"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
     "engine.compat_flags engine.gloo_threads"
@@ -14,10 +14,10 @@ DRAWING = {
     "launcher": "",
     "launcher.__main__": "launcher.cli",
     "launcher.cli": "launcher.foreign_options launcher.job_words launcher.look launcher.output "
-    "launcher.request launcher.run launcher.terminal",
+    "launcher.request launcher.run",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
-    "launcher.run launcher.slurmctl launcher.terminal",
+    "launcher.run launcher.slurmctl",
     # words to calls
     "launcher.run": "launcher.again launcher.controller launcher.fleet launcher.index "
     "launcher.link launcher.look launcher.output launcher.placement launcher.queued "
@@ -29,9 +29,9 @@ DRAWING = {
     "launcher.job_words": "launcher.cancel launcher.job_logs launcher.output launcher.prune "
     "launcher.request launcher.slurmctl launcher.status",
     "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
-    "launcher.run_facts launcher.terminal",
+    "launcher.run_facts",
     "launcher.job_logs": "launcher.files launcher.index launcher.interleave launcher.job_status "
-    "launcher.output launcher.request launcher.run_facts launcher.tail launcher.terminal",
+    "launcher.output launcher.request launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
     "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.records "
@@ -50,8 +50,7 @@ DRAWING = {
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "launcher.files",
     "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.link launcher.output "
-    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request "
-    "launcher.terminal",
+    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request",
     # the story
     "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
     "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "
@@ -92,7 +91,7 @@ DRAWING = {
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
     # what goes out
-    "launcher.output": "launcher.interleave launcher.terminal launcher.traces",
+    "launcher.output": "launcher.interleave launcher.traces",
     "launcher.rundir": "launcher.files launcher.history launcher.records",
     "launcher.records": "launcher.files launcher.history launcher.shapes",
     "launcher.history": "launcher.files",

@@ -46,9 +46,9 @@ REAL: list[dict[str, Any]] = [
         }],
     },
     {"type": "leased", "taken": ["GPU-1"], "refused": []},
-    {"type": "lines", "rank": 0, "err": False, "lines": ["a", "b\udcff"]},
+    {"type": "want", "bytes": 4096, "always": False},
+    {"type": "phase", "rank": 1, "phase": "joined"},
     {"type": "raw", "rank": 0, "err": True, "text": "abc"},
-    {"type": "transient", "rank": 1, "err": False, "text": "50%"},
     {"type": "progress", "rank": 0, "step": 3, "epoch": 0, "checkpoint": "/a/b.ckpt"},
     {"type": "report", "rank": 1, "by": "user", "value": {"a": [1, 2.5, None, "x"]}},
     {
@@ -57,8 +57,8 @@ REAL: list[dict[str, Any]] = [
     },
     {"type": "unstarted", "rank": 0, "problem": "no such file"},
     {
-        "type": "exit", "rank": 0, "status": 1, "killed": False, "oom": False, "tail": ["last"],
-        "error_file": None,
+        "type": "exit", "rank": 0, "status": 1, "killed": False, "oom": False, "memory": "",
+        "tail": ["last"],
     },
     {"type": "stopped", "attempt": 1, "swept": 0},
 ]  # fmt: skip
@@ -98,7 +98,6 @@ def test_what_our_agents_send_passes(message: dict[str, Any]) -> None:
     [
         ({"type": "exit", "rank": 0}, "exit without status"),
         ({"type": "stopped", "attempt": "1", "swept": 0}, "attempt is a str"),
-        ({"type": "lines", "rank": 0, "err": False, "lines": [1]}, "lines is a list"),
         ({"type": "surprise"}, "no known kind"),
         ({"type": ["exit"]}, "no known kind"),
         ({}, "no known kind"),
