@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _INSIDE = {"slurm": "SLURM_JOB_ID", "ray": "RAY_ADDRESS"}
+# Where ``~`` is our own home: on this machine, and where the nodes run us as the user that we are.
+_OUR_HOME = ("local", "slurm")
 _SLURM_CONF = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf")
 
 
@@ -69,7 +71,7 @@ def discover(
         if not cluster.endswith((".yaml", ".yml")):
             kinds = ", ".join(CLUSTER_KINDS)
             raise ConfigError(f"--cluster {cluster}: it is one of {kinds}, or a .yaml file")
-        file = load(cluster)
+        file = load(os.path.expanduser(cluster))
         cluster = file.cluster
     return decide(cluster, file, hosts, num_nodes, environ, gather(environ))
 
@@ -167,12 +169,11 @@ def _complete(
                 file.file if file else "",
             )
         env[name] = environ[name] if value is None else value
-    return replace(
-        node,
-        python=(file and file.python) or facts.python,
-        workdir=(file and file.workdir) or facts.workdir,
-        env=env,
-    )
+    python = (file and file.python) or facts.python
+    workdir = (file and file.workdir) or facts.workdir
+    if file is None or file.cluster in _OUR_HOME:
+        python, workdir = os.path.expanduser(python), os.path.expanduser(workdir)
+    return replace(node, python=python, workdir=workdir, env=env)
 
 
 def _elsewhere_note(kind: str) -> str:

@@ -144,7 +144,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         check_gpus(wanted.gpus)
     job_id = make_id()
     name = program.target
-    run_dir = os.path.abspath(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
+    run_dir = full_path(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
     least, most = wanted.nodes or (None, None)
     return Job(
         id=job_id,
@@ -160,9 +160,14 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         env=wanted.env,
         preload=wanted.preload,
         start=wanted.start,
-        result_file=os.path.abspath(wanted.result_file) if wanted.result_file else None,
+        result_file=full_path(wanted.result_file) if wanted.result_file else None,
         restart=wanted.restart,
     )
+
+
+def full_path(path: str) -> str:
+    """A path of this machine; no shell puts our home for the ``~`` in ``--run-dir=~/runs``."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def check_gpus(text: str) -> None:

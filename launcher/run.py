@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program, Result
+from launcher.limits import more_open_files
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines, verdict_lines
 from launcher.placement import PlacementError, wanted_nodes
@@ -59,6 +60,7 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
     rundir = RunDir(job)
     fleet = Fleet(job, cluster, inbox, output)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(more_open_files())
         stack.callback(rundir.close)
         rundir.open()
         stack.callback(fleet.close)

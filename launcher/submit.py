@@ -80,7 +80,10 @@ def make_request(
         raise UsageError("--result of a whole array is written at its end: leave --detach out")
     file, each = found.file, found.each
     assert each is not None
-    workdir = file.workdir if file else None
+    wanted = replace(
+        wanted, run_dir=_at_home(wanted.run_dir), result_file=_at_home(wanted.result_file)
+    )
+    workdir = os.path.expanduser(file.workdir) if file and file.workdir else None
     if workdir not in (None, "."):
         # They start at the current folder, as everywhere; the job is in another one.
         wanted = replace(
@@ -165,6 +168,11 @@ def remember(job: Submitted) -> None:
         with contextlib.suppress(OSError):
             os.unlink(job.result_file)
     index.record(job.entry)
+
+
+def _at_home(path: str | None) -> str | None:
+    """No shell puts our home for the ``~`` in ``--run-dir=~/runs``."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def _absolute(path: str | None) -> str | None:

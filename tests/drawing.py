@@ -21,8 +21,8 @@ DRAWING = {
     # words to calls
     "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
     "launcher.clusters.base "
-    "launcher.fleet launcher.index launcher.link launcher.output launcher.placement "
-    "launcher.requeue launcher.rundir launcher.slurmctl",
+    "launcher.fleet launcher.index launcher.limits launcher.link launcher.output "
+    "launcher.placement launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
@@ -50,12 +50,14 @@ DRAWING = {
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "",
     "launcher.look": "launcher.cargo launcher.request launcher.plan launcher.fleet launcher.link "
-    "launcher.gpus launcher.output launcher.placement launcher.preflight launcher.rendezvous",
+    "launcher.gpus launcher.limits launcher.output launcher.placement launcher.preflight "
+    "launcher.rendezvous",
     # the story
     "launcher.controller": "launcher.plan launcher.fleet launcher.follow launcher.history "
     "launcher.output launcher.policy launcher.preflight launcher.rendezvous launcher.rundir "
     "launcher.verdict",
-    "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
+    "launcher.plan": "launcher.fleet launcher.limits launcher.nodelist launcher.output "
+    "launcher.placement "
     "launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.policy "
     "launcher.rundir launcher.verdict",
@@ -63,15 +65,18 @@ DRAWING = {
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
-    "launcher.fleet": "launcher.cargo launcher.channel launcher.link launcher.output",
-    "launcher.link": "launcher.channel launcher.clusters launcher.frames",
+    "launcher.fleet": "launcher.agent launcher.cargo launcher.channel launcher.limits "
+    "launcher.link launcher.nodelist launcher.output",
+    "launcher.link": "launcher.channel launcher.clusters launcher.deadline launcher.frames",
+    "launcher.deadline": "",
     "launcher.cargo": "",
     # which cluster, which nodes
     "launcher.discovery": "launcher.allocation launcher.config launcher.config_error "
     "launcher.clusters launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.frames launcher.nodelist",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.deadline launcher.frames "
+    "launcher.limits launcher.nodelist",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job",
     # pure decisions
@@ -90,6 +95,8 @@ DRAWING = {
     # the batch system
     "launcher.slurmctl": "launcher.slurm_jobs",
     "launcher.slurm_jobs": "",
+    # this machine
+    "launcher.limits": "",
     # what goes out
     "launcher.output": "launcher.clusters.base",
     "launcher.rundir": "launcher.history",

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from launcher.agent import health, probe, processes, workers
+from launcher.agent import health, limits, probe, processes, workers
 from launcher.agent.errands import Errands
 from launcher.agent.outputs import Outputs
 from launcher.agent.plain import READ, Selector, signal, suppress
@@ -221,6 +221,10 @@ class Agent:
 
     def _start(self, message: dict[str, Any]) -> None:
         made = []
+        files = limits.files_for(message["ranks"])
+        most = limits.raise_limit(files)
+        if most is not None and self.config["soft_limit"] is None:  # else the launcher says so
+            self._note(f"it allows {most} open files (ulimit -Hn), about {files} are needed there")
         for rank in message["ranks"]:
             env = {k: v for k, v in message["defaults"].items() if k not in self.env}
             env |= rank["env"]

@@ -7,7 +7,7 @@ import select
 import sys
 import time
 
-from launcher.agent.plain import READ, WRITE, Selector, called, socket, suppress
+from launcher.agent.plain import READ, SOCKET, WRITE, Selector, called, socket, suppress
 from launcher.frames import ChannelError, Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -67,7 +67,7 @@ class RankLines:
         selector: Selector,
         deliver: Callable[[int, dict[str, Any]], None],
     ) -> None:
-        self.path = f"{folder}/agent.sock"
+        self.path = f"{folder}/{SOCKET}"
         self._selector, self._deliver = selector, deliver
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
