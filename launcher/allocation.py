@@ -64,6 +64,18 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
     return Allocation(job_id, nodes, cpus, gpus_of_tasks(environ), tasks if asked else None)
 
 
+def refuse_other_tasks(environ: Mapping[str, str]) -> None:
+    """Of several tasks of a step the first one may submit a job. Raises ConfigError.
+
+    A rank of plaunch's is asked for nothing: whoever submits from one means it.
+    """
+    if environ.get("SLURM_PROCID", "0") != "0" and "PLAUNCH_SOCKET" not in environ:
+        raise ConfigError(
+            f"--new-job: this is task {environ['SLURM_PROCID']} of an srun step, and each would "
+            "submit a job of its own: only the first task may"
+        )
+
+
 def gpus_of_tasks(environ: Mapping[str, str]) -> int | None:
     """The GPUs that every node has, if the job asked for GPUs by task (``--gpus-per-task``)."""
     by_task = environ.get("SLURM_GPUS_PER_TASK", "").rpartition(":")[2]

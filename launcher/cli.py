@@ -133,6 +133,11 @@ def add_slurm_options(parser: argparse.ArgumentParser) -> None:
     queue.add_argument(
         "--detach", action="store_true", help="print the job id, and don't wait for the job"
     )
+    queue.add_argument(
+        "--new-job",
+        action="store_true",
+        help="inside an allocation: submit a job of its own from here, and leave that one alone",
+    )
 
 
 def run_parser() -> argparse.ArgumentParser:
@@ -293,6 +298,7 @@ def launch(options: argparse.Namespace) -> int:
         array=options.array,
         sbatch=tuple(options.sbatch),
         detach=options.detach,
+        new_job=options.new_job,
         wait_s=options.wait,
     )
     return run_and_tell(wanted, program, output, dry_run=options.dry_run)

@@ -48,6 +48,7 @@ class Wanted:
     array: str | None = None
     sbatch: tuple[str, ...] = ()
     detach: bool = False
+    new_job: bool = False  # from inside an allocation, too
     # on Ray: how long to wait for resources; and only to look at the nodes, without claiming them
     wait_s: float | None = None
     visit: bool = False
@@ -64,6 +65,7 @@ SUBMIT_OPTIONS = {
     "array": "--array",
     "sbatch": "--sbatch",
     "detach": "--detach",
+    "new_job": "--new-job",
 }
 
 
@@ -189,7 +191,7 @@ def find(wanted: Wanted) -> Found:
 
     most = wanted.nodes[1] if wanted.nodes else None
     try:
-        return discovery.discover(wanted.cluster, wanted.hosts, most)
+        return discovery.discover(wanted.cluster, wanted.hosts, most, new_job=wanted.new_job)
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
@@ -202,7 +204,10 @@ def is_submitted(wanted: Wanted, found: Found) -> bool:
     if given:
         why = f"and this run is on {found.kind}: add --cluster slurm, or leave it out"
         if found.allocation is not None:
-            why = "and this run is inside an allocation already: leave it out"
+            why = (
+                "and this run is inside an allocation already: leave it out, or submit a job of "
+                "its own from here by --new-job"
+            )
         raise UsageError(f"{', '.join(given)}: for a job that plaunch submits to SLURM, {why}")
     return False
 

@@ -21,7 +21,7 @@ DRAWING = {
     # words to calls
     "launcher.run": "launcher.request launcher.queued launcher.look launcher.controller "
     "launcher.clusters.base "
-    "launcher.fleet launcher.index launcher.limits launcher.link launcher.output "
+    "launcher.fleet launcher.index launcher.job_end launcher.limits launcher.link launcher.output "
     "launcher.placement launcher.requeue launcher.rundir launcher.slurmctl",
     "launcher.request": "launcher.config_error launcher.discovery launcher.clusters "
     "launcher.gpu_request launcher.output launcher.ray_request launcher.rundir",
@@ -35,16 +35,17 @@ DRAWING = {
     "launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
-    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.request "
-    "launcher.run_facts launcher.rundir launcher.slurm_jobs launcher.slurm_words "
+    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.output "
+    "launcher.request launcher.run_facts launcher.rundir launcher.slurm_jobs launcher.slurm_words "
     "launcher.slurmctl",
     "launcher.run_facts": "launcher.history launcher.rundir",
     # through a queue
     "launcher.queued": "launcher.batch_script launcher.follow_job launcher.job_end "
-    "launcher.output launcher.request launcher.rundir launcher.submit launcher.watch",
+    "launcher.output launcher.request launcher.rundir launcher.slurm_words launcher.slurmctl "
+    "launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
-    "launcher.slurmctl",
+    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_environ "
+    "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl",
     "launcher.follow_job": "launcher.job_end launcher.output launcher.rundir "
     "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
@@ -81,7 +82,8 @@ DRAWING = {
     "launcher.clusters.base": "launcher.job",
     # pure decisions
     "launcher.job_end": "launcher.slurm_jobs",
-    "launcher.slurm_words": "",
+    "launcher.slurm_words": "launcher.slurm_jobs",
+    "launcher.slurm_environ": "launcher.rendezvous",
     "launcher.batch_script": "launcher.batch_options launcher.request",
     "launcher.batch_options": "launcher.config launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",

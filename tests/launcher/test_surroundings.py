@@ -92,6 +92,25 @@ def test_home_folders_in_a_cluster_file(plaunch: Launcher) -> None:
     assert (home / "run/result.json").exists()
 
 
+def test_a_slurm_job_that_is_started_again_after_its_run_succeeded(plaunch: Launcher) -> None:
+    """Its end is that success, exit code 0; any other run in that folder is refused as ever."""
+    words = ("--cluster", "local", "--run-dir", "run", "--result", "r.json", "--no-python", "true")
+    job = {"SLURM_JOB_ID": "5", "CUDA_VISIBLE_DEVICES": ""}
+    assert plaunch(*words, env=job).code == 0
+    result = (plaunch.folder / "r.json").read_text()
+    (plaunch.folder / "r.json").unlink()
+
+    again = plaunch(*words, env={**job, "SLURM_RESTART_COUNT": "1"})
+    assert (again.code, again.out) == (0, "")
+    assert "SLURM has started job 5 again, but its run has succeeded" in again.err
+    assert (plaunch.folder / "r.json").read_text() == result
+
+    for env in (job, {**job, "SLURM_JOB_ID": "6", "SLURM_RESTART_COUNT": "1"}):
+        other = plaunch(*words, env=env)
+        assert other.code == 2
+        assert "has succeeded: choose another folder" in other.err
+
+
 def place(path: Path | str, variable: str = "") -> tuple[str, str]:
     return (variable, "" if variable else str(path))
 
