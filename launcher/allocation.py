@@ -43,7 +43,7 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
     if copies != "1":
         raise ConfigError(
             f"srun started plaunch {copies} times: start it once, without srun; it starts all the "
-            "ranks on all nodes itself"
+            "ranks on all nodes itself (a job of its own is submitted by --new-job)"
         )
     text = environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST") or ""
     try:

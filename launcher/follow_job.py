@@ -218,7 +218,7 @@ def refuse(job_id: str, why: str | None) -> None:
         advice = "it was cancelled"
     except SlurmError as error:
         advice = f"it could not be cancelled: {error}"
-    raise ClusterError([NodeError("SLURM", f"job {job_id} can't start: {why}", advice)])
+    raise ClusterError([NodeError("SLURM", f"job {job_id}: {why}", advice)])
 
 
 def _forgotten(job_id: str) -> SlurmJob | None:

@@ -16,6 +16,7 @@ from launcher.clusters.base import ClusterError
 from launcher.job import Program, Result
 from launcher.output import Output
 from launcher.request import UsageError, Wanted
+from launcher.slurm_words import exceeds_limits
 from launcher.submit import Submitted, forget_folder, make_request, submit
 from launcher.watch import Heard, LeftRunning, listening
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from launcher.discovery import Found
 
 NOT_AS_ASKED = 3
-LOOK_S = 1.0
+LOOK_S = 5.0
 
 
 def run_and_tell(
@@ -89,17 +90,20 @@ def end(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> Result:
 
 
 def _look_once(job: Submitted) -> None:
-    """Nobody waits for the job: what SLURM says of it at once is all that can be told.
+    """Nobody waits for the job: if it is beyond a limit, SLURM's word on it is waited for here.
 
     Raises ClusterError for a job that can't ever start.
     """
     give_up = time.monotonic() + LOOK_S
     with contextlib.suppress(slurmctl.SlurmError):
         found = slurmctl.show(job.id)
+        if found is None or not exceeds_limits(found, slurmctl.partitions()):
+            return
         while found is not None and found.waiting and time.monotonic() < give_up:
-            follow_job.refuse(job.id, follow_job.can_not_start(found))
-            if found.reason:
-                return
+            why = follow_job.can_not_start(found)
+            if why is not None:
+                _forget(job)
+            follow_job.refuse(job.id, why)
             time.sleep(0.1)
             found = slurmctl.show(job.id)
 

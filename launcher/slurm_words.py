@@ -74,6 +74,29 @@ def never_starts(job: SlurmJob, partitions: Sequence[Partition]) -> str | None:
     return None
 
 
+def exceeds_limits(job: SlurmJob, partitions: Sequence[Partition]) -> bool:
+    """Whether a job asks for more than its partitions allow, which need not keep it for ever."""
+    meant = [one for one in partitions if one.name in job.partition.split(",")]
+    wanted = seconds(job.time_limit)
+
+    def fits(one: Partition) -> bool:
+        most = seconds(one.max_time or "")
+        in_time = most is None or (wanted is not None and wanted <= most)
+        return in_time and (one.max_nodes is None or job.num_nodes <= one.max_nodes)
+
+    return bool(meant) and not any(map(fits, meant))
+
+
+def seconds(text: str) -> int | None:
+    """A duration as SLURM writes it (``1-00:00:00``, ``02:00:00``, ``05:00``); None: no limit."""
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
+        return None
+    hours, minutes, rest_s = [0] * (3 - len(parts)) + [int(part) for part in parts[:3]]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest_s
+
+
 def too_many_nodes(
     num_nodes: int, asked: str, partitions: Sequence[Partition], *, limits: bool = False
 ) -> str | None:

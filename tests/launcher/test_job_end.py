@@ -15,7 +15,7 @@ from launcher.job_end import conclude, read_result, worst
 from launcher.output import Output
 from launcher.rundir import result_as_data
 from launcher.slurm_jobs import Partition, SlurmJob, parse_partitions
-from launcher.slurm_words import never_starts, too_many_nodes, why_it_waits
+from launcher.slurm_words import exceeds_limits, never_starts, too_many_nodes, why_it_waits
 from launcher.tail import Tail
 
 RESULT = Result(
@@ -245,6 +245,21 @@ def test_too_many_nodes_are_known_before_the_queue() -> None:
     assert too_many_nodes(5, "", [GPUS, BIG]) == ("5 nodes are asked for, and partition gpu has 4")
     assert too_many_nodes(5, "big", [GPUS, BIG]) is None
     assert too_many_nodes(5, "", []) is None
+
+
+@pytest.mark.parametrize(
+    ("time", "nodes", "beyond"),
+    [("01:00:00", 2, False), ("1-00:00:00", 1, False), ("1-00:00:01", 1, True),
+     ("UNLIMITED", 1, True), ("05:00", 3, True)],
+)  # fmt: skip
+def test_beyond_a_partitions_limits(time: str, nodes: int, beyond: bool) -> None:
+    """By time or nodes; no limit is more than any."""
+    job = SlurmJob("12", time_limit=time, num_nodes=nodes, partition="gpu")
+    gpus = replace(GPUS, max_time="1-00:00:00")
+
+    assert exceeds_limits(job, [gpus, BIG]) is beyond
+    assert not exceeds_limits(replace(job, partition="gpu,big"), [gpus, BIG])
+    assert not exceeds_limits(job, [])
 
 
 def test_never_has_to_be_said_twice(tmp_path: Path) -> None:
