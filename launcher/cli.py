@@ -227,6 +227,10 @@ def run_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``plaunch`` command; returns its exit code."""
+    if argv is None:
+        from launcher.limits import open_standard_streams
+
+        open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("nodes", "doctor"):
         return look(words[0], words[1:])

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from launcher.agent.program_files import digests
 from launcher.cargo import Cargo
 from launcher.channel import Message
 from launcher.clusters.base import Cluster, ClusterError, NodeError
@@ -241,6 +240,8 @@ class Fleet:
             return {"soft_limit": own_soft_limit()}
         if program.kind == "function":
             return {}
+        from launcher.agent.program_files import digests
+
         return {"files": digests(program.kind, program.target, os.getcwd())}
 
     def drop(self, name: str, reason: str, advice: str = "") -> None:

@@ -24,7 +24,5 @@ def main() -> int:
     finder: Any = OwnLauncher
     sys.meta_path.insert(0, finder)
     from launcher.cli import main
-    from launcher.limits import open_standard_streams
 
-    open_standard_streams()
     return main()

@@ -13,8 +13,8 @@ DRAWING = {
     # doors
     "launcher": "launcher.api launcher.handle launcher.report",
     "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.request launcher.run launcher.look launcher.output "
-    "launcher.job_words",
+    "launcher.cli": "launcher.request launcher.run launcher.limits launcher.look "
+    "launcher.output launcher.job_words",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
     "launcher.run launcher.slurmctl",

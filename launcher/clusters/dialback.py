@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from launcher import channel
-from launcher.clusters.base import NodeError
+from launcher.clusters.base import NodeError, last_line
 from launcher.frames import ChannelError
 
 PROOF_S = 10.0  # for a caller to prove that it knows the secret
@@ -117,6 +117,8 @@ class Reception:
                 left = give_up - time.monotonic()
                 if problem is None and (left < 0 or self._closed):
                     problem = f"its agent did not call back within {timeout_s:.0f} s"
+                    if line := last_line(errors()):
+                        problem += f"; last heard: {line}"
                 if problem is not None:
                     raise (
                         NodeError(
