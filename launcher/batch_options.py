@@ -45,7 +45,7 @@ _LONG = {
     "-A": "--account",
     "-c": "--cpus-per-task",
     "-G": "--gpus",
-    "-H": "--hold",
+    "-b": "--begin",
     "-J": "--job-name",
     "-N": "--nodes",
     "-p": "--partition",

@@ -179,9 +179,10 @@ def submit(
     return found[0]
 
 
-def release(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Let a job go that was submitted held. Raises SlurmError, SlurmAway."""
-    _run("scontrol", "release", _checked(job_id), timeout_s=timeout_s)
+def begin_now(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Let a job begin that was to begin later. Raises SlurmError, SlurmAway."""
+    words = ("scontrol", "update", f"JobId={_checked(job_id)}", "StartTime=now")
+    _run(*words, timeout_s=timeout_s)
 
 
 def requeue(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _OTHER_NAMES = {"time": "SBATCH_TIMELIMIT", "array": "SBATCH_ARRAY_INX"}
 
 
+LATER_S = 60  # after its submission a job begins at the latest, as far as we are concerned
+
+
 @dataclass(frozen=True)
 class Submitted:
     """A job in the queue; ``folder`` is its work folder. An array has ``tasks``."""
@@ -114,10 +117,13 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
     own = request.run.run_dir
     make_folder(place if own is None else Path(folder, own))
     # SLURM makes no folders for what a job prints. One that is called by the job's number is made
-    # when that is known, and only then may the job begin.
-    held = own is None and "--hold" not in request.options.own
+    # when that is known, and only then may the job begin. (SLURM does not check one that is held.)
+    later = own is None and "--begin" not in request.options.own
     out = batch_script.run_dir(request, "%A" if tasks else "%j")
-    options = [*output_options(folder, out, own, tasks), *(["--hold"] if held else [])]
+    options = [
+        *output_options(folder, out, own, tasks),
+        *([f"--begin=now+{LATER_S}"] if later else []),
+    ]
     try:
         _refuse_impossible(request, env)
         number = slurmctl.submit(script, env, options)
@@ -129,8 +135,9 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
         raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
     remember(job)
     make_folder(job.traces().run_dir)
-    if held:
-        _release(job)
+    if later:
+        with contextlib.suppress(slurmctl.SlurmError):  # else it begins a little later by itself
+            slurmctl.begin_now(job.id)
     return job
 
 
@@ -166,19 +173,6 @@ def output_options(folder: str, run_dir: str, own: str | None, tasks: Sequence[i
     number = "%A_%a" if tasks else "%j"
     path = os.path.join(folder, run_dir, f"slurm-{number}")
     return [f"--output={path}.out", f"--error={path}.err"]
-
-
-def _release(job: Submitted) -> None:
-    for pause_s in (0.5, 2.0, 8.0, None):
-        try:
-            slurmctl.release(job.id)
-            return
-        except slurmctl.SlurmError as error:
-            if pause_s is None or not isinstance(error, slurmctl.SlurmAway):
-                problem = f"job {job.id} is in the queue, but held: {_plain(error)}"
-                advice = f"let it go by: scontrol release {job.id}"
-                raise ClusterError([NodeError("SLURM", problem, advice)]) from error
-            time.sleep(pause_s)
 
 
 def _refuse_impossible(request: batch_script.Request, env: Mapping[str, str]) -> None:
