@@ -148,6 +148,8 @@ class Link:
             except (ChannelError, OSError) as error:
                 # A shell that takes the secret for a command says so.
                 seen = str(error).replace(secret, "...")
+                if self._closed:
+                    raise NodeError(self.node.name, "the run ended meanwhile") from error
                 if too_late.is_set():
                     said = stream.errors().replace(secret, "...") or seen
                     raise unanswered(self.node, cluster.first_words_s, said) from error

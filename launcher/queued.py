@@ -81,9 +81,13 @@ def begin(wanted: Wanted, program: Program, found: Found, output: Output) -> Sub
 
 
 def end(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> Result:
-    """Wait for the result of a run that was begun. Raises LeftRunning."""
-    with _empty_folders_go(job):
-        result = follow_job.follow(job.id, job.traces(), output, heard)
+    """Wait for the result of a run that was begun. Raises LeftRunning, ClusterError."""
+    try:
+        with _empty_folders_go(job):
+            result = follow_job.follow(job.id, job.traces(), output, heard)
+    except ClusterError:  # it never starts
+        _remove_function(job.request, job.folder)
+        raise
     _remove_function(job.request, job.folder)
     _finish(job, result, output)
     return result

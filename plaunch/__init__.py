@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launcher import Job, JobFailed, Result, launch, report
+    from launcher import Handle, Job, JobFailed, Result, launch, report, submit
 
-__all__ = ["Job", "JobFailed", "Result", "launch", "report"]
+__all__ = ["Handle", "Job", "JobFailed", "Result", "launch", "report", "submit"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import launcher
+import plaunch as plaunch_package
 from launcher import gpu_lease
 from launcher.agent import __main__ as agent_main
 from launcher.limits import too_few_files
@@ -56,6 +58,14 @@ def test_odd_surroundings_at_once(plaunch: Launcher) -> None:
     assert done.result is not None
     assert done.result["state"] == "succeeded"
     assert list(odd.iterdir()) == []
+
+
+def test_the_commands_own_package_has_the_public_names() -> None:
+    """For programs that have a `launcher` of their own."""
+    assert plaunch_package.__all__ == launcher.__all__
+    assert plaunch_package.report is launcher.report
+    with pytest.raises(AttributeError, match="nothing"):
+        plaunch_package.nothing  # noqa: B018 - looked up on purpose
 
 
 def test_a_low_hard_limit_is_told(plaunch: Launcher) -> None:

@@ -53,12 +53,12 @@ def test_hosts_that_never_answer(hosts: Testbed) -> None:
     write(hosts, 1, "root/.bashrc", ASKS)
     write(hosts, 2, "root/.bashrc", STARTS_ANOTHER)
     write(hosts, 3, "opt/py", f"#!/bin/sh\n{HANGS}\n")  # such as on a disk that hangs
-    file = cluster(hosts, "python: /opt/py\nssh: {connect_timeout: 4}\n")
+    file = cluster(hosts, "python: /opt/py\nssh: {connect_timeout: 8}\n")
 
     told = refused(hosts, "--cluster", file, "--no-python", "true", hosts="")
 
     assert list(told) == ["host1", "host2", "host3", "host4"]
-    silent = r"host\d +connected, but no answer within 4 s; it "
+    silent = r"host\d +connected, but no answer within 8 s; it "
     assert re.match(
         f"{silent}last said: Project\\? +does this end there: /opt/py -I", told["host1"]
     )
