@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import launcher
 import plaunch as plaunch_package
 from launcher import gpu_lease
 from launcher.agent import __main__ as agent_main
+from launcher.clusters import ray
 from launcher.limits import too_few_files
 from tests.launcher.runs import PLAUNCH, Launcher
 
@@ -66,6 +68,19 @@ def test_the_commands_own_package_has_the_public_names() -> None:
     assert plaunch_package.report is launcher.report
     with pytest.raises(AttributeError, match="nothing"):
         plaunch_package.nothing  # noqa: B018 - looked up on purpose
+
+
+def test_what_speaks_with_ray_finds_our_launcher(tmp_path: Path) -> None:
+    """Another process of ours, which a user's own launcher must not replace either."""
+    (tmp_path / "launcher.py").write_text("raise SystemExit('not ours')")
+    root = str(Path(launcher.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", ray._CLERK, root],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_low_hard_limit_is_told(plaunch: Launcher) -> None:
