@@ -43,7 +43,7 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
     if copies != "1":
         raise ConfigError(
             f"srun started plaunch {copies} times: start it once, without srun; it starts all the "
-            "ranks on all nodes itself"
+            "ranks on all nodes itself (a job of its own is submitted by --new-job)"
         )
     text = environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST") or ""
     try:
@@ -62,6 +62,18 @@ def read_allocation(environ: Mapping[str, str]) -> Allocation:
     cpus, tasks = counts
     asked = "SLURM_NTASKS" in environ  # else there is one a node in any case
     return Allocation(job_id, nodes, cpus, gpus_of_tasks(environ), tasks if asked else None)
+
+
+def refuse_other_tasks(environ: Mapping[str, str]) -> None:
+    """Of several tasks of a step the first one may submit a job. Raises ConfigError.
+
+    A rank of plaunch's is asked for nothing: whoever submits from one means it.
+    """
+    if environ.get("SLURM_PROCID", "0") != "0" and "PLAUNCH_SOCKET" not in environ:
+        raise ConfigError(
+            f"--new-job: this is task {environ['SLURM_PROCID']} of an srun step, and each would "
+            "submit a job of its own: only the first task may"
+        )
 
 
 def gpus_of_tasks(environ: Mapping[str, str]) -> int | None:

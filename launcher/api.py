@@ -72,6 +72,7 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     requeue: bool = False,
     signal_lead_s: int | None = None,
     sbatch: str | Sequence[str] = (),
+    new_job: bool = False,
     check: bool = True,
     quiet: bool = False,
 ) -> Result:
@@ -93,8 +94,9 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     result). ``quiet`` leaves the ranks' output and errors only.
 
     From a SLURM login node: ``time`` (minutes, or SLURM's forms), ``partition``, ``account``,
-    ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch`` (its further options). The job is waited
-    for; launcher.watch.LeftRunning is raised when the user goes away from it.
+    ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch`` (its further options); ``new_job`` submits a
+    job of its own from inside an allocation. The job is waited for; launcher.watch.LeftRunning is
+    raised when the user goes away from it.
 
     Raises JobFailed if the job did not succeed (unless ``check`` is False), UsageError for a
     request that makes no sense, ClusterError if the nodes are not as asked.

@@ -17,10 +17,10 @@ from launcher.request import UsageError, Wanted
 WHY = """\
 # plaunch has written this script.
 # exec: the batch process is plaunch itself, so SLURM's signals reach it (bash loses some of them).
-# sys.path: a launcher.py or queue.py of your own in this folder must not be taken for plaunch's."""
+# sys.path: a plaunch.py or queue.py of your own in this folder must not be taken for plaunch's."""
 START = (
     "import sys; sys.path = [p for p in sys.path if p]; "
-    "from launcher.cli import main; sys.exit(main())"
+    "from plaunch.command import main; sys.exit(main())"
 )
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./^~\[\]-]+")

@@ -178,6 +178,11 @@ def add_slurm_options(parser: argparse.ArgumentParser) -> None:
     queue.add_argument(
         "--detach", action="store_true", help="print the job id, and don't wait for the job"
     )
+    queue.add_argument(
+        "--new-job",
+        action="store_true",
+        help="inside an allocation: submit a job of its own from here, and leave that one alone",
+    )
 
 
 def run_parser() -> Parser:
@@ -274,6 +279,10 @@ def run_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``plaunch`` command; returns its exit code."""
+    if argv is None:
+        from launcher.limits import open_standard_streams
+
+        open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("nodes", "doctor"):
         return look(words[0], words[1:])
@@ -359,6 +368,7 @@ def launch(options: argparse.Namespace) -> int:
         array=options.array,
         sbatch=tuple(options.sbatch),
         detach=options.detach,
+        new_job=options.new_job,
         wait_s=options.wait,
     )
     return run_and_tell(wanted, program, output, dry_run=options.dry_run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from launcher.clusters.base import CLUSTER_KINDS
 from launcher.clusters.ssh_options import SshOptions
@@ -196,12 +196,15 @@ def _refuse_duplicates(nodes: Iterable[tuple[Node, ConfigError]]) -> None:
 def _ssh(ssh: Value, folder: str) -> SshOptions:
     values = ssh.section(_SSH_KEYS)
     timeout = values.get("connect_timeout")
-    return SshOptions(
+    options = SshOptions(
         identity_file=_path(values, "identity_file", folder),
         known_hosts=_path(values, "known_hosts", folder),
         proxy_jump=_text(values, "proxy_jump"),
-        connect_timeout_s=float(timeout.number()) if timeout else SshOptions.connect_timeout_s,
     )
+    if timeout is None:
+        return options
+    seconds = float(timeout.number())
+    return replace(options, connect_timeout_s=seconds, first_words_s=seconds)
 
 
 def _ray(ray: Value) -> RayOptions:

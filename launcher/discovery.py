@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _INSIDE = {"slurm": "SLURM_JOB_ID", "ray": "RAY_ADDRESS"}
+# Where ``~`` is our own home: on this machine, and where the nodes run us as the user that we are.
+_OUR_HOME = ("local", "slurm")
 _SLURM_CONF = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf")
 
 
@@ -55,11 +57,13 @@ def discover(
     hosts: str | None,
     num_nodes: int | None,
     environ: Mapping[str, str] | None = None,
+    *,
+    new_job: bool = False,
 ) -> Found:
     """Find the cluster for ``--cluster``, ``--hosts`` and ``--nodes``. Raises ConfigError.
 
     ``cluster`` is a kind or a cluster file; ``num_nodes`` matters to this machine only, which
-    acts as so many nodes (default: one).
+    acts as so many nodes (default: one). ``new_job``: don't use the allocation that we are in.
     """
     environ = os.environ if environ is None else environ
     file = None
@@ -69,9 +73,9 @@ def discover(
         if not cluster.endswith((".yaml", ".yml")):
             kinds = ", ".join(CLUSTER_KINDS)
             raise ConfigError(f"--cluster {cluster}: it is one of {kinds}, or a .yaml file")
-        file = load(cluster)
+        file = load(os.path.expanduser(cluster))
         cluster = file.cluster
-    return decide(cluster, file, hosts, num_nodes, environ, gather(environ))
+    return decide(cluster, file, hosts, num_nodes, environ, gather(environ), new_job=new_job)
 
 
 def gather(environ: Mapping[str, str]) -> Facts:
@@ -93,6 +97,8 @@ def decide(
     num_nodes: int | None,
     environ: Mapping[str, str],
     facts: Facts,
+    *,
+    new_job: bool = False,
 ) -> Found:
     """Decide from what is given alone (pure). ``kind`` and ``file`` come from ``--cluster``."""
     notes: list[str] = []
@@ -107,10 +113,12 @@ def decide(
     if kind in _INSIDE and hosts is not None:
         raise ConfigError(f"--hosts are reached by SSH: leave --cluster {kind} out, or --hosts")
     if kind == "slurm" and environ.get(_INSIDE["slurm"]):
-        from launcher.allocation import read_allocation
+        from launcher.allocation import read_allocation, refuse_other_tasks
 
-        allocation = read_allocation(environ)
-        found = _allocated(allocation)
+        if new_job:
+            refuse_other_tasks(environ)
+        allocation = None if new_job else read_allocation(environ)
+        found = [] if allocation is None else _allocated(allocation)
     elif kind in _INSIDE:
         found = []
     elif kind == "local":
@@ -167,12 +175,11 @@ def _complete(
                 file.file if file else "",
             )
         env[name] = environ[name] if value is None else value
-    return replace(
-        node,
-        python=(file and file.python) or facts.python,
-        workdir=(file and file.workdir) or facts.workdir,
-        env=env,
-    )
+    python = (file and file.python) or facts.python
+    workdir = (file and file.workdir) or facts.workdir
+    if file is None or file.cluster in _OUR_HOME:
+        python, workdir = os.path.expanduser(python), os.path.expanduser(workdir)
+    return replace(node, python=python, workdir=workdir, env=env)
 
 
 def _elsewhere_note(kind: str) -> str:

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from launcher.cargo import Cargo
 from launcher.channel import Message
 from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.job import Job, Node
+from launcher.limits import own_soft_limit
 from launcher.link import Event, Inbox, Link, Lost, agent_config
+from launcher.nodelist import fold, natural_key
 from launcher.output import Output
 
 PARALLEL = 32
 ANSWER_S = 60.0
 CONNECTING_S = 2.0  # for nodes that are still being connected to, once the run has ended
+SAY_AFTER_S = 10.0  # that we still wait, and for whom
+
+# What is waited for, and what to do about a node that does not answer: by the missing answer.
+UNANSWERED = {
+    "probe": (
+        "its agent has started, but it tells nothing of the node",
+        "a disk of the network may hang there: does this end there? ls {workdir} {run_dir}",
+    ),
+    "found": (
+        "its python has not come up",
+        "does this end there? {python} -c 'import torch'",
+    ),
+    "gpus": ("its GPU driver does not answer", "does this end there? nvidia-smi"),
+}
 
 
 class Interrupted(Exception):
@@ -93,6 +111,9 @@ class Fleet:
         self._cargo = Cargo()
         self._incarnation = 0
         self._opening: threading.Thread | None = None
+        self._connecting: dict[str, Link] = {}
+        self._signals_before = 0
+        self._lock = threading.Lock()
         self._closed = False
         self._failed: BaseException | None = None
         self._looked = time.monotonic()
@@ -133,79 +154,108 @@ class Fleet:
         """Whether SLURM has given us the nodes."""
         return self._cluster.name == "slurm"
 
-    def begin(self, nodes: Sequence[Node]) -> None:
-        """Start an agent on every node, in the background: :meth:`opened` waits for them."""
+    def begin(self, nodes: Sequence[Node], signals_before: int = 0) -> None:
+        """Start an agent on every node at once, in the background: :meth:`opened` waits for them.
+
+        Signals beyond ``signals_before`` then end the wait.
+        """
+        self._signals_before = signals_before
         self._opening = threading.Thread(target=self._open, args=(nodes,), daemon=True)
         self._opening.start()
 
     def opened(self) -> None:
         """Wait for the agents that were begun; what failed is then in ``problems``.
 
-        Raises Interrupted if a signal comes first.
+        Raises Interrupted if a signal comes first, and ClusterError if the cluster can't start
+        anything on these nodes together.
         """
+        say_at = time.monotonic() + SAY_AFTER_S
         while self._opening is not None:
             self._opening.join(0.2)
             if not self._opening.is_alive():
                 self._opening = None
-            elif self.inbox.last_signal is not None:
+            elif self.inbox.signals > self._signals_before:
+                assert self.inbox.last_signal is not None
                 raise Interrupted(self.inbox.last_signal)
-        if self._failed is not None:
-            raise self._failed
+            elif time.monotonic() > say_at:
+                say_at = float("inf")
+                self._say_waiting(list(self._connecting), "to be connected")
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+
+    def _say_waiting(self, names: Sequence[str], what: str) -> None:
+        if names:
+            self._output.say(f"still waiting for {fold(sorted(names, key=natural_key))} {what}")
 
     def _open(self, nodes: Sequence[Node]) -> None:
         try:
-            self.open(nodes)
+            self._start_agents(nodes)
         except BaseException as error:
             self._failed = error
 
-    def open(self, nodes: Sequence[Node]) -> None:
-        """Start an agent on every node at once; what fails is kept in ``problems``.
-
-        Raises ClusterError if the cluster can't start anything on these nodes together.
-        """
+    def _start_agents(self, nodes: Sequence[Node]) -> None:
         self._cluster.prepare(nodes)
         self._incarnation += 1
         incarnation = self._incarnation
+        known = self._known_to_agents()
 
         def start(numbered: tuple[int, Node]) -> Link | NodeError:
             node_rank, node = numbered
-            stdin = self._cluster.inherited_stdin
-            config = {**agent_config(self._job, node, node_rank, incarnation), "stdin": stdin}
-            link = Link(node, self.inbox)
+            config = agent_config(self._job, node, node_rank, incarnation, **known)
+            config["stdin"] = self._cluster.inherited_stdin
+            link = self._connecting[node.name] = Link(node, self.inbox)
             try:
                 link.open(self._cluster, self._cargo.with_config(config))
             except NodeError as error:
                 return error
-            if self._closed:  # we were interrupted, and nobody waits for it any more
-                link.close()
+            finally:
+                del self._connecting[node.name]
+            with self._lock:
+                if not self._closed:
+                    self.links[node.name] = link
+                    return link
+            link.close()  # we were interrupted, and nobody waits for it any more
             return link
 
         opened = in_parallel(start, list(enumerate(nodes)), PARALLEL)
-        for node, result in zip(nodes, opened, strict=True):
-            if isinstance(result, Link):
-                self.links[node.name] = result
-            else:
-                self.problems.append(result)
+        self.problems += [result for result in opened if isinstance(result, NodeError)]
 
     def open_instead(self, lost: Sequence[Node], count: int) -> list[Node]:
         """Start agents on nodes that can stand in for lost ones, ``count`` if there are as many.
 
         Raises ClusterError if the cluster itself is gone, and Interrupted.
         """
+        signals_before = self.inbox.signals
         candidates = list(self._unless_interrupted(lambda stop: self._cluster.replace(lost, stop)))
         opened: list[Node] = []
         while candidates and len(opened) < count:
             tried, candidates = candidates[: count - len(opened)], candidates[count - len(opened) :]
-            self.open(tried)
+            self.begin(tried, signals_before)
+            self.opened()
             opened += [node for node in tried if node.name in self.links]
         return opened
 
-    def drop(self, name: str, reason: str) -> None:
+    def _known_to_agents(self) -> dict[str, Any]:
+        """What agents are told of this machine: the program's files, or its limits if it is theirs.
+
+        A function travels by itself, and on one machine there is but one copy of a program.
+        """
+        program = self._job.program
+        if self.one_machine:
+            return {"soft_limit": own_soft_limit()}
+        if program.kind == "function":
+            return {}
+        from launcher.agent.program_files import digests
+
+        return {"files": digests(program.kind, program.target, os.getcwd())}
+
+    def drop(self, name: str, reason: str, advice: str = "") -> None:
         """Let a node's agent go and remember why."""
         link = self.links.pop(name, None)
         if link is not None:
             link.close()
-            self.problems.append(NodeError(name, reason))
+            self.problems.append(NodeError(name, reason, advice))
 
     def tell(self, message: Message, names: Sequence[str] | None = None) -> None:
         """Send a message to all agents, or to some."""
@@ -236,6 +286,7 @@ class Fleet:
                 self.tell(order, [name])
         got: dict[str, dict[str, Message]] = {name: {} for name in orders}
         give_up = time.monotonic() + timeout_s
+        say_at = time.monotonic() + SAY_AFTER_S
 
         def waiting() -> list[str]:
             return [n for n in got if n in self.links and len(got[n]) < len(answers)]
@@ -246,10 +297,21 @@ class Fleet:
                 raise Interrupted(event)
             if event is not None:
                 self._take_answer(event, answers, got)
+            if time.monotonic() > say_at:
+                say_at = float("inf")
+                self._say_waiting(waiting(), f"to answer ({', '.join(answers)})")
             if time.monotonic() > give_up:
                 for name in waiting():
-                    self.drop(name, f"no answer within {timeout_s:.0f} s")
+                    missing = next(answer for answer in answers if answer not in got[name])
+                    self._drop_silent(name, missing, timeout_s)
         return got
+
+    def _drop_silent(self, name: str, missing: str, timeout_s: float) -> None:
+        node = self.links[name].node
+        what, advice = UNANSWERED.get(missing, ("no answer", ""))
+        places = {"workdir": node.workdir, "run_dir": self._job.run_dir, "python": node.python}
+        words = {key: shlex.quote(text) for key, text in places.items()}
+        self.drop(name, f"{what}, for {timeout_s:.0f} s", advice.format(**words))
 
     def _take_answer(
         self, event: Event, answers: Sequence[str], got: dict[str, dict[str, Message]]
@@ -277,7 +339,10 @@ class Fleet:
 
     def close(self, timeout_s: float = 8.0) -> None:
         """End all agents and wait until their guards have ended: then nothing is left."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+        for link in list(self._connecting.values()):
+            link.close()
         if self._opening is not None:
             self._opening.join(CONNECTING_S)
         self.tell({"type": "end"})

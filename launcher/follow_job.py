@@ -10,12 +10,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from launcher import job_end
+from launcher.clusters.base import ClusterError, NodeError
 from launcher.job import Result
 from launcher.output import Output
 from launcher.records import read_job, read_result
 from launcher.slurm_jobs import SlurmJob
-from launcher.slurm_words import why_it_waits
-from launcher.slurmctl import SlurmError, finished
+from launcher.slurm_words import never_starts, why_it_waits
+from launcher.slurmctl import SlurmError, cancel, finished, partitions
 from launcher.tail import Tail
 from launcher.watch import Heard, Watch
 
@@ -45,7 +46,7 @@ class Followed:
         self._running: int | None = None  # restarts before the last run that was seen
         self._back = 0
         self._reason = ""
-        self._maybe_over = False
+        self._maybe_over = self._maybe_never = False
 
     def pump(self) -> None:
         """Pass on what the job has printed."""
@@ -89,6 +90,12 @@ class Followed:
         self._maybe_over = True
         return False
 
+    def never_starts(self, job: SlurmJob | None) -> str | None:
+        """Why the job can't ever start, once SLURM has said so twice."""
+        why = None if job is None else can_not_start(job)
+        found, self._maybe_never = self._maybe_never, why is not None
+        return why if found else None
+
     def own_result(self) -> Result | None:
         """What the run itself has left, if it is this job's (and not of a former one)."""
         number = self.last.id if self.last is not None else self.job_id
@@ -122,7 +129,7 @@ class Followed:
 
 
 def follow(job_id: str, traces: Traces, output: Output, heard: SimpleQueue[Heard]) -> Result:
-    """Wait for one job's end. Raises LeftRunning."""
+    """Wait for one job's end. Raises LeftRunning, and ClusterError if it can't ever start."""
     started = time.monotonic()
     followed = Followed(job_id, traces, output)
     seen = False
@@ -141,6 +148,7 @@ def follow(job_id: str, traces: Traces, output: Output, heard: SimpleQueue[Heard
             job = tasks[0] if tasks else _forgotten(job_id)
             if job is not None and not watch.asking:
                 followed.tell(job)
+            refuse(job_id, followed.never_starts(job))
             if followed.is_over(job):
                 followed.last = job
                 break
@@ -166,6 +174,7 @@ def follow_array(
                 job = next((one for one in found if one.is_called(task.job_id)), None)
                 if job is not None:
                     _tell_task(task, job, output)
+                    refuse(job_id, task.never_starts(job))
                 if task.is_over(job) and (job is not None or not found):
                     task.wait_for_result()
                     over[number] = task.result(started, watch.cancelled_by)
@@ -190,6 +199,27 @@ def _tell_end(task: Followed, result: Result, output: Output) -> None:
         output.error(
             f"task {task.job_id} {result.state} with exit code {code}: see {task.traces.err}"
         )
+
+
+def can_not_start(job: SlurmJob) -> str | None:
+    """Why a job that waits can't ever start, as far as is known."""
+    if not job.reason.startswith("PartitionNodeLimit"):
+        return never_starts(job, ())
+    with contextlib.suppress(SlurmError):
+        return never_starts(job, partitions())
+    return None
+
+
+def refuse(job_id: str, why: str | None) -> None:
+    """Cancel a job that can't ever start. Raises ClusterError, unless there is no ``why``."""
+    if why is None:
+        return
+    try:
+        cancel(job_id)
+        advice = "it was cancelled"
+    except SlurmError as error:
+        advice = f"it could not be cancelled: {error}"
+    raise ClusterError([NodeError("SLURM", f"job {job_id}: {why}", advice)])
 
 
 def _forgotten(job_id: str) -> SlurmJob | None:

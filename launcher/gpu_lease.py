@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Not $TMPDIR: that differs between users and jobs, and a lease must not.
 FOLDER = "/tmp/plaunch-gpu-leases"
+SECOND_FOLDER = "/dev/shm/plaunch-gpu-leases"  # where /tmp is read-only, for everybody alike
 FOLDER_VARIABLE = "PLAUNCH_LEASE_DIR"
 
 _TRIES = 20
@@ -140,7 +141,16 @@ def _open(uuid: str, *, create: bool) -> int:
 
 
 def _open_folder(create: bool) -> int:
-    path = os.environ.get(FOLDER_VARIABLE) or FOLDER
+    own = os.environ.get(FOLDER_VARIABLE)
+    try:
+        return _open_one(own or FOLDER, create)
+    except OSError as error:
+        if own or error.errno not in (errno.EROFS, errno.ENOENT):
+            raise
+        return _open_one(SECOND_FOLDER, create)
+
+
+def _open_one(path: str, create: bool) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     made = False
     if create:

@@ -12,6 +12,7 @@ from launcher.slurm_jobs import SlurmJob
 Data = TypeVar("Data")
 
 CANCELLED, PREEMPTED, TIMED_OUT, KILLED_FOR_MEMORY = 143, 75, 124, 137
+NOT_AS_ASKED = 3
 
 # Of an array's tasks, the result that counts is the worst.
 _WORST = ("failed", "cancelled", "preempted", "succeeded")
@@ -68,6 +69,8 @@ def judge(job: SlurmJob | None) -> tuple[State, int, VerdictKind | None]:
     """State, exit code and kind of failure by SLURM's state alone."""
     if job is None:
         return "failed", 1, "exit"
+    if could_not_begin(job):
+        return "failed", NOT_AS_ASKED, "start"
     code = 128 + job.signal if job.signal else job.exit_code
     kinds: dict[str, tuple[State, int, VerdictKind | None]] = {
         "COMPLETED": ("succeeded", 0, None),
@@ -82,6 +85,11 @@ def judge(job: SlurmJob | None) -> tuple[State, int, VerdictKind | None]:
     return kinds.get(job.state, ("failed", code or 1, "exit"))
 
 
+def could_not_begin(job: SlurmJob) -> bool:
+    """Whether SLURM could not even open the job's output files where it was to run."""
+    return job.state == "FAILED" and (job.signal == 53 or job.reason == "JobLaunchFailure")
+
+
 def in_words(job: SlurmJob | None, job_id: str) -> str:
     """What became of a job that has left no result."""
     if job is None:
@@ -91,6 +99,12 @@ def in_words(job: SlurmJob | None, job_id: str) -> str:
 
 def how_it_ended(job: SlurmJob) -> str:
     """The same of a job that SLURM knows, without its number."""
+    if could_not_begin(job):
+        folder = f"its folder {job.workdir}" if job.workdir else "its folder"
+        return (
+            f"SLURM could not begin it: is {folder} there on {job.nodes or 'its nodes'}, shared "
+            f"with this machine, and may you write to it? ({job.reason or 'signal 53'})"
+        )
     ended = f"signal {job.signal}" if job.signal else f"exit code {job.exit_code}"
     words = {
         "COMPLETED": "it has ended with success, but its run folder can't be seen from here",

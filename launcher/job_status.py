@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable, Sequence
@@ -10,13 +11,17 @@ from dataclasses import dataclass, replace
 from launcher import index, run_facts, slurm_jobs, slurmctl
 from launcher.history import ENDS
 from launcher.index import Entry
-from launcher.job_end import how_it_ended, judge
+from launcher.job_end import how_it_ended, judge, read_result
+from launcher.output import cause
 from launcher.records import read_job
 from launcher.request import UsageError
 from launcher.run_facts import RunFacts
 from launcher.slurm_jobs import SlurmJob
 from launcher.slurm_words import why_it_waits
 from launcher.slurmctl import SlurmError
+
+# Of an array's tasks, the end that counts is the worst.
+_WORST = ("failed", "died", "cancelled", "preempted", "succeeded")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class JobStatus:
     slurm: SlurmJob | None
     state: str
     reason: str = ""
+    why: str = ""  # of a whole array: what its first bad task ended of
 
     @property
     def over(self) -> bool:
@@ -53,7 +59,8 @@ class JobStatus:
     @property
     def said(self) -> str:
         """The state with its reason."""
-        return f"{self.state} ({self.reason})" if self.reason else self.state
+        said = f"{self.state} ({self.reason})" if self.reason else self.state
+        return f"{said}: {self.why}" if self.why else said
 
 
 # -- which jobs are meant
@@ -183,7 +190,50 @@ def look(entries: Sequence[Entry], *, details: bool = False) -> tuple[list[JobSt
         mine = [job for job in jobs if entry.slurm and _is_of(job, entry.slurm)]
         state, reason = decide(entry, facts[entry], mine, problem)
         found.append(JobStatus(entry, facts[entry], mine[0] if mine else None, state, reason))
-    return _without_doubles(found), problem
+    whole = [whole_array(job, jobs, found) for job in found]
+    return _without_doubles(whole), problem
+
+
+def whole_array(
+    job: JobStatus, jobs: Sequence[SlurmJob], all_jobs: Sequence[JobStatus]
+) -> JobStatus:
+    """An array of which no task waits or runs any more: how its tasks ended. Others as they are."""
+    number = job.entry.slurm
+    if number is None or "_" in number or job.facts.state != "missing":
+        return job
+    theirs = [one for one in jobs if (one.array or "").partition("_")[0] == number]
+    tasks = [one for one in all_jobs if (one.entry.slurm or "").startswith(f"{number}_")]
+    over = [*(one.over for one in theirs), *(one.over for one in tasks)]
+    if not over or not all(over):
+        return job
+    ends: dict[str, tuple[str, str]] = {}
+    for one in theirs:
+        state, _, _ = judge(one)
+        for task in slurm_jobs.numbers((one.array or "").partition("_")[2].strip("[]")):
+            ends[str(task)] = (state, "" if state == "cancelled" else how_it_ended(one))
+    for known in tasks:  # the run's own word is the truth
+        task_number = (known.entry.slurm or "").partition("_")[2]
+        ends[task_number] = (known.state, _cause(known) or ends.get(task_number, ("", ""))[1])
+    states = [state for state, _ in ends.values()]
+    worst = min(states, key=lambda state: _WORST.index(state) if state in _WORST else 0)
+    first = min((n for n in ends if ends[n][0] == worst), key=lambda n: (len(n), n))
+    why = ends[first][1] if worst not in ("succeeded", "cancelled") else ""
+    return replace(
+        job,
+        state=worst,
+        reason=f"{states.count(worst)} of {len(states)}",
+        why=f"task {first}: {why}" if why else "",
+    )
+
+
+def _cause(job: JobStatus) -> str:
+    """What a run failed of, by its own result, in a few words; empty if it tells nothing."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        found = read_result(job.facts.result or {}).verdict
+        if found is not None:
+            where = f"rank {found.rank}" if found.rank is not None else found.node
+            return f"{where}: {cause(found)}"
+    return job.reason
 
 
 def _may_change(facts: RunFacts) -> bool:

@@ -11,13 +11,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from launcher import channel
-from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream
+from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream, last_line
+from launcher.deadline import deadline
 from launcher.frames import ChannelError, Decoder, encode
 from launcher.job import Job, Node
 from launcher.messages import MAX_FROM_AGENT, from_agent
@@ -94,8 +95,20 @@ class Inbox:
         return self._queue.empty()
 
 
-def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict[str, Any]:
-    """What an agent is told with its code."""
+def agent_config(
+    job: Job,
+    node: Node,
+    node_rank: int,
+    incarnation: int,
+    *,
+    files: Mapping[str, str] | None = None,
+    soft_limit: int | None = None,
+) -> dict[str, Any]:
+    """What an agent is told with its code.
+
+    ``files`` are the digests of the program's files on this machine (None: not to be compared),
+    ``soft_limit`` is how many open files the ranks get, where the agent can't know it.
+    """
     return {
         "job_id": job.id,
         "node_rank": f"{node_rank}_{incarnation}",
@@ -111,6 +124,8 @@ def agent_config(job: Job, node: Node, node_rank: int, incarnation: int) -> dict
         "pickled": base64.b64encode(job.program.pickled).decode(),
         "compat": job.program.compat,
         "silence_s": SILENCE_S,
+        "files": files,
+        "soft_limit": soft_limit,
     }
 
 
@@ -122,6 +137,7 @@ class Link:
         self._stream: Stream | None = None
         self._outbox: SimpleQueue[channel.Message | None] = SimpleQueue()
         self._heard = time.monotonic()
+        self._admitted = 0.0  # unix time
         self._closed = False
         self._reader: threading.Thread | None = None
 
@@ -129,14 +145,31 @@ class Link:
         """Start the agent and exchange the first words. Raises NodeError."""
         argv = [self.node.python, "-I", "-S", "-c", channel.BOOTSTRAP]
         self._stream = stream = cluster.connect(self.node, argv, {})
-        try:
-            if isinstance(stream, ProvenStream):
-                rest = stream.admit(cargo)
-            else:
-                secret, nonce = os.urandom(32).hex(), os.urandom(16).hex()
-                rest = channel.greet(stream.read, stream.write, secret, nonce, cargo)
-        except (ChannelError, OSError) as error:
-            raise explain(self.node, stream, str(error)) from error
+        if self._closed:  # meanwhile: nobody waits for it any more
+            stream.close()
+            raise NodeError(self.node.name, "the run ended while it was being connected")
+        secret, nonce = os.urandom(32).hex(), os.urandom(16).hex()
+
+        def admitting(python: str) -> bytes:
+            payload = cargo(python)
+            self._admitted = time.time()
+            return payload
+
+        with deadline(cluster.first_words_s, stream.close) as too_late:
+            try:
+                if isinstance(stream, ProvenStream):
+                    rest = stream.admit(admitting)
+                else:
+                    rest = channel.greet(stream.read, stream.write, secret, nonce, admitting)
+            except (ChannelError, OSError) as error:
+                # A shell that takes the secret for a command says so.
+                seen = str(error).replace(secret, "...")
+                if self._closed:
+                    raise NodeError(self.node.name, "the run ended meanwhile") from error
+                if too_late.is_set():
+                    said = stream.errors().replace(secret, "...") or seen
+                    raise unanswered(self.node, cluster.first_words_s, said) from error
+                raise explain(self.node, stream, seen) from error
         self._heard = time.monotonic()
         self._reader = threading.Thread(target=self._read, args=(stream, rest), daemon=True)
         self._reader.start()
@@ -191,6 +224,8 @@ class Link:
             for message in decoder.feed(data):
                 kind = from_agent(message)["type"]
                 notes += kind == "note"
+                if kind == "probe":  # its clock is judged by this round trip
+                    message |= {"asked_at": self._admitted, "heard_at": time.time()}
                 if kind == "beat" or self._closed or (kind == "note" and notes > NOTES):
                     continue
                 self._inbox.put(Event(self.node.name, message, self, decoder.size))
@@ -220,6 +255,18 @@ def explain_end(code: int, errors: str) -> str:
     return f"its agent ended with code {code}: {last[0]}"
 
 
+def unanswered(node: Node, seconds: float, said: str) -> NodeError:
+    """No agent came up in time on a node that could be reached."""
+    line = last_line(said)
+    return NodeError(
+        node.name,
+        f"connected, but no answer within {seconds:g} s; "
+        + (f"it last said: {line}" if line else "it said nothing"),
+        f"does this end there: {node.python} -I -c 'print(1)'? A login shell that asks something "
+        "or starts another one (~/.bashrc), or a disk that hangs, stands in the way",
+    )
+
+
 def explain(node: Node, stream: Stream, seen: str) -> NodeError:
     """Why no agent came up on a node that could be reached."""
     from launcher.clusters.ssh_errors import explain_exit
@@ -227,12 +274,12 @@ def explain(node: Node, stream: Stream, seen: str) -> NodeError:
     code = stream.wait(2.0)
     errors = stream.errors().strip()
     stream.close()
-    last = (errors or seen).splitlines()[-1:] or ["it said nothing"]
+    last = last_line(errors or seen) or "it said nothing"
     known = explain_exit(node, code, errors)
     if known is not None:
         return known
     return NodeError(
         node.name,
-        f"the agent did not start (exit code {code}): {last[0]}",
+        f"the agent did not start (exit code {code}): {last}",
         f"try on the node: {node.python} -I -c 'print(1)'",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from launcher.cargo import pynvml_source
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program
+from launcher.limits import more_open_files
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, ranks_in_words, table
 from launcher.placement import wanted_nodes
@@ -30,7 +30,7 @@ def agents(job: Job, wanted: Wanted, output: Output) -> Iterator[Fleet]:
     """The cluster with its agents for a while; nothing of the user's is started."""
     inbox = Inbox()
     fleet = Fleet(job, find_cluster(wanted, output), inbox, output)
-    with signals_into(inbox):
+    with more_open_files(), signals_into(inbox):
         try:
             yield fleet
         finally:
@@ -43,22 +43,23 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
     Exit code 0, or 3 if a node can't be used.
     """
     program = Program("module", "this")  # any program: only the nodes matter
-    with tempfile.TemporaryDirectory(prefix="plaunch-") as folder:
-        job = make_job(Wanted(nodes=wanted.nodes, start="cold", run_dir=folder), program)
-        with agents(job, replace(wanted, visit=True), output) as fleet:
-            try:
-                nodes = fleet.nodes()
-                fleet.open(nodes)
-                facts = probe(nodes, fleet)
-                order = {"type": "gpus", "sources": pynvml_source()}
-                gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
-                paths = reachability(list(facts.values()), fleet)
-            except Interrupted as interruption:
-                return 128 + interruption.number
-            except ClusterError as error:
-                output.block(problem_lines(error.problems, "the nodes can't be looked at"))
-                return NOT_AS_ASKED
-            problems = [*fleet.problems, *preflight.problems(list(facts.values()), program), *paths]
+    # nothing is ever written to its run folder, which is not even made
+    job = make_job(Wanted(nodes=wanted.nodes, start="cold"), program)
+    with agents(job, replace(wanted, visit=True), output) as fleet:
+        try:
+            nodes = fleet.nodes()
+            fleet.begin(nodes)
+            fleet.opened()
+            facts = probe(nodes, fleet)
+            order = {"type": "gpus", "sources": pynvml_source()}
+            gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
+            paths = reachability(list(facts.values()), fleet)
+        except Interrupted as interruption:
+            return 128 + interruption.number
+        except ClusterError as error:
+            output.block(problem_lines(error.problems, "the nodes can't be looked at"))
+            return NOT_AS_ASKED
+        problems = [*fleet.problems, *preflight.problems(list(facts.values()), program), *paths]
     found = {name: got["gpus"] for name, got in gpus.items() if "gpus" in got}
     if as_json:
         output.stdout(json.dumps(as_data(nodes, facts, found, problems), indent=1) + "\n")

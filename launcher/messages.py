@@ -107,6 +107,8 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
         "free_disk": (int, None),
         "workdir": bool,
         "program": (_text, None),
+        "differs": [_word],
+        "main": (_word, None),
         "shared": bool,
         "driver": bool,
         "user": _word,

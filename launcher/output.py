@@ -44,8 +44,9 @@ class Output:
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
-        self._out = stdout or sys.stdout
-        self._err = stderr or sys.stderr
+        # A process that was started without these streams has none.
+        self._out = stdout or sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as we live
+        self._err = stderr or sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - as long as we live
         self._quiet, self._verbose = quiet, verbose
         terminals = {stream for stream in (self._out, self._err) if _is_terminal(stream)}
         both = self._out in terminals and self._err in terminals

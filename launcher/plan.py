@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from launcher import placement, preflight
 from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet
 from launcher.job import Job, Node, Placement
+from launcher.limits import too_few_files
 from launcher.nodelist import fold, natural_key
 from launcher.output import Output
 from launcher.preflight import Facts
@@ -54,7 +54,12 @@ def prepare(job: Job, nodes: Sequence[Node], fleet: Fleet, output: Output) -> Pl
         drivers=any(facts[node.name].driver for node in good),
         one_machine=fleet.one_machine,
     )
-    for note in [*notes, *(few_cores(places, facts) if fleet.in_slurm else [])]:
+    few_files = too_few_files(len(places), sum(place.num_ranks for place in places))
+    more = [
+        *(few_cores(places, facts) if fleet.in_slurm else []),
+        *([few_files] if few_files else []),
+    ]
+    for note in [*notes, *more]:
         output.say(note)
     return Plan(places, {node.name: facts[node.name] for node in good})
 
@@ -77,10 +82,9 @@ def probe(nodes: Sequence[Node], fleet: Fleet) -> dict[str, Facts]:
     """What every node says of itself, as far as it answered."""
     names = [node.name for node in nodes if node.name in fleet.links]
     answers = fleet.ask({name: {} for name in names}, ("probe", "found"))
-    now = time.time()
     by_name = {node.name: node for node in nodes}
     return {
-        name: preflight.gather(by_name[name], got["probe"], got["found"], now)
+        name: preflight.gather(by_name[name], got["probe"], got["found"])
         for name, got in answers.items()
         if "probe" in got and "found" in got
     }

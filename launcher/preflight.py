@@ -13,6 +13,7 @@ from launcher.nodelist import fold
 
 CLOCK_SKEW_S = 5.0
 LITTLE_DISK = 100 << 20
+OLD_COPY = "an old copy? Copy it there anew, or work in a folder that all hosts share"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Facts:
     torch: str | None
     free_disk: int | None
     clock_skew_s: float
+    clock_uncertainty_s: float
     shared: bool
     user: str
     start_problem: str | None = None
@@ -34,10 +36,17 @@ class Facts:
     program_problem: str | None = None
     driver: bool = False
     no_engine: str | None = None
+    differs: Sequence[str] = ()
+    main: str | None = None
 
 
-def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: float) -> Facts:
-    """Facts from an agent's two first messages."""
+def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
+    """Facts from an agent's two first messages.
+
+    Its clock is compared with ours at the middle of the time in which it told it, so it is known
+    to half of that time: how long the login or other nodes have taken does not matter.
+    """
+    asked, heard = probe["asked_at"], probe["heard_at"]
     return Facts(
         node=node,
         cores=probe["cores"],
@@ -46,7 +55,8 @@ def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: 
         python=found.get("python"),
         torch=found.get("torch"),
         free_disk=probe["free_disk"],
-        clock_skew_s=probe["time"] - now,
+        clock_skew_s=probe["time"] - (asked + heard) / 2,
+        clock_uncertainty_s=max(heard - asked, 0.0) / 2,
         shared=probe["shared"],
         user=probe["user"],
         start_problem=found.get("problem"),
@@ -54,12 +64,15 @@ def gather(node: Node, probe: Mapping[str, Any], found: Mapping[str, Any], now: 
         program_problem=probe["program"],
         driver=probe["driver"],
         no_engine=found.get("no_engine"),
+        differs=probe["differs"],
+        main=probe["main"],
     )
 
 
 def problems(all_facts: Sequence[Facts], program: Program) -> list[NodeError]:
     """Everything that keeps the run from starting, node by node, each with what to do."""
     found = [error for facts in all_facts for error in _of_one(facts, program)]
+    found += _other_copies(all_facts, program)
     return found + _differences(all_facts) if program.kind != "program" else found
 
 
@@ -81,7 +94,24 @@ def _of_one(facts: Facts, program: Program) -> list[NodeError]:
     elif facts.program_problem:
         advice = "check the path; it is relative to the working folder on the node"
         found.append(NodeError(name, facts.program_problem, advice))
+    elif facts.differs:
+        which = ", ".join(facts.differs)
+        found.append(NodeError(name, f"{which} there is not the one here", OLD_COPY))
     return found
+
+
+def _other_copies(all_facts: Sequence[Facts], program: Program) -> list[NodeError]:
+    """Nodes whose copy of the program is not the one that most nodes have."""
+    copies = Counter(facts.main for facts in all_facts if facts.main)
+    if len(copies) < 2:
+        return []
+    usual = copies.most_common(1)[0][0]
+    problem = f"{program.target} there is not the one that most nodes have"
+    return [
+        NodeError(facts.node.name, problem, OLD_COPY)
+        for facts in all_facts
+        if facts.main and facts.main != usual
+    ]
 
 
 def _differences(all_facts: Sequence[Facts]) -> list[NodeError]:
@@ -114,7 +144,7 @@ def warnings(all_facts: Sequence[Facts], *, shared: bool) -> list[str]:
     """
     found = []
     for facts in all_facts:
-        if abs(facts.clock_skew_s) > CLOCK_SKEW_S:
+        if abs(facts.clock_skew_s) - facts.clock_uncertainty_s > CLOCK_SKEW_S:
             found.append(f"{facts.node.name}: its clock is {facts.clock_skew_s:+.0f} s off ours")
         if facts.free_disk is not None and facts.free_disk < LITTLE_DISK:
             free = facts.free_disk >> 20

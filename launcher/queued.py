@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from launcher import batch_script, files, follow_job, job_end, rundir
+from launcher import batch_script, files, follow_job, job_end, rundir, slurmctl
 from launcher.clusters.base import ClusterError
 from launcher.job import Program, Result
 from launcher.output import Output
 from launcher.request import UsageError, Wanted
-from launcher.submit import Submitted, make_request, submit
+from launcher.slurm_words import exceeds_limits
+from launcher.submit import Submitted, forget_folder, make_request, submit
 from launcher.watch import Heard, LeftRunning, listening
 
 if TYPE_CHECKING:
     from launcher.discovery import Found
 
 NOT_AS_ASKED = 3
+LOOK_S = 5.0
 
 
 def run_and_tell(
@@ -37,16 +41,17 @@ def run_and_tell(
     with listening() as heard:
         try:
             job = submit(request, found)
+            _say_queued(job, output)
+            if wanted.detach:
+                _look_once(job)
+                output.stdout(f"{job.id}\n")
+                return 0
+            wait = _end_of_array if job.tasks else _end_of_job
+            with _empty_folders_go(job):
+                return wait(job, output, heard)
         except ClusterError as error:
             output.error("; ".join(f"{one.problem} ({one.advice})" for one in error.problems))
             return NOT_AS_ASKED
-        _say_queued(job, output)
-        if wanted.detach:
-            output.stdout(f"{job.id}\n")
-            return 0
-        try:
-            wait = _end_of_array if job.tasks else _end_of_job
-            return wait(job, output, heard)
         except LeftRunning as left:
             output.error(str(left))
             return left.exit_code
@@ -76,11 +81,53 @@ def begin(wanted: Wanted, program: Program, found: Found, output: Output) -> Sub
 
 
 def end(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> Result:
-    """Wait for the result of a run that was begun. Raises LeftRunning."""
-    result = follow_job.follow(job.id, job.traces(), output, heard)
+    """Wait for the result of a run that was begun. Raises LeftRunning, ClusterError."""
+    try:
+        with _empty_folders_go(job):
+            result = follow_job.follow(job.id, job.traces(), output, heard)
+    except ClusterError:  # it never starts
+        _remove_function(job.request, job.folder)
+        raise
     _remove_function(job.request, job.folder)
     _finish(job, result, output)
     return result
+
+
+def _look_once(job: Submitted) -> None:
+    """Nobody waits for the job: if it is beyond a limit, SLURM's word on it is waited for here.
+
+    Raises ClusterError for a job that can't ever start.
+    """
+    give_up = time.monotonic() + LOOK_S
+    with contextlib.suppress(slurmctl.SlurmError):
+        found = slurmctl.show(job.id)
+        if found is None or not exceeds_limits(found, slurmctl.partitions()):
+            return
+        while found is not None and found.waiting and time.monotonic() < give_up:
+            why = follow_job.can_not_start(found)
+            if why is not None:
+                _forget(job)
+            follow_job.refuse(job.id, why)
+            time.sleep(0.1)
+            found = slurmctl.show(job.id)
+
+
+@contextlib.contextmanager
+def _empty_folders_go(job: Submitted) -> Iterator[None]:
+    """What was made for a job that never began does not stay."""
+    try:
+        yield
+    except LeftRunning:
+        raise
+    except BaseException:
+        _forget(job)
+        raise
+    _forget(job)
+
+
+def _forget(job: Submitted) -> None:
+    if job.request.run.run_dir is None:
+        forget_folder(job.traces().run_dir)
 
 
 def _say_queued(job: Submitted, output: Output) -> None:

@@ -49,6 +49,7 @@ class Wanted:
     array: str | None = None
     sbatch: tuple[str, ...] = ()
     detach: bool = False
+    new_job: bool = False  # from inside an allocation, too
     # on Ray: how long to wait for resources; and only to look at the nodes, without claiming them
     wait_s: float | None = None
     visit: bool = False
@@ -65,6 +66,7 @@ SUBMIT_OPTIONS = {
     "array": "--array",
     "sbatch": "--sbatch",
     "detach": "--detach",
+    "new_job": "--new-job",
 }
 
 
@@ -162,7 +164,7 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         check_gpus(wanted.gpus)
     job_id = make_id()
     name = program.target
-    run_dir = os.path.abspath(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
+    run_dir = full_path(wanted.run_dir) if wanted.run_dir else default_path(name, job_id)
     least, most = wanted.nodes or (None, None)
     return Job(
         id=job_id,
@@ -179,9 +181,14 @@ def make_job(wanted: Wanted, program: Program) -> Job:
         env=wanted.env,
         preload=wanted.preload,
         start=wanted.start,
-        result_file=os.path.abspath(wanted.result_file) if wanted.result_file else None,
+        result_file=full_path(wanted.result_file) if wanted.result_file else None,
         restart=wanted.restart,
     )
+
+
+def full_path(path: str) -> str:
+    """A path of this machine; no shell puts our home for the ``~`` in ``--run-dir=~/runs``."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def check_gpus(text: str) -> None:
@@ -205,7 +212,7 @@ def find(wanted: Wanted) -> Found:
     most = wanted.nodes[1] if wanted.nodes else None
     refuse_absurd(most or 1, wanted.procs, wanted.cluster or "")
     try:
-        found = discovery.discover(wanted.cluster, wanted.hosts, most)
+        found = discovery.discover(wanted.cluster, wanted.hosts, most, new_job=wanted.new_job)
     except ConfigError as error:
         raise UsageError(str(error)) from error
     refuse_absurd(len(found.nodes), wanted.procs, found.kind)
@@ -240,7 +247,10 @@ def is_submitted(wanted: Wanted, found: Found) -> bool:
     if given:
         why = f"and this run is on {found.kind}: add --cluster slurm, or leave it out"
         if found.allocation is not None:
-            why = "and this run is inside an allocation already: leave it out"
+            why = (
+                "and this run is inside an allocation already: leave it out, or submit a job of "
+                "its own from here by --new-job"
+            )
         raise UsageError(f"{', '.join(given)}: for a job that plaunch submits to SLURM, {why}")
     return False
 

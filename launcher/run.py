@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from launcher.clusters.base import ClusterError
 from launcher.fleet import Fleet, Interrupted, signals_into
 from launcher.job import Job, Program, Result
+from launcher.limits import more_open_files
 from launcher.link import Inbox
 from launcher.output import Output, problem_lines, result_lines
 from launcher.placement import PlacementError, wanted_nodes
@@ -20,11 +21,12 @@ from launcher.request import (
     Wanted,
     check_script,
     find,
+    is_requeued,
     is_submitted,
     make_cluster,
     make_job,
 )
-from launcher.rundir import RunDir, RunDirError
+from launcher.rundir import AlreadySucceeded, RunDir, RunDirError
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
@@ -59,8 +61,12 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
     rundir = RunDir(job)
     fleet = Fleet(job, cluster, inbox, output)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(more_open_files())
         stack.callback(rundir.close)
-        rundir.open()
+        try:
+            rundir.open()
+        except AlreadySucceeded as error:
+            return _of_a_requeued_job(error, rundir, output)
         stack.callback(fleet.close)
         stack.enter_context(signals_into(fleet.inbox))
         try:
@@ -86,6 +92,22 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
             rundir.close()  # the job's next run may begin while we wait for the end of this one
             code = requeue.come_back(comeback, parent, fleet.inbox, output)
             result = result if code is None else replace(result, exit_code=code)
+    return result
+
+
+def _of_a_requeued_job(error: AlreadySucceeded, rundir: RunDir, output: Output) -> Result:
+    """The result of this very SLURM job's former run. Raises ``error`` if it is another's."""
+    mine = os.environ.get("SLURM_JOB_ID")
+    if not is_requeued(os.environ) or mine is None or error.job.get("slurm_job_id") != mine:
+        raise error
+    from launcher.job_end import read_result
+
+    try:
+        result = read_result(error.result)
+    except (KeyError, TypeError, ValueError):  # of another version
+        raise error from None
+    output.say(f"SLURM has started job {mine} again, but its run has succeeded: nothing is left")
+    rundir.finish(result)  # the copy that --result asks for may be missing
     return result
 
 

@@ -33,6 +33,14 @@ class RunDirError(Exception):
     """The folder can't be used for this run: which, why, and what to do."""
 
 
+class AlreadySucceeded(RunDirError):
+    """The run has succeeded; ``result`` is what it left (JSON data), ``job`` its description."""
+
+    def __init__(self, message: str, result: dict[str, Any], job: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result, self.job = result, job
+
+
 def default_path(name: str, job_id: str) -> str:
     """``plaunch_runs/<time>-<name>-<job id>`` under the current folder."""
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(name)).strip("-.") or "run"
@@ -203,9 +211,11 @@ class RunDir:
                 )
         result = read_result(self.path)
         if result is not None and result.get("state") == "succeeded":
-            raise RunDirError(
+            raise AlreadySucceeded(
                 f"the run in {self.path} has succeeded: choose another folder, or begin anew with "
-                "--restart"
+                "--restart",
+                result,
+                former,
             )
 
     def _forget_former(self) -> None:

@@ -69,6 +69,37 @@ class SlurmJob:
         return mine == array and int(task) in numbers(tasks.strip("[]"))
 
 
+@dataclass(frozen=True)
+class Partition:
+    """A partition's limits; None: there is none."""
+
+    name: str
+    num_nodes: int
+    default: bool = False
+    max_nodes: int | None = None
+    max_time: str | None = None
+
+
+def parse_partitions(text: str) -> list[Partition]:
+    """The partitions of ``scontrol -o show partition``, one a line."""
+    found = []
+    for line in text.splitlines():
+        said = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if "PartitionName" not in said:
+            continue
+        most, time = said.get("MaxNodes", ""), said.get("MaxTime", "")
+        found.append(
+            Partition(
+                name=said["PartitionName"],
+                num_nodes=_number(said.get("TotalNodes", "")),
+                default=said.get("Default") == "YES",
+                max_nodes=int(most) if most.isdigit() else None,
+                max_time=None if time in ("", "UNLIMITED", "INFINITE") else time,
+            )
+        )
+    return found
+
+
 def parse_jobs(text: str) -> list[SlurmJob]:
     """The jobs of ``scontrol -o show job``: one line each, unless a comment holds a newline."""
     records: list[str] = []

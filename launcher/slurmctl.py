@@ -18,10 +18,12 @@ from launcher.slurm_jobs import (
     ACCOUNTING_FIELDS,
     QUEUE_FIELDS,
     SEPARATOR,
+    Partition,
     SlurmJob,
     numbers,
     parse_accounting,
     parse_jobs,
+    parse_partitions,
     parse_queue,
 )
 
@@ -150,19 +152,37 @@ def requeue_exit_codes(*, timeout_s: float = TIMEOUT_S) -> frozenset[int]:
     return numbers(found[1]) if found else frozenset()
 
 
+def partitions(*, timeout_s: float = TIMEOUT_S) -> list[Partition]:
+    """The partitions that we may see. Raises SlurmError, SlurmAway."""
+    return parse_partitions(_run("scontrol", "-o", "show", "partition", timeout_s=timeout_s))
+
+
 # -- telling
 
 
-def submit(script: bytes, env: Mapping[str, str], *, timeout_s: float = 4 * TIMEOUT_S) -> str:
+def submit(
+    script: bytes,
+    env: Mapping[str, str],
+    options: Sequence[str] = (),
+    *,
+    timeout_s: float = 4 * TIMEOUT_S,
+) -> str:
     """Put a batch script into the queue and return its job's id. Raises SlurmError, SlurmAway.
 
-    The job gets all of ``env``, which no command line shows.
+    The job gets all of ``env``, which no command line shows; ``options`` overrule the script's own.
     """
-    out = _run("sbatch", "--parsable", "--export=ALL", timeout_s=timeout_s, text=script, env=env)
+    words = ("sbatch", "--parsable", "--export=ALL", *options)
+    out = _run(*words, timeout_s=timeout_s, text=script, env=env)
     found = re.match(r"\d+", out)
     if found is None:
         raise SlurmError(f"sbatch gave no job id but {out.strip()[:200]!r}")
     return found[0]
+
+
+def begin_now(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Let a job begin that was to begin later. Raises SlurmError, SlurmAway."""
+    words = ("scontrol", "update", f"JobId={_checked(job_id)}", "StartTime=now")
+    _run(*words, timeout_s=timeout_s)
 
 
 def requeue(job_id: str, *, timeout_s: float = TIMEOUT_S) -> None:

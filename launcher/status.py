@@ -206,7 +206,7 @@ def as_data(job: JobStatus) -> dict[str, Any]:
         "program": entry.program,
         "args": list(facts.job.get("args") or []),
         "state": job.state,
-        "reason": job.reason or None,
+        "reason": ": ".join(filter(None, [job.reason, job.why])) or None,
         "over": job.over,
         "exit_code": result.get("exit_code"),
         "world_size": facts.world_size,

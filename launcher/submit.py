@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher import batch_script, index, slurm_jobs, slurmctl
+from launcher import batch_script, index, slurm_jobs, slurm_words, slurmctl
 from launcher.batch_options import merge
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.config import SlurmOptions
@@ -21,12 +21,16 @@ from launcher.follow_job import Traces
 from launcher.job import Program
 from launcher.request import UsageError, Wanted, make_job
 from launcher.rundir import RunDir
+from launcher.slurm_environ import without_job
 
 if TYPE_CHECKING:
     from launcher.discovery import Found
 
 # sbatch takes these from the environment, over what the script says.
 _OTHER_NAMES = {"time": "SBATCH_TIMELIMIT", "array": "SBATCH_ARRAY_INX"}
+
+
+LATER_S = 60  # after its submission a job begins at the latest, as far as we are concerned
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,9 @@ class Submitted:
         """Where the job (or a task of the array) leaves what it prints and its result."""
         run_dir = batch_script.run_dir(self.request, self.id, task)
         number = self.id if task is None else f"{self.id}_{task}"
-        return Traces(
-            Path(self.folder, run_dir),
-            Path(self.folder, f"slurm-{number}.out"),
-            Path(self.folder, f"slurm-{number}.err"),
-        )
+        # of an array's tasks all are in one folder, which is there before any of them begins
+        out = Path(self.folder, batch_script.run_dir(self.request, self.id), f"slurm-{number}")
+        return Traces(Path(self.folder, run_dir), Path(f"{out}.out"), Path(f"{out}.err"))
 
     @property
     def entry(self) -> index.Entry:
@@ -80,7 +82,10 @@ def make_request(
         raise UsageError("--result of a whole array is written at its end: leave --detach out")
     file, each = found.file, found.each
     assert each is not None
-    workdir = file.workdir if file else None
+    wanted = replace(
+        wanted, run_dir=_at_home(wanted.run_dir), result_file=_at_home(wanted.result_file)
+    )
+    workdir = os.path.expanduser(file.workdir) if file and file.workdir else None
     if workdir not in (None, "."):
         # They start at the current folder, as everywhere; the job is in another one.
         wanted = replace(
@@ -108,15 +113,88 @@ def submit(request: batch_script.Request, found: Found) -> Submitted:
     check(request, folder)
     tasks = sorted(slurm_jobs.numbers(request.options.array or ""))
     env = environment(request, {**found.each.env, **request.run.env}, os.environ)
+    place = Path(folder, os.path.dirname(batch_script.run_dir(request, "0")))
+    own = request.run.run_dir
+    make_folder(place if own is None else Path(folder, own))
+    # SLURM makes no folders for what a job prints. One that is called by the job's number is made
+    # when that is known, and only then may the job begin. (SLURM does not check one that is held.)
+    later = own is None and "--begin" not in request.options.own
+    out = batch_script.run_dir(request, "%A" if tasks else "%j")
+    options = [
+        *output_options(folder, out, own, tasks),
+        *([f"--begin=now+{LATER_S}"] if later else []),
+    ]
     try:
-        job = Submitted(slurmctl.submit(script, env), request, folder, tasks, time.time())
-    except slurmctl.SlurmAway as error:
-        advice = "nothing is queued; try again when it answers"
-        raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
+        _refuse_impossible(request, env)
+        number = slurmctl.submit(script, env, options)
+        job = Submitted(number, request, folder, tasks, time.time())
     except slurmctl.SlurmError as error:
-        raise ClusterError([NodeError("SLURM", _plain(error), "nothing is queued")]) from error
+        forget_folder(place)
+        away = "; try again when it answers" if isinstance(error, slurmctl.SlurmAway) else ""
+        advice = f"nothing is queued{away}"
+        raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
     remember(job)
+    make_folder(job.traces().run_dir)
+    if later:
+        with contextlib.suppress(slurmctl.SlurmError):  # else it begins a little later by itself
+            slurmctl.begin_now(job.id)
     return job
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder in which a job's files shall be. Raises UsageError if it can't be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK | os.X_OK)
+        problem = "no permission to write there"
+    except OSError as error:
+        writable, problem = False, error.strerror or str(error)
+    if not writable:
+        raise UsageError(
+            f"can't use {path} for the run: {problem}; work in another folder, or choose one by "
+            "--run-dir"
+        )
+
+
+def forget_folder(path: Path) -> None:
+    """Remove a folder of a job that never began, and that of all runs, if nothing is in them."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+        path.parent.rmdir()
+
+
+def output_options(folder: str, run_dir: str, own: str | None, tasks: Sequence[int]) -> list[str]:
+    """Where SLURM writes what a job prints: in its run's folder. Words for sbatch.
+
+    ``run_dir`` holds SLURM's own pattern for the number, unless it is the user's ``own`` folder.
+    """
+    if own is not None:
+        run_dir = own.replace("%", "%%")
+    number = "%A_%a" if tasks else "%j"
+    path = os.path.join(folder, run_dir, f"slurm-{number}")
+    return [f"--output={path}.out", f"--error={path}.err"]
+
+
+def _refuse_impossible(request: batch_script.Request, env: Mapping[str, str]) -> None:
+    """More nodes than there are would wait for ever. Raises SlurmError."""
+    said = dict(
+        re.split("[= ]", line.removeprefix("--"), maxsplit=1)
+        for line in batch_script.directives(request)
+        if re.match("--(nodes|partition)[= ]", line)
+    )
+    least = re.match(r"\d+", said.get("nodes", "").strip('"'))
+    asked = said.get("partition", "").strip('"') or env.get("SBATCH_PARTITION", "")
+    if least is None or int(least[0]) < 2:
+        return
+    try:
+        partitions = slurmctl.partitions()
+    except slurmctl.SlurmAway:
+        raise
+    except slurmctl.SlurmError:
+        return  # it does not show them to everybody
+    problem = slurm_words.too_many_nodes(int(least[0]), asked, partitions)
+    if problem is not None:
+        raise slurmctl.SlurmError(problem)
 
 
 def check(request: batch_script.Request, folder: str) -> None:
@@ -124,6 +202,11 @@ def check(request: batch_script.Request, folder: str) -> None:
 
     Raises UsageError, RunDirError, ClusterError.
     """
+    if re.search(r"[\x00-\x1f\x7f%\\]", folder):
+        raise UsageError(
+            f"SLURM can't work in the folder {folder!r}: a %, a backslash or a control character "
+            "in its name means something else there"
+        )
     if not os.path.isdir(folder):
         raise UsageError(f"no folder {folder} here, where the job is to run: see `workdir:`")
     target, kind = request.program.target, request.program.kind
@@ -149,8 +232,11 @@ def check(request: batch_script.Request, folder: str) -> None:
 def environment(
     request: batch_script.Request, env: Mapping[str, str], ours: Mapping[str, str]
 ) -> dict[str, str]:
-    """What sbatch gets: our own variables and the run's, without any that overrule the script."""
-    found = {**ours, **env}
+    """What sbatch gets: our own variables and the run's, without any that overrule the script.
+
+    Nor any that tell of the job, or of the run, that we are in: the new one is none of it.
+    """
+    found = {**without_job(ours), **env}
     for line in batch_script.directives(request):
         name = re.split(r"[= ]", line.removeprefix("--"), maxsplit=1)[0]
         found.pop("SBATCH_" + name.upper().replace("-", "_"), None)
@@ -165,6 +251,11 @@ def remember(job: Submitted) -> None:
         with contextlib.suppress(OSError):
             os.unlink(job.result_file)
     index.record(job.entry)
+
+
+def _at_home(path: str | None) -> str | None:
+    """No shell puts our home for the ``~`` in ``--run-dir=~/runs``."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -13,15 +13,16 @@ DRAWING = {
     # doors
     "launcher": "",
     "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.foreign_options launcher.job_words launcher.look launcher.output "
-    "launcher.request launcher.run",
+    "launcher.cli": "launcher.foreign_options launcher.job_words launcher.limits launcher.look "
+    "launcher.output launcher.request launcher.run",
     "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
     "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
     "launcher.run launcher.slurmctl",
     # words to calls
     "launcher.run": "launcher.again launcher.controller launcher.fleet launcher.index "
-    "launcher.link launcher.look launcher.output launcher.placement launcher.queued "
-    "launcher.request launcher.requeue launcher.rundir launcher.slurmctl",
+    "launcher.job_end launcher.limits launcher.link launcher.look launcher.output "
+    "launcher.placement launcher.queued launcher.request launcher.requeue launcher.rundir "
+    "launcher.slurmctl",
     "launcher.request": "launcher.clusters launcher.config_error launcher.discovery "
     "launcher.gpu_request launcher.ray_request launcher.rundir",
     "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
@@ -34,49 +35,53 @@ DRAWING = {
     "launcher.output launcher.request launcher.run_facts launcher.tail",
     "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
     "launcher.slurm_jobs launcher.slurmctl",
-    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.records "
-    "launcher.request launcher.run_facts launcher.slurm_jobs launcher.slurm_words "
-    "launcher.slurmctl",
+    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.output "
+    "launcher.records launcher.request launcher.run_facts launcher.slurm_jobs "
+    "launcher.slurm_words launcher.slurmctl",
     "launcher.run_facts": "launcher.history launcher.records",
     # through a queue
     "launcher.queued": "launcher.again launcher.batch_script launcher.files launcher.follow_job "
-    "launcher.job_end launcher.output launcher.request launcher.rundir launcher.submit "
-    "launcher.watch",
+    "launcher.job_end launcher.output launcher.request launcher.rundir launcher.slurm_words "
+    "launcher.slurmctl launcher.submit launcher.watch",
     "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_jobs "
-    "launcher.slurmctl",
+    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_environ "
+    "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl",
     "launcher.follow_job": "launcher.job_end launcher.output launcher.records launcher.slurm_jobs "
     "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
     "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
     "launcher.tail": "launcher.files",
-    "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.link launcher.output "
-    "launcher.placement launcher.plan launcher.preflight launcher.rendezvous launcher.request",
+    "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.limits launcher.link "
+    "launcher.output launcher.placement launcher.plan launcher.preflight launcher.rendezvous "
+    "launcher.request",
     # the story
     "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
     "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "
     "launcher.rank_stdin launcher.rendezvous launcher.rundir launcher.verdict",
-    "launcher.plan": "launcher.fleet launcher.nodelist launcher.output launcher.placement "
-    "launcher.preflight launcher.resources",
+    "launcher.plan": "launcher.fleet launcher.limits launcher.nodelist launcher.output "
+    "launcher.placement launcher.preflight launcher.resources",
     "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.phases "
     "launcher.policy launcher.rank_stdin launcher.rundir launcher.traces launcher.verdict",
     "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
     "launcher.slurmctl",
     "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
     "launcher.placement",
-    "launcher.fleet": "launcher.cargo launcher.channel launcher.link launcher.output",
-    "launcher.link": "launcher.channel launcher.clusters launcher.frames launcher.messages",
+    "launcher.fleet": "launcher.agent launcher.cargo launcher.channel launcher.limits "
+    "launcher.link launcher.nodelist launcher.output",
+    "launcher.link": "launcher.channel launcher.clusters launcher.deadline launcher.frames "
+    "launcher.messages",
     "launcher.cargo": "",
     # which cluster, which nodes
     "launcher.discovery": "launcher.allocation launcher.clusters launcher.config "
     "launcher.config_error launcher.nodelist",
     "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
     "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.nodelist launcher.seal",
+    "launcher.clusters": "launcher.allocation launcher.channel launcher.deadline launcher.limits "
+    "launcher.nodelist launcher.seal",
     "launcher.allocation": "launcher.config_error launcher.nodelist",
     "launcher.clusters.base": "launcher.job launcher.terminal",
     # pure decisions
     "launcher.job_end": "launcher.slurm_jobs",
-    "launcher.slurm_words": "",
+    "launcher.slurm_words": "launcher.slurm_jobs",
     "launcher.batch_script": "launcher.batch_options launcher.request",
     "launcher.batch_options": "launcher.request",
     "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
@@ -123,6 +128,9 @@ DRAWING = {
     "launcher.run_facts",
     "launcher.terminal": "",
     "launcher.traces": "",
+    "launcher.deadline": "",
+    "launcher.limits": "",
+    "launcher.slurm_environ": "launcher.rendezvous",
     # the engine: the door
     "engine": "",
     "engine.trainer": "engine.apart engine.checkpointing engine.compiled engine.datamodule "

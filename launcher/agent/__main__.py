@@ -6,14 +6,25 @@ import os
 import select
 import time
 
-from launcher.agent import health
-from launcher.agent.plain import signal, suppress
+from launcher.agent import health, limits
+from launcher.agent.plain import SOCKET, signal, socket, suppress
 from launcher.agent.pulse import Pulse
 from launcher.agent.server import Started, marker
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+# Where a run's private folder may be, best first: a variable's value, or a place of every machine.
+PLACES = (
+    ("TMPDIR", ""),
+    ("", "/tmp"),
+    ("XDG_RUNTIME_DIR", ""),
+    ("", "/dev/shm"),
+    ("", "/var/tmp"),
+)
+LONGEST_SOCKET = 107  # bytes of a unix socket's path, by the kernel
 
 
 def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
@@ -22,9 +33,17 @@ def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
     The agent learns of the guard's end by a pipe, never by a parent-death signal, so that it can
     still end its ranks in order. The other way there is a pulse: an agent that hangs is ended.
     """
+    _open_stderr()
+    limits.raise_limit(limits.ENOUGH, config["soft_limit"])
+    for name in ("python", "workdir"):
+        config[name] = _at_home(config[name])
+    try:
+        folder = private_folder(os.environ)
+    except OSError as error:
+        os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))  # for the controller
+        return 1
     alive_read, alive_write = os.pipe()
     pulse_read, pulse_write = os.pipe()
-    folder = _private_folder()
     pid = os.fork()
     if pid == 0:
         os.close(alive_write)
@@ -50,12 +69,56 @@ def guarded(config: dict[str, Any], sources: dict[str, Any]) -> int:
         _remove(folder)
 
 
-def _private_folder() -> str:
-    """Made by hand: the tempfile module takes long to import, and the start waits for this."""
-    parent = os.environ.get("TMPDIR") or "/tmp"
-    folder = f"{parent if os.access(parent, os.W_OK) else '/tmp'}/plaunch-{os.urandom(8).hex()}"
-    os.mkdir(folder, 0o700)
-    return folder
+def _open_stderr() -> None:
+    """A login shell may have closed it: the next file would have its number, and our errors."""
+    try:
+        os.fstat(2)
+    except OSError:
+        while os.open(os.devnull, os.O_RDWR) < 2:
+            pass
+
+
+def _at_home(path: str) -> str:
+    """``~`` and ``~user`` are homes of this machine."""
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def private_folder(environ: Mapping[str, str]) -> str:
+    """Make a folder of our own in which a socket can be. Raises OSError if there is no place.
+
+    Made by hand: the tempfile module takes long to import, and the start waits for this.
+    """
+    problems = []
+    for variable, place in PLACES:
+        parent = environ.get(variable, "") if variable else place
+        if not parent.startswith("/"):
+            continue
+        folder = f"{parent.rstrip('/')}/plaunch-{os.urandom(8).hex()}"
+        if len(os.fsencode(f"{folder}/{SOCKET}")) > LONGEST_SOCKET:
+            problems.append(f"{parent} is too long for a socket")
+            continue
+        try:
+            os.mkdir(folder, 0o700)
+        except OSError as error:
+            problems.append(f"{parent}: {error.strerror}")
+            continue
+        try:
+            _try_socket(f"{folder}/{SOCKET}")
+        except OSError as error:  # not every file system has them
+            problems.append(f"{parent}: no socket can be there: {error.strerror or error}")
+            os.rmdir(folder)
+            continue
+        return folder
+    raise OSError(f"no folder for the run's socket (TMPDIR can name one): {'; '.join(problems)}")
+
+
+def _try_socket(path: str) -> None:
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.bind(path)
+        os.unlink(path)
+    finally:
+        line.close()
 
 
 def _remove(folder: str) -> None:

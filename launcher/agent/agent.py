@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from launcher.agent import health, probe, processes, pulse, workers
+from launcher.agent import health, limits, probe, processes, pulse, workers
 from launcher.agent.ending import LOOK_S, Ending
 from launcher.agent.errands import Errands
 from launcher.agent.outputs import Outputs
@@ -230,6 +230,7 @@ class Agent:
     # -- the ranks
 
     def _start(self, message: dict[str, Any]) -> None:
+        self._allow_files(message["ranks"])
         seam = {"PLAUNCH_SOCKET": self.lines.path, "TORCHELASTIC_ERROR_FILE": self.folder}
         made = workers.make(message["ranks"], message["defaults"], self.env, seam)
         alone = message["world_size"] == 1
@@ -237,6 +238,12 @@ class Agent:
         self.group = workers.Group(message["attempt"], made, with_stdin=alone, stdin=stdin)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()
+
+    def _allow_files(self, ranks: list[dict[str, Any]]) -> None:
+        files = limits.files_for(ranks)
+        most = limits.raise_limit(files)
+        if most is not None and self.config["soft_limit"] is None:  # else the launcher says so
+            self._note(f"it allows {most} open files (ulimit -Hn), about {files} are needed there")
 
     def _launch_group(self) -> None:
         """Start the ranks, once: a cold start does not wait for the fork server, but hears it."""

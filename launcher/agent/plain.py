@@ -21,9 +21,10 @@ else:
         import signal
         import socket
 
-__all__ = ["Selector", "called", "signal", "socket", "suppress"]
+__all__ = ["SOCKET", "Selector", "called", "signal", "socket", "suppress"]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+SOCKET = "agent.sock"  # of the ranks, in the run's private folder
 
 
 class suppress:

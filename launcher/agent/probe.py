@@ -6,6 +6,7 @@ import os
 import time
 
 from launcher.agent.plain import socket, suppress
+from launcher.agent.program_files import compared
 from launcher.gpu_probe import has_driver
 from launcher.regular import read_regular
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def facts(order: dict[str, Any]) -> dict[str, Any]:
     """All that the controller asks of a node before anything starts (JSON data)."""
-    workdir = order["workdir"]
+    workdir, program = order["workdir"], (order["kind"], order["target"], order["workdir"])
     return {
         "hostname": socket.gethostname(),
         "cores": cores(),
@@ -25,7 +26,8 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
         "time": time.time(),
         "free_disk": _free_disk(workdir),
         "workdir": os.path.isdir(workdir),
-        "program": _program_problem(order["kind"], order["target"], workdir),
+        "program": _program_problem(*program),
+        **compared(order["files"], *program),
         "shared": _is_shared(order["run_dir"], order["job_id"]),
         "driver": has_driver(),
         "user": _user(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from launcher.agent import health
+from launcher.agent import health, limits
 from launcher.agent.plain import signal
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -94,6 +94,7 @@ def _become(
         os.set_inheritable(fd, True)
     if cwd is not None:
         os.chdir(cwd)
+    limits.restore_limit()
     os.execvpe(argv[0], list(argv), dict(env))
 
 

@@ -6,8 +6,9 @@ import os
 
 from launcher.agent import processes
 from launcher.agent.cold import wants_cold
-from launcher.agent.compiler import NEVER, program_folder, wants_compiler
+from launcher.agent.compiler import NEVER, wants_compiler
 from launcher.agent.plain import socket
+from launcher.agent.program_files import program_folder
 from launcher.frames import Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -104,7 +105,7 @@ class Started:
 
     def __init__(self, config: dict[str, Any], sources: Mapping[str, Any]) -> None:
         self.mark = marker(config["job_id"], config["node_rank"])
-        self.cwd = os.path.expanduser(config["workdir"])
+        self.cwd = config["workdir"]
         self.env = {**os.environ, **config["env"], self.mark: "1"}
         self.notes: list[str] = []
         self.problem: str | None = None

@@ -7,7 +7,7 @@ import select
 import sys
 import time
 
-from launcher.agent.plain import READ, WRITE, Selector, called, socket
+from launcher.agent.plain import READ, SOCKET, WRITE, Selector, called, socket
 from launcher.frames import ChannelError, Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -95,7 +95,7 @@ class RankLines:
         deliver: Callable[[int, dict[str, Any]], None],
         complain: Callable[[int, str], None],
     ) -> None:
-        self.path = f"{folder}/agent.sock"
+        self.path = f"{folder}/{SOCKET}"
         self.failed_path = f"{self.path}.failed"  # there while an attempt ends that has failed
         self._selector, self._deliver, self._complain = selector, deliver, complain
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

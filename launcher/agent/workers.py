@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from launcher.agent import health, processes
-from launcher.agent.compiler import program_folder
 from launcher.agent.logs import LastLines
 from launcher.agent.plain import signal, suppress
+from launcher.agent.program_files import program_folder
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from launcher.job import Node
 from launcher.terminal import one_line
 
 CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
+FIRST_WORDS_S = 20.0  # for a node that could be connected to
 
 
 class NodeError(Exception):
@@ -29,6 +30,13 @@ class ClusterError(Exception):
     def __init__(self, problems: Sequence[NodeError]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def last_line(text: str) -> str:
+    """The last line of what a node has said, fit for a terminal; empty if it said nothing."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    line = lines[-1].strip()[-200:] if lines else ""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 class Stream(Protocol):
@@ -70,9 +78,13 @@ def never() -> bool:
 
 
 class Cluster(Protocol):
-    """A kind of cluster. The constructor stores; only these methods act."""
+    """A kind of cluster. The constructor stores; only these methods act.
+
+    ``first_words_s`` is how long a node that is connected to may take to answer.
+    """
 
     name: str
+    first_words_s: float
 
     @property
     def inherited_stdin(self) -> int | None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from launcher import channel
-from launcher.clusters.base import NodeError
+from launcher.clusters.base import NodeError, last_line
 from launcher.seal import Opener, Sealer
 
 PROOF_S = 10.0  # for a caller to prove that it knows the secret, from its call on
@@ -191,6 +191,8 @@ class Reception:
                 left = give_up - time.monotonic()
                 if problem is None and (left < 0 or self._closed):
                     problem = f"its agent did not call back within {timeout_s:.0f} s"
+                    if line := last_line(errors()):
+                        problem += f"; last heard: {line}"
                 if problem is not None:
                     raise (
                         NodeError(

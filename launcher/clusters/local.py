@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from launcher.clusters.base import NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, NodeError, never, spare_first
 from launcher.job import Node
 
 ERRORS_KEPT_BYTES = 10_000
@@ -157,6 +157,7 @@ class LocalCluster:
     """``num_nodes`` nodes that are all this machine; each connection is a child process."""
 
     name = "local"
+    first_words_s = FIRST_WORDS_S
 
     def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:
         self._nodes = tuple(nodes) if nodes is not None else local_nodes(num_nodes)
@@ -194,9 +195,10 @@ class LocalCluster:
             )
         except OSError as error:
             reason = error.strerror or str(error)
-            raise NodeError(
-                node.name, f"can't start {argv[0]}: {reason}", "check `python` in the cluster file"
-            ) from error
+            advice = "check `python` in the cluster file"
+            if error.errno == errno.EMFILE:
+                advice = "raise the limit of open files (ulimit -n)"
+            raise NodeError(node.name, f"can't start {argv[0]}: {reason}", advice) from error
         return LocalStream(process)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from launcher import channel
-from launcher.clusters.base import ClusterError, NodeError, never
+from launcher.clusters.base import FIRST_WORDS_S, ClusterError, NodeError, never
 from launcher.clusters.dialback import DialledStream, Reception
 from launcher.clusters.ray_bundles import Ask
 from launcher.job import Node
@@ -29,10 +29,15 @@ CALL_S = 30.0  # for an agent to call back
 RELEASE_S = 10.0  # for Ray to take everything back
 ERRORS_KEPT_BYTES = 10_000
 
-# Behind all folders of its own: nothing of the current folder or beside us hides a module of Ray.
+# Nothing of the current folder hides a module of Ray, and nobody's own `launcher` hides ours.
 _CLERK = """\
 import sys
-sys.path[:] = [folder for folder in sys.path if folder] + [sys.argv[1]]
+from importlib.machinery import PathFinder
+class Own:
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [sys.argv[1]]) if name == "launcher" else None
+sys.path[:] = [folder for folder in sys.path if folder]
+sys.meta_path.insert(0, Own)
 from launcher.clusters.ray_clerk import main
 main()
 """
@@ -47,6 +52,7 @@ class RayCluster:
 
     name = "ray"
     inherited_stdin = None
+    first_words_s = FIRST_WORDS_S
 
     def __init__(
         self,

@@ -52,8 +52,9 @@ class Holder:
         """
         with self._lock, tempfile.TemporaryFile() as errors:
             self.let_go()
+            program, *words = argv
             child = self._child = subprocess.Popen(
-                list(argv),
+                [os.path.expanduser(program), *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from launcher import channel
 from launcher.allocation import Allocation
-from launcher.clusters.base import ClusterError, NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, ClusterError, NodeError, never, spare_first
 from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
 from launcher.job import Node
+from launcher.limits import own_soft_limit
 from launcher.nodelist import fold
 
 CALL_S = 60.0  # for an agent to call back: the step may have to wait for a prolog
@@ -44,6 +45,7 @@ class SlurmCluster:
 
     name = "slurm"
     inherited_stdin = None
+    first_words_s = FIRST_WORDS_S
 
     def __init__(
         self,
@@ -104,7 +106,8 @@ class SlurmCluster:
 
 # srun meets SIGTERM by killing its tasks at once, and SLURM may send it to all that descends from a
 # batch script. So srun descends from nobody: a shell starts it in the background and ends.
-_ORPHAN = 'exec 3<&0; "$@" <&3 3<&- >/dev/null & echo $!'
+# The tasks have the user's own limit of open files: srun takes the limits along.
+_ORPHAN = 'ulimit -Sn {files}; exec 3<&0; "$@" <&3 3<&- >/dev/null & echo $!'
 
 
 class Step:
@@ -113,7 +116,7 @@ class Step:
     def __init__(self, argv: Sequence[str], invitation: bytes) -> None:
         others = _OPTIONS_OF_OTHERS.split()
         starter = subprocess.Popen(
-            ["/bin/sh", "-c", _ORPHAN, "sh", *argv],
+            ["/bin/sh", "-c", _ORPHAN.format(files=own_soft_limit() or "unlimited"), "sh", *argv],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

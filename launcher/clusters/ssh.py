@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import shlex
 import threading
 import time
@@ -26,12 +27,14 @@ from launcher.clusters.ssh_session import Session
 from launcher.clusters.ssh_stream import SshStream
 from launcher.clusters.ssh_target import SshTarget
 from launcher.clusters.ssh_wire import Wire, direct, in_background, proxied, tunnel
+from launcher.deadline import deadline
 from launcher.job import Node
 
 __all__ = ["SshCluster", "SshOptions", "command_line", "explain_exit"]
 
 _AT_ONCE = 8  # handshakes; they are work for the processor, and servers bound them
 _REMEMBER_S = 5.0  # how long a jump host that failed is not tried again
+_HOME = re.compile(r"~([A-Za-z_][A-Za-z0-9_.-]*)?")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 @%+=:,./_-")
 
 
@@ -66,6 +69,7 @@ class SshCluster:
 
     def __init__(self, nodes: tuple[Node, ...], options: SshOptions = SshOptions()) -> None:  # noqa: B008  (frozen)
         self._nodes, self._options = nodes, options
+        self.first_words_s = options.first_words_s
         self._used: set[str] = set()
         self._config: SshConfig | None = None
         self._jumps: dict[tuple[str, ...], _Jump] = {}
@@ -92,8 +96,9 @@ class SshCluster:
         except SshProblem as problem:
             raise NodeError(node.name, problem.problem, problem.advice) from problem
         try:
-            channel = link.session.open_session(timeout=self._options.connect_timeout_s)
-            channel.exec_command(command_line(argv))
+            with deadline(self._options.connect_timeout_s, link.hang_up):
+                channel = link.session.open_session(timeout=self._options.connect_timeout_s)
+                channel.exec_command(command_line(argv))
         except (paramiko.SSHException, OSError, EOFError) as error:
             link.hang_up()
             raise NodeError(
@@ -190,7 +195,14 @@ def command_line(argv: Sequence[str]) -> str:
     """One command that any login shell (sh, csh, fish) understands alike and runs as ``argv``.
 
     Inside the quotes are only characters that no shell takes for its own; sh puts the others back.
+    ``~`` and ``~user`` before the program are homes of that machine.
     """
-    text = shlex.join(argv).encode()
+    program, *words = argv
+    home, slash, rest = program.partition("/")
+    if _HOME.fullmatch(home):
+        program = home + slash + (shlex.quote(rest) if rest else "")
+    else:
+        program = shlex.quote(program)
+    text = " ".join([program, *map(shlex.quote, words)]).encode("utf-8", "surrogateescape")
     encoded = "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in text)
     return f"""exec /bin/sh -c 'eval "exec $(printf %b "{encoded}")"'"""

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def tunnel(session: Session, jump: SshTarget, target: SshTarget, timeout_s: floa
 def proxied(command: str) -> Wire:
     """Start a ProxyCommand on one end of a socket pair; the other is the wire."""
     end, its_end = socket.socketpair()
-    said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by hang_up)
+    said = os.fdopen(os.memfd_create("plaunch-proxy-command"), "w+b")  # no folder is needed
     with its_end:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],

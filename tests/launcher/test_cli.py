@@ -270,6 +270,7 @@ def test_help_and_version_of_the_command() -> None:
         "--timeout", "--env", "--preload", "--run-dir", "--restart", "--result", "--start",
         "--dry-run", "--verbose", "--quiet", "-m", "--no-python", "--time", "--partition",
         "--account", "--qos", "--requeue", "--signal-lead", "--array", "--sbatch", "--detach",
+        "--new-job",
     ):  # fmt: skip
         assert f"{option}" in done.stdout, option
     done = subprocess.run([PLAUNCH, "--version"], capture_output=True, text=True, timeout=60)

@@ -56,7 +56,7 @@ slurm: {partition: gpu, account: 12, time: 12:00:00, signal_lead: 120, sbatch: [
             Node("host2", "host2"),
             Node("host3", "host3"),
         ),
-        ssh=SshOptions("/home/me/.ssh/id", f"{os.path.dirname(file)}/hosts", "bastion", 2.5),
+        ssh=SshOptions("/home/me/.ssh/id", f"{os.path.dirname(file)}/hosts", "bastion", 2.5, 2.5),
         python="/opt/env/bin/python",
         workdir="/shared/project",
         env={"NCCL_DEBUG": "WARN", "COUNT": "007", "EMPTY": "", "TOKEN": None, "DAY": "2020-01-01"},

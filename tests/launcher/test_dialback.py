@@ -59,6 +59,8 @@ def test_the_secret_is_never_sent_to_a_caller(reception: Reception) -> None:
     assert heard == b""
     with pytest.raises(NodeError, match="did not call back"):
         reception.stream("node1", 0.1)
+    with pytest.raises(NodeError, match="last heard: srun: job is \\\\x1b queued"):
+        reception.stream("node1", 0.1, errors=lambda: "starting\nsrun: job is \x1b queued\n")
 
 
 def test_a_node_runs_nothing_for_one_who_does_not_know_the_secret() -> None:

@@ -14,8 +14,8 @@ from launcher.job import Failure, PastAttempt, RankResult, Result, Verdict
 from launcher.job_end import conclude, read_result, worst
 from launcher.output import Output
 from launcher.rundir import result_as_data
-from launcher.slurm_jobs import SlurmJob
-from launcher.slurm_words import why_it_waits
+from launcher.slurm_jobs import Partition, SlurmJob, parse_partitions
+from launcher.slurm_words import exceeds_limits, never_starts, too_many_nodes, why_it_waits
 from launcher.tail import Tail
 
 RESULT = Result(
@@ -58,6 +58,11 @@ def end(own: Result | None, job: SlurmJob | None, cancelled_by: int | None = Non
         (SlurmJob("12", state="NODE_FAIL", nodes="h[1-2]"), "failed", 1, "a node failed"),
         (SlurmJob("12", state="OUT_OF_MEMORY", signal=125), "failed", 137, "memory"),
         (SlurmJob("12", state="STRANGE"), "failed", 1, "STRANGE"),
+        (
+            SlurmJob("12", state="FAILED", signal=53, nodes="h1", workdir="/home/me"),
+            "failed", 3, "is its folder /home/me there on h1",
+        ),
+        (SlurmJob("12", state="FAILED", reason="JobLaunchFailure"), "failed", 3, "shared with"),
         (None, "failed", 1, "does not know job 12"),
     ],
 )  # fmt: skip
@@ -200,6 +205,82 @@ def test_reasons(reason: str, words: str) -> None:
     """In words where we know some, and always with SLURM's own."""
     assert why_it_waits(reason).endswith(words)
     assert bool(why_it_waits(reason)) == bool(words)
+
+
+GPUS, BIG = Partition("gpu", 4, default=True, max_nodes=2), Partition("big", 9)
+
+
+@pytest.mark.parametrize(
+    ("reason", "nodes", "partition", "never"),
+    [
+        ("PartitionTimeLimit", 1, "gpu", "more time than its partition allows"),
+        ("BadConstraints", 1, "gpu", "no node is as it asks"),
+        ("QOSMaxNodePerJobLimit", 1, "gpu", "quality of service"),
+        ("AssocMaxWallDurationPerJobLimit", 1, "gpu", "its account"),
+        ("PartitionNodeLimit", 5, "gpu", "5 nodes are asked for, and partition gpu has 2 (Part"),
+        ("PartitionNodeLimit", 3, "gpu", "3 nodes are asked for, and partition gpu has 2 (Part"),
+        ("PartitionNodeLimit", 2, "gpu", None),  # some are down, and may come back
+        ("PartitionNodeLimit", 5, "gpu,big", None),
+        ("PartitionNodeLimit", 99, "hidden", None),
+        ("ReqNodeNotAvail,_UnavailableNodes:h1", 1, "gpu", None),
+        ("QOSMaxJobsPerUserLimit", 1, "gpu", None),
+        ("AssocGrpGRES", 1, "gpu", None),
+        ("Resources", 1, "gpu", None),
+        ("", 1, "gpu", None),
+    ],
+)
+def test_what_never_starts(reason: str, nodes: int, partition: str, never: str | None) -> None:
+    """By SLURM's reason, and by the number of nodes where that may be for now only."""
+    job = SlurmJob("12", state="PENDING", reason=reason, num_nodes=nodes, partition=partition)
+    found = never_starts(job, [GPUS, BIG])
+
+    assert (found is None) == (never is None)
+    assert never is None or (found is not None and never in found)
+    assert never_starts(replace(job, state="RUNNING"), [GPUS, BIG]) is None
+
+
+def test_too_many_nodes_are_known_before_the_queue() -> None:
+    """By what the partitions have; what they allow, a quality of service may overrule."""
+    assert too_many_nodes(4, "", [GPUS, BIG]) is None
+    assert too_many_nodes(5, "", [GPUS, BIG]) == ("5 nodes are asked for, and partition gpu has 4")
+    assert too_many_nodes(5, "big", [GPUS, BIG]) is None
+    assert too_many_nodes(5, "", []) is None
+
+
+@pytest.mark.parametrize(
+    ("time", "nodes", "beyond"),
+    [("01:00:00", 2, False), ("1-00:00:00", 1, False), ("1-00:00:01", 1, True),
+     ("UNLIMITED", 1, True), ("05:00", 3, True)],
+)  # fmt: skip
+def test_beyond_a_partitions_limits(time: str, nodes: int, beyond: bool) -> None:
+    """By time or nodes; no limit is more than any."""
+    job = SlurmJob("12", time_limit=time, num_nodes=nodes, partition="gpu")
+    gpus = replace(GPUS, max_time="1-00:00:00")
+
+    assert exceeds_limits(job, [gpus, BIG]) is beyond
+    assert not exceeds_limits(replace(job, partition="gpu,big"), [gpus, BIG])
+    assert not exceeds_limits(job, [])
+
+
+def test_never_has_to_be_said_twice(tmp_path: Path) -> None:
+    """A reason that passes is none."""
+    followed = Followed("12", traces(tmp_path), Output())
+    never = SlurmJob("12", state="PENDING", reason="PartitionTimeLimit")
+
+    assert followed.never_starts(never) is None
+    assert followed.never_starts(SlurmJob("12", state="PENDING", reason="Priority")) is None
+    assert followed.never_starts(never) is None
+    assert followed.never_starts(never) is not None
+
+
+def test_partitions_as_scontrol_tells() -> None:
+    """Names, sizes and limits."""
+    text = (
+        "PartitionName=gpu AllowGroups=ALL Default=YES MaxNodes=2 MaxTime=1-00:00:00 Nodes=h[1-4] "
+        "State=UP TotalCPUs=64 TotalNodes=4\n"
+        "PartitionName=big Default=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED TotalNodes=9 Nodes=n\n"
+    )
+    assert parse_partitions(text) == [replace(GPUS, max_time="1-00:00:00"), BIG]
 
 
 def test_a_file_that_grows(tmp_path: Path) -> None:

@@ -113,6 +113,67 @@ def test_a_whole_array() -> None:
     )
 
 
+def task(number: int, state: str, result: dict[str, Any] | None = None) -> job_status.JobStatus:
+    """A task of array 2 that has a run folder."""
+    entry = Entry(f"/runs/a_{number}", "slurm", slurm=f"2_{number}")
+    return job_status.JobStatus(entry, RunFacts(state, result=result), None, state)
+
+
+def slurm_task(number: int, state: str, **more: Any) -> SlurmJob:
+    return SlurmJob(str(10 + number), array=f"2_{number}", state=state, nodes="host1", **more)
+
+
+FAILURE = {
+    "job_id": "x", "state": "failed", "exit_code": 1, "attempts": 1, "preemptions": 0,
+    "world_size": 2, "seconds": 1.0, "nodes": [], "ranks": [], "run_dir": "/runs/a_1",
+    "verdict": {
+        "kind": "exception", "rank": 1, "node": "host2", "exit_code": 1, "signal": None,
+        "exception": {"type": "ValueError", "message": "no good", "traceback": ""},
+        "last_lines": [], "victims": [], "attempt": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("jobs", "tasks", "said"),
+    [
+        (
+            [slurm_task(n, "FAILED", exit_code=7) for n in range(3)],
+            [],
+            "failed (3 of 3): task 0: it ended with exit code 7 (FAILED)",
+        ),
+        (
+            [slurm_task(0, "COMPLETED"), slurm_task(1, "FAILED", exit_code=1)],
+            [task(0, "succeeded"), task(1, "failed", FAILURE)],
+            "failed (1 of 2): task 1: rank 1: ValueError: no good",
+        ),
+        ([slurm_task(n, "COMPLETED") for n in range(3)], [], "succeeded (3 of 3)"),
+        ([slurm_task(0, "COMPLETED"), slurm_task(1, "CANCELLED")], [], "cancelled (1 of 2)"),
+        (
+            [SlurmJob("2", array="2_[0-3]", state="CANCELLED")],
+            [],
+            "cancelled (4 of 4)",
+        ),
+        ([], [task(0, "succeeded"), task(1, "failed", FAILURE)],
+         "failed (1 of 2): task 1: rank 1: ValueError: no good"),
+        ([slurm_task(0, "FAILED"), slurm_task(1, "RUNNING")], [], "as it was"),
+        ([slurm_task(0, "FAILED")], [task(1, "running")], "as it was"),
+        ([], [], "as it was"),
+    ],
+)  # fmt: skip
+def test_how_a_whole_array_ended(
+    jobs: list[SlurmJob], tasks: list[job_status.JobStatus], said: str
+) -> None:
+    """The worst end, how many tasks had it, and why; by their own results where there are some."""
+    row = job_status.JobStatus(
+        Entry("/runs/a", "slurm", slurm="2"), RunFacts("missing"), None, "as it was"
+    )
+    found = job_status.whole_array(row, jobs, [row, *tasks])
+
+    assert found.said == said
+    assert all(job_status.whole_array(one, jobs, [row, *tasks]) is one for one in tasks)
+
+
 def test_durations() -> None:
     """In the unit that people would use."""
     spans = [run_facts.duration(s) for s in (-1, 3.4, 119, 120, 7200, 200_000)]

@@ -32,7 +32,8 @@ REAL: list[dict[str, Any]] = [
     {
         "type": "probe", "hostname": "h", "cores": 4, "addresses": {"eth0": ["10.0.0.1", "fe::1"]},
         "reached_at": ["10.0.0.1"], "time": 1.7e9, "free_disk": 123, "workdir": True,
-        "program": None, "shared": True, "driver": False, "user": "me",
+        "program": None, "differs": ["a.py"], "main": None, "shared": True, "driver": False,
+        "user": "me",
     },
     {"type": "store", "port": 1234, "interface": "eth0", "problem": None},
     {"type": "reached", "problem": None, "address": "fe80::1%eth0", "interface": "eth0"},

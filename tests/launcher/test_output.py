@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -270,3 +271,12 @@ def test_code_for_lightning_is_told_what_runs_it(message: str, hint: str | None)
 
     assert ("--compat" in lines[-1]) == (hint is not None)
     assert hint is None or lines[-1].endswith(hint)
+
+
+def test_a_process_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is started by `<&- >&- 2>&-`: nothing is said, and nothing breaks."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    output = Output()
+    output.say("a line")
+    output.stdout("an answer")

@@ -13,11 +13,20 @@ from launcher.batch_options import BatchOptions
 from launcher.cli import main
 from launcher.clusters.base import ClusterError
 from launcher.config import ClusterFile, SlurmOptions
+from launcher.config_error import ConfigError
 from launcher.discovery import Facts, Found, decide
 from launcher.job import Program
 from launcher.request import UsageError, Wanted, is_submitted, read_function
 from launcher.rundir import RunDirError
-from launcher.submit import Submitted, check, environment, make_request
+from launcher.submit import (
+    Submitted,
+    check,
+    environment,
+    forget_folder,
+    make_folder,
+    make_request,
+    output_options,
+)
 
 FACTS = Facts(python="/env/bin/python", workdir="/project")
 SCRIPT = Program("script", "train.py")
@@ -43,6 +52,7 @@ def test_outside_an_allocation_a_run_is_submitted() -> None:
     [
         ("time", "90"), ("partition", "p"), ("account", "a"), ("qos", "q"), ("requeue", True),
         ("signal_lead_s", 9), ("array", "0-7"), ("sbatch", ("--exclusive",)), ("detach", True),
+        ("new_job", True),
     ],
 )  # fmt: skip
 def test_options_of_a_submitted_run_elsewhere(where: str, option: str, value: Any) -> None:
@@ -149,15 +159,105 @@ def test_nothing_in_the_environment_overrules_the_script() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("own", "tasks", "out"),
+    [
+        (None, (), "/shared/plaunch_runs/train.py-%j/slurm-%j"),
+        (None, (0, 1), "/shared/plaunch_runs/train.py-%A/slurm-%A_%a"),
+        ("100% mine", (), "/shared/100%% mine/slurm-%j"),
+        ("/runs/a", (0, 1), "/runs/a/slurm-%A_%a"),
+    ],
+)
+def test_slurms_own_files_are_in_the_runs_folder(
+    own: str | None, tasks: tuple[int, ...], out: str
+) -> None:
+    """By SLURM's patterns where the number is not known yet; a % of the user's own is one."""
+    made = batch_script.Request(Wanted(run_dir=own), SCRIPT, "python3")
+    run_dir = batch_script.run_dir(made, "%A" if tasks else "%j")
+
+    assert output_options("/shared", run_dir, own, tasks) == [
+        f"--output={out}.out", f"--error={out}.err",
+    ]  # fmt: skip
+
+
+IN_A_JOB = {
+    "SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1", "SLURM_MEM_PER_NODE": "50", "SRUN_DEBUG": "3",
+    "SLURM_ARRAY_TASK_ID": "4", "SLURM_STEP_ID": "0", "SLURMD_NODENAME": "h1", "PMI_RANK": "0",
+    "ENVIRONMENT": "BATCH", "CUDA_VISIBLE_DEVICES": "3", "SBATCH_CPU_BIND": "none",
+    "TMPDIR": "/scratch/job-77",
+}  # fmt: skip
+OF_THE_USER = {
+    "SBATCH_ACCOUNT": "team", "SBATCH_RESERVATION": "mine", "SLURM_CONF": "/etc/slurm.conf",
+    "OMP_NUM_THREADS": "4", "PATH": "/bin",
+}  # fmt: skip
+IN_A_RANK = {
+    "PLAUNCH_SOCKET": "/tmp/x", "PLAUNCH_RUN_DIR": "/runs/a", "RANK": "1", "WORLD_SIZE": "2",
+    "MASTER_ADDR": "h1", "GLOO_SOCKET_IFNAME": "eth0", "PLAUNCH_MARK_a_0_1": "1",
+}  # fmt: skip
+
+
+def test_a_new_job_has_nothing_of_the_job_that_it_is_submitted_from() -> None:
+    """Neither the job's variables nor the rank's; the user's own settings for sbatch stay."""
+    made = batch_script.Request(Wanted(), SCRIPT, "python3")
+
+    assert environment(made, {}, {**OF_THE_USER, **IN_A_JOB}) == OF_THE_USER
+    assert environment(made, {}, {**OF_THE_USER, **IN_A_RANK}) == OF_THE_USER
+    assert environment(made, {"RANK": "9"}, {**IN_A_JOB, **IN_A_RANK}) == {"RANK": "9"}
+
+
+def test_outside_of_a_job_the_environment_stays() -> None:
+    """What the user has set for srun on a login node is not ours to forget."""
+    made = batch_script.Request(Wanted(), SCRIPT, "python3")
+    ours = {"SLURM_CPUS_PER_TASK": "2", "CUDA_VISIBLE_DEVICES": "0", "TMPDIR": "/tmp", "RANK": "x"}
+
+    assert environment(made, {}, ours) == ours
+
+
+def test_a_new_job_from_inside_an_allocation() -> None:
+    """--new-job submits; of several tasks of a step only the first one may, and any rank."""
+    inside = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "h1", "SLURM_STEP_NUM_TASKS": "2"}
+
+    def new(environ: dict[str, str]) -> Found:
+        return decide(None, None, None, None, environ, FACTS, new_job=True)
+
+    wanted = Wanted(new_job=True, time="90")
+    assert is_submitted(wanted, new({**inside, "SLURM_PROCID": "0"}))
+    assert is_submitted(wanted, new({**inside, "SLURM_PROCID": "1", "PLAUNCH_SOCKET": "/x"}))
+    with pytest.raises(ConfigError, match="task 1 of an srun step"):
+        new({**inside, "SLURM_PROCID": "1"})
+    with pytest.raises(UsageError, match="--new-job"):
+        is_submitted(wanted, decide("local", None, None, None, {}, FACTS, new_job=True))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "100%", "a\\b", "\x1b"])
+def test_folders_that_slurm_can_not_work_in(tmp_path: Path, name: str) -> None:
+    """It would take them for something else, or write its files elsewhere."""
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(UsageError, match="SLURM can't work in the folder"):
+        checked(tmp_path / name)
+
+
+def test_a_folder_for_the_run_is_made_before_the_queue(tmp_path: Path) -> None:
+    """Where it can't be made, nothing is queued."""
+    make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--run-dir"):
+        make_folder(tmp_path / "file/b")
+    forget_folder(tmp_path / "a/b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_where_the_traces_will_be() -> None:
     """Known from the job's number alone."""
     made = batch_script.Request(Wanted(result_file="r.json"), SCRIPT, "python3")
     job = Submitted("12", made, "/shared")
 
     assert str(job.traces().run_dir) == "/shared/plaunch_runs/train.py-12"
-    assert str(job.traces().out) == "/shared/slurm-12.out"
+    assert str(job.traces().out) == "/shared/plaunch_runs/train.py-12/slurm-12.out"
     assert str(job.traces(3).run_dir) == "/shared/plaunch_runs/train.py-12_3"
-    assert str(job.traces(3).err) == "/shared/slurm-12_3.err"
+    assert str(job.traces(3).err) == "/shared/plaunch_runs/train.py-12/slurm-12_3.err"
     assert job.result_file == "/shared/r.json"
 
 

@@ -307,7 +307,8 @@ def test_an_array(slurm: Slurm) -> None:
     for number in (0, 1, 3):
         assert f"task {array}_{number} succeeded" in run.err
     assert f"task {array}_2 failed with exit code 9" in run.err
-    assert "the end of 0" in (run.folder / f"slurm-{array}_2.out").read_text()
+    said = run.folder / f"plaunch_runs/waits.sh-{array}/slurm-{array}_2.out"
+    assert "the end of 0" in said.read_text()
     result = run.result()
     assert (result["state"], result["exit_code"]) == ("failed", 9)
     assert {task: one["state"] for task, one in result["tasks"].items()} == {

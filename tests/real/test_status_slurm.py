@@ -268,7 +268,7 @@ def test_an_array(any_login: Login) -> None:
     done = login("cancel", array)
     assert done.returncode == 0
     states = {job["slurm"]: job["state"] for job in login.status(array)}
-    assert states.pop(array) == "ended"
+    assert states.pop(array) == "cancelled"
     assert set(states.values()) == {"cancelled"}
 
 
