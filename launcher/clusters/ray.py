@@ -36,7 +36,7 @@ from importlib.machinery import PathFinder
 class Own:
     def find_spec(name, path=None, target=None):
         return PathFinder.find_spec(name, [sys.argv[1]]) if name == "launcher" else None
-sys.path[:] = [folder for folder in sys.path if folder]
+sys.path[:] = [folder for folder in sys.path if folder] + [sys.argv[1]]
 sys.meta_path.insert(0, Own)
 from launcher.clusters.ray_clerk import main
 main()
