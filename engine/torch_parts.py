@@ -103,18 +103,14 @@ def file_writer(writer: Any) -> Any:
     return writer._get_file_writer()
 
 
-def store_on(listening: Any) -> Any:
-    """A TCPStore that serves a listening socket, which becomes its own."""
+def store_on(host: str, port: int, fd: int) -> Any:
+    """A TCPStore that serves a listening socket, with a client of its own to `host` and `port`."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
-    host, port = listening.getsockname()[:2]
-    fd = listening.detach()
     options: Any = {"is_master": True, "wait_for_workers": False}
     try:
-        store = TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
+        return TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
     except RuntimeError:
         # In torch 2.4 and 2.6 the newer of two servers, the default, takes no socket that listens.
         # The older one speaks the same language.
-        return TCPStore(host, port, master_listen_fd=fd, use_libuv=False, **options)
-    os.close(fd)
-    return store
+        return TCPStore(host, port, master_listen_fd=os.dup(fd), use_libuv=False, **options)

@@ -191,7 +191,8 @@ DRAWING = {
     "engine.strategies": "engine.gather",
     "engine.accelerators": "",
     "engine.devices": "engine.gpus engine.starting engine.strategies",
-    "engine.starting": "engine.signals",
+    "engine.starting": "engine.door engine.signals",
+    "engine.door": "",
     "engine.children": "engine.loggers.base engine.optimizers engine.seed engine.signals "
     "engine.starting",
     # small rooms
