@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 __all__ = ["BatchNorm"]
@@ -20,6 +21,8 @@ PARTS_OF_MODULE = ("_parameters", "_modules")  # a module's attributes that hold
 PARTS = {
     "torch.distributed.distributed_c10d._get_default_store()": "ranks can't agree on preemption, "
     "on files and on batches without loss: those calls end with an ImportError",
+    "torch.distributed.ProcessGroup._device_types": "ranks whose process group has no backend for "
+    "CPUs can't send each other numbers and text",
     "torch.nn.modules.batchnorm._BatchNorm": "sync_batchnorm, averaged weights and finetuning "
     "callbacks can't tell which layers are batch norm: they end with an ImportError",
     "torch.nn.modules.batchnorm._BatchNorm._check_input_dim(input)": "sync_batchnorm on CPUs "
@@ -62,6 +65,15 @@ def default_store() -> Any:
     from torch.distributed.distributed_c10d import _get_default_store
 
     return _get_default_store()
+
+
+def device_for_messages() -> torch.device:
+    """Where tensors lie that the process group can send: on the CPU if it can from there."""
+    group = torch.distributed.group.WORLD
+    types = {device.type for device in getattr(group, "_device_types", [])}
+    if "cpu" in types or not types:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def without_compiler(model: Any) -> Any:

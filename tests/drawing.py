@@ -235,7 +235,10 @@ DRAWING = {
     "engine.state": "",
     # words
     "engine.settings": "",
-    "engine.distributed": "engine.gloo_threads engine.slurm_world",
+    "engine.distributed": "engine.gloo_threads engine.letters engine.slurm_world "
+    "engine.torch_parts",
+    "engine.letters": "engine.plain_data",
+    "engine.plain_data": "",
     "engine.gloo_threads": "",
     "engine.slurm_world": "",
     "engine.errors": "",
