@@ -211,14 +211,19 @@ def all_reduce(value: torch.Tensor, op: str = "mean") -> torch.Tensor:
     return value / dist.get_world_size() if op == "mean" else value
 
 
-def raise_together(error: BaseException | None) -> None:
-    """Raise on every rank what happened on any: nobody waits for a rank that has failed."""
+def raise_together(error: BaseException | None, told: T | None = None) -> T | None:
+    """Raise on every rank what happened on any: nobody waits for a rank that has failed.
+
+    Returns what rank zero has `told`.
+    """
     text = None if error is None else str(error) or type(error).__name__
-    failed = [text for text in gather_all(text) if text]
+    said = gather_all((text, told))
+    failed = [text for text, _ in said if text]
     if error is not None:
         raise error
     if failed:
         raise RuntimeError(f"another rank failed: {failed[0]}")
+    return said[0][1]
 
 
 def on_rank_zero() -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
-    "engine.compat_flags engine.gloo_threads"
+    "engine.compat_flags engine.files engine.gloo_threads"
 )
 
 DRAWING = {
@@ -199,7 +199,10 @@ DRAWING = {
     "engine.apply": "engine.data",
     "engine.gradients": "",
     "engine.inner": "engine.logged",
-    "engine.checkpoint": "engine.hparams engine.rundir",
+    "engine.checkpoint": "engine.archive engine.hparams engine.rehearsal engine.rundir",
+    "engine.archive": "",
+    "engine.rehearsal": "",
+    "engine.yaml_data": "engine.rehearsal",
     "engine.combined": "engine.data engine.seed",
     "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.dealt engine.division engine.seed",
@@ -208,7 +211,7 @@ DRAWING = {
     "engine.logged": "engine.entries",
     "engine.entries": "engine.samples",
     "engine.from_checkpoint": "engine.checkpoint engine.compiled engine.hparams "
-    "engine.init_arguments",
+    "engine.init_arguments engine.yaml_data",
     "engine.init_arguments": "",
     "engine.samples": "",
     "engine.hparams": "engine.init_arguments",
@@ -239,6 +242,7 @@ DRAWING = {
     "engine.torch_parts",
     "engine.letters": "engine.plain_data",
     "engine.plain_data": "",
+    "engine.files": "",
     "engine.gloo_threads": "",
     "engine.slurm_world": "",
     "engine.errors": "",
