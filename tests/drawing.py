@@ -6,7 +6,7 @@ from __future__ import annotations
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
-    "engine.compat_flags engine.files engine.gloo_threads"
+    "engine.compat_flags engine.files engine.gloo_threads engine.letters engine.plain_data"
 )
 
 DRAWING = {
@@ -177,7 +177,7 @@ DRAWING = {
     "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.lite_parts "
     "engine.loggers engine.metrics engine.module engine.optimizers engine.options "
     "engine.readings engine.seed engine.slurm_world "
-    "engine.strategies engine.tuner",
+    "engine.strategies engine.tuner engine.yaml_data",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
     "engine.gradients engine.lazy engine.rollcall",
