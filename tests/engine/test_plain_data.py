@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from engine.letters import FIRST, Letter
 from engine.plain_data import Damaged, NotPlain, pack, unpack
+from tests.engine.ranks import ranks_in
 
 ENGINE = Path(__file__).parents[2] / "engine"
 RAN: list[str] = []
@@ -221,3 +222,60 @@ def test_nothing_received_is_unpickled() -> None:
     }
 
     assert found == set()
+
+
+RANKS = """
+import json, os, pickle, sys
+import torch, torch.distributed as dist
+from engine import distributed
+from engine.letters import FIRST, Letter
+from engine.plain_data import Damaged, NotPlain
+
+class Opens:
+    def __reduce__(self):
+        return os.mkdir, ("code-ran",)
+
+dist.init_process_group("gloo")
+rank, said = dist.get_rank(), []
+big = {"text": "x" * 5000, "tensor": torch.arange(3) + rank, "rank": rank}
+shown = lambda one: None if one is None else (one["text"] == big["text"], one["tensor"].tolist())
+said.append([shown(one) for one in distributed.gather_all(big)])
+said.append(shown(distributed.broadcast(big if rank == 1 else None, 1)))
+zero = distributed.gather_to_zero(big)
+said.append(zero and [shown(one) for one in zero])
+said.append(distributed.gather_all("x" * (3000 * rank)) == ["", "x" * 3000])
+for ask in (distributed.gather_all, distributed.gather_to_zero, distributed.broadcast):
+    try:
+        ask(Opens() if rank == 0 else 1)
+        said.append("nothing")
+    except NotPlain as error:
+        said.append(str(error)[:39])
+if rank == 0:  # the other one sends what torch's object collectives would run
+    try:
+        distributed.gather_all("hello")
+        said.append("nothing")
+    except Damaged as error:
+        said.append("damaged")
+else:
+    first, evil = torch.zeros(FIRST, dtype=torch.uint8), pickle.dumps(Opens())
+    first[0], first[8] = len(evil), 1
+    first[9:9 + len(evil)] = torch.frombuffer(bytearray(evil), dtype=torch.uint8)
+    dist.all_gather([torch.empty_like(first) for _ in range(2)], first)
+    said.append("damaged")
+distributed.barrier()
+said.append(os.path.exists("code-ran"))
+with open(sys.argv[1], "w") as file:
+    json.dump(said, file)
+"""
+
+
+def test_ranks_hear_each_other_and_run_nothing(tmp_path: Path) -> None:
+    """Long messages and short ones; what is no data raises on all ranks, whoever has it; a pickle
+    that a rank sends is not opened."""
+    with ranks_in(tmp_path) as ranks:
+        zero, one = ranks(RANKS)
+
+    tensors = [[True, [0, 1, 2]], [True, [1, 2, 3]]]
+    refused = "rank 0: a __main__.Opens can't be sent"
+    assert zero == [tensors, tensors[1], tensors, True, *[refused] * 3, "damaged", False]
+    assert one == [tensors, tensors[1], None, True, *[refused] * 3, "damaged", False]
