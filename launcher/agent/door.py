@@ -2,9 +2,9 @@
 
 torch's TCPStore answers whoever connects to it, and has no way to ask who that is. So it listens
 where nobody but this door can connect to, and the door listens where the ranks look for the store:
-it takes each call, asks who calls, and hands on what both sides say. A caller on this machine must
-be a process of our user, or root's. One on another machine must have an address from which the
-run's secret word has come: each of its nodes says that word before there are ranks.
+it takes each call, asks who calls, and puts the caller in its own place at the store. A caller on
+this machine must be a process of our user, or root's. One on another machine must have an address
+from which the run's secret word has come: each of its nodes says that word before there are ranks.
 
 Nobody else can connect to the store behind it, since the kernel drops what comes from any port but
 one; and sockets on that port, which the door holds by SO_REUSEPORT, are for our user alone.
@@ -18,6 +18,7 @@ import contextlib
 import os
 import select
 import socket
+import stat
 import struct
 import threading
 import time
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 WORD = b"plaunch "  # with what a node's word begins, which nothing that torch says does
-# Callers whose node has not said it, and may still do so.
-HOLD_S, HOLD_MOST, HELD_BYTES = 20.0, 256, 1 << 16
+HOLD_S, HOLD_MOST = 20.0, 256  # callers whose node has not said it, and may still do so
 HOST = "127.0.0.1"
 ATTACH_FILTER, NETLINK, SOCK_DIAG = 26, 16, 4  # as in linux/socket.h and linux/netlink.h
 ESTABLISHED = 1
-READ, WRITE = 1, 4  # epoll's
-HIGH = 1 << 20  # bytes that wait for a side; the other is not read meanwhile
+READ = 1  # epoll's
+TAKE_S, HAND_ON_S = 5.0, 0.5  # for the store to take a connection, and then to wait for it
 
 
 class Door:
@@ -52,8 +52,9 @@ class Door:
         self._uids = {os.geteuid(), 0}
         self._known: set[str] = set()  # addresses of nodes that have said the word
         self._here: dict[str, bool] = {}  # addresses, whether they are of this machine
-        self._held: dict[int, Line] = {}
-        self._lines: dict[int, Line] = {}
+        self._held: dict[int, Caller] = {}
+        self._hands_on = True
+        self._of_store: select.epoll | None = None
         self._calls = 0
         # The store's own first client comes by a door, too, and to the port that the store has.
         side, self._held_port = socket.socket(), socket.socket()
@@ -86,26 +87,23 @@ class Door:
         """Hang up, and listen no more."""
         os.write(self._waker, b"x")
         self._thread.join()
-        for line in list(self._lines.values()):
-            self._hang_up(line)
-        for one in (*self._fronts.values(), self.back, self._held_port):
+        for caller in list(self._held.values()):
+            self._hang_up(caller)
+        made = (*self._fronts.values(), self.back, self._held_port, self._epoll, self._of_store)
+        for one in filter(None, made):
             one.close()
-        self._epoll.close()
-        os.close(self._wake)
-        os.close(self._waker)
+        for fd in (self._wake, self._waker):
+            os.close(fd)
 
     def _serve(self) -> None:
         while True:
-            for fd, events in self._epoll.poll(1.0 if self._held else -1):
+            for fd, _ in self._epoll.poll(1.0 if self._held else -1):
                 if fd == self._wake:
                     return
                 if fd in self._fronts:
                     self._take_calls(self._fronts[fd])
-                elif fd in self._lines:
-                    try:
-                        self._on(self._lines[fd], events)
-                    except OSError:
-                        self._hang_up(self._lines[fd])
+                elif fd in self._held:
+                    self._listen(self._held[fd])
             self._forget_the_silent()
 
     # -- who calls
@@ -124,22 +122,22 @@ class Door:
                 return
             try:
                 sock.setblocking(False)
-                self._judge(Line(sock, caller[0]), caller)
+                self._judge(Caller(sock, caller[0]), caller)
             except OSError:
                 sock.close()
 
-    def _judge(self, line: Line, caller: tuple[Any, ...]) -> None:
+    def _judge(self, caller: Caller, end: tuple[Any, ...]) -> None:
         """Let a caller in, hold it until its node is known, or hang up."""
-        if self._is_of_here(line.address):
-            is_ours = self._is_blind or owner(caller, line.sock.getsockname()) in self._uids
+        if self._is_of_here(caller.address):
+            is_ours = self._is_blind or owner(end, caller.sock.getsockname()) in self._uids
         else:
-            is_ours = line.address in self._known
+            is_ours = caller.address in self._known
         if is_ours:
-            self._let_in(line)
-        elif self._word is not None and not self._is_of_here(line.address):
-            self._hold(line)
+            self._let_in(caller)
+        elif self._word is not None and not self._is_of_here(caller.address):
+            self._hold(caller)
         else:
-            line.sock.close()
+            caller.sock.close()
 
     def _is_of_here(self, address: str) -> bool:
         """Whether an address is of this machine: whoever has it can be asked for."""
@@ -153,120 +151,136 @@ class Door:
             self._here[address] = True
         return True
 
-    def _hold(self, line: Line) -> None:
+    def _hold(self, caller: Caller) -> None:
+        assert self._word is not None
         if len(self._held) >= HOLD_MOST:
             self._hang_up(next(iter(self._held.values())))
-        self._held[line.fd] = self._lines[line.fd] = line
-        self._epoll.register(line.fd, READ)
+        self._held[caller.fd] = caller
+        caller.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(self._word))
+        self._epoll.register(caller.fd, READ)
 
-    def _listen(self, line: Line, data: bytes) -> None:
-        """Hear what a caller says whose node is not known yet."""
-        line.said += data
-        if self._word is not None and _is_same(line.said, self._word):
-            self._known.add(line.address)
-            self._hang_up(line)
-            for other in [one for one in self._held.values() if one.address == line.address]:
+    def _listen(self, caller: Caller) -> None:
+        """Hear what a caller says whose node is not known yet; it is left for the store to read."""
+        assert self._word is not None
+        try:
+            said = caller.sock.recv(len(self._word), socket.MSG_PEEK)
+        except OSError:
+            said = b""
+        if _is_same(said, self._word):
+            self._known.add(caller.address)
+            self._hang_up(caller)
+            for other in [one for one in self._held.values() if one.address == caller.address]:
                 self._let_in(other)
-        elif not data or len(line.said) > HELD_BYTES:
-            self._hang_up(line)
+        elif len(said) < len(self._word):
+            self._hang_up(caller)
+        else:  # it may be a rank's, whose node is yet to say its word
+            self._epoll.unregister(caller.fd)
 
     def _forget_the_silent(self) -> None:
         now = time.monotonic()
-        for line in [one for one in self._held.values() if now - one.since > HOLD_S]:
-            self._hang_up(line)
+        for caller in [one for one in self._held.values() if now - one.since > HOLD_S]:
+            self._hang_up(caller)
 
-    # -- what is said
+    def _hang_up(self, caller: Caller) -> None:
+        self._release(caller)
+        caller.sock.close()
 
-    def _let_in(self, line: Line) -> None:
+    def _release(self, caller: Caller) -> None:
+        if self._held.pop(caller.fd, None) is not None:
+            with contextlib.suppress(OSError):  # it is not watched any more
+                self._epoll.unregister(caller.fd)
+            caller.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    # -- into the store
+
+    def _let_in(self, caller: Caller) -> None:
         """Connect a caller to the store."""
+        self._release(caller)
+        with contextlib.suppress(OSError):
+            if caller.sock.recv(len(WORD), socket.MSG_PEEK | socket.MSG_DONTWAIT) == WORD:
+                caller.sock.close()  # a node that is known already
+                return
         back = socket.socket()
         try:
             back.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             back.bind((_address(self._calls), self._held_port.getsockname()[1]))
             self._calls += 1
+            likely = os.dup(self._wake)
+            os.close(likely)  # the number that the store's end will have, if nobody is quicker
             back.connect(self.back.getsockname())
-        except OSError:
-            back.close()
-            self._hang_up(line)
-            return
-        back.setblocking(False)
-        other = Line(back, line.address)
-        line.other, other.other = other, line
-        for one in (line, other):
-            one.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._lines[one.fd] = one
-        if self._held.pop(line.fd, None) is None:
-            self._epoll.register(line.fd, READ)
-        self._epoll.register(other.fd, READ)
-        if line.said:
-            self._write(other, line.said)
-            line.said = b""
-
-    def _on(self, line: Line, events: int) -> None:
-        if events & WRITE:
-            self._write(line, b"")
-        if events & ~WRITE and self._lines.get(line.fd) is line:
-            try:
-                data = line.sock.recv(65536)
-            except BlockingIOError:
+            caller.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self._hands_on or not self._hand_on(caller.sock, back, likely):
+                self._hands_on = False  # what both say is handed on instead
+                for ends in ((caller.sock, back), (back, caller.sock)):
+                    ends[0].setblocking(True)
+                    threading.Thread(target=_pump, args=ends, daemon=True).start()
                 return
-            except OSError:
-                data = b""
-            if line.other is None:
-                self._listen(line, data)
-            elif not data and line.other.waits:
-                line.other.ends = True  # once it has read what is left for it
-                self._epoll.unregister(line.fd)
-            elif not data or (line.is_new and data.startswith(WORD)):
-                self._hang_up(line)
-            else:
-                line.is_new = False
-                self._write(line.other, data)
-
-    def _write(self, line: Line, data: bytes) -> None:
-        """Say something to a side, or what waits for it to read."""
-        data = line.waits + data
-        try:
-            sent = line.sock.send(data) if data else 0
-        except BlockingIOError:
-            sent = 0
         except OSError:
-            self._hang_up(line)
-            return
-        waited, line.waits = bool(line.waits), data[sent:]
-        if line.ends and not line.waits:
-            self._hang_up(line)
-        elif waited or line.waits:
-            for one in (line, line.other):
-                if one is not None and not (one.other and one.other.ends):
-                    self._watch(one)
+            pass
+        back.close()
+        caller.sock.close()
 
-    def _watch(self, line: Line) -> None:
-        """Hear what a side says, unless the other has much to read already."""
-        reads = READ if line.other is None or len(line.other.waits) < HIGH else 0
-        self._epoll.modify(line.fd, reads | (WRITE if line.waits else 0))
+    def _hand_on(self, caller: socket.socket, back: socket.socket, likely: int) -> bool:
+        """Put the caller in the place of our connection at the store, which then talks to it.
 
-    def _hang_up(self, line: Line) -> None:
-        for one in (line, line.other):
-            if one is not None:
-                self._held.pop(one.fd, None)
-                self._lines.pop(one.fd, None)
-                with contextlib.suppress(OSError, ValueError):
-                    self._epoll.unregister(one.fd)  # a fork may keep it open
-                one.sock.close()
+        The store is in this process and waits by an epoll of its own, which the caller enters.
+        """
+        began, name, end = time.monotonic(), back.getsockname(), None
+        with contextlib.suppress(OSError):  # a sandbox without /proc
+            while (waited := time.monotonic() - began) < (TAKE_S if end is None else HAND_ON_S):
+                if end is None:
+                    end = _end_of(name, likely, is_late=waited > 0.02)
+                    began = time.monotonic() if end is not None else began
+                if end is not None and self._find_epoll(end):
+                    break
+                time.sleep(0.0002)
+        if end is None or self._of_store is None:
+            return False
+        os.dup2(caller.fileno(), end, inheritable=False)
+        with contextlib.suppress(FileExistsError):  # the store was as quick
+            self._of_store.register(end, READ)
+        return True
+
+    def _find_epoll(self, end: int) -> bool:
+        """Find the epoll of the store by a connection that is in it."""
+        if self._of_store is None:
+            inode = f"ino:{os.fstat(end).st_ino:x}"
+            for number in os.listdir("/proc/self/fdinfo"):
+                with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{number}") as file:
+                    if any(row.startswith("tfd:") and inode in row.split() for row in file):
+                        self._of_store = select.epoll.fromfd(os.dup(int(number)))
+        return self._of_store is not None
 
 
-class Line:
-    """One side of a connection that goes through the door."""
+class Caller:
+    """Who has called, until it is with the store."""
 
     def __init__(self, sock: socket.socket, address: str) -> None:
         self.sock, self.fd, self.address = sock, sock.fileno(), address
         self.since = time.monotonic()
-        self.other: Line | None = None
-        self.is_new = True
-        self.said = b""  # before it was let in
-        self.waits = b""  # what this side has not read yet
-        self.ends = False  # the other side has: this one is still to read what waits
+
+
+def _end_of(name: Any, likely: int, is_late: bool) -> int | None:
+    """The number, in this process, of the socket that is connected to the one of that name."""
+    numbers = map(int, os.listdir("/proc/self/fd")) if is_late else [likely]
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as sock:
+                    if sock.getpeername() == name:
+                        return number
+    return None
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    """Hand on what one side says, until it hangs up."""
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    for sock in (one, other):
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    one.close()
 
 
 def served(front: socket.socket, make: Callable[..., Any], word: bytes | None = None) -> Any:

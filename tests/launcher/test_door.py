@@ -10,12 +10,14 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from launcher.agent import door as doors
 from launcher.agent.door import Door
+from tests import forkserver
 from tests.launcher.runs import Launcher, until
 
 ROOT = Path(__file__).parents[2]
@@ -132,12 +134,14 @@ def test_what_is_said_last_arrives() -> None:
     listening = front()
     door = Door(listening)
     try:
-        with socket.create_connection(listening.getsockname(), 20) as line:
-            line.sendall(said)
-        behind, _ = door.back.accept()
-        heard = 0
-        while data := behind.recv(1 << 20):
-            heard += len(data)
+        with ThreadPoolExecutor(1) as pool:
+            taken = pool.submit(door.back.accept)
+            with socket.create_connection(listening.getsockname(), 20) as line:
+                line.sendall(said)
+            behind, heard = taken.result(20)[0], 0
+        with behind:
+            while data := behind.recv(1 << 20):
+                heard += len(data)
     finally:
         door.close()
 
@@ -259,6 +263,40 @@ def test_a_socket_that_is_gone_has_no_owner() -> None:
     assert (known, gone) == (os.geteuid(), None)
     assert by_table[0] is not None
     assert by_table[0][0] == os.geteuid(), "the two ways to ask agree"
+
+
+HANDED_ON = """\
+import os, socket, sys, torch
+from torch.distributed import TCPStore
+from launcher.agent import door, torch_parts
+
+front = socket.create_server(("127.0.0.1", 0))
+port = front.getsockname()[1]
+store, one = door.served(front, torch_parts.store_on)
+if sys.argv[1] == "relayed":
+    one._hands_on = False
+clients = [TCPStore("127.0.0.1", port) for _ in range(20)]
+for number, client in enumerate(clients):
+    client.set(f"key-{number}", "x" * (1 << number))
+assert all(len(store.get(f"key-{n}")) == 1 << n for n in range(20))
+assert all(len(clients[19 - n].get(f"key-{n}")) == 1 << n for n in range(20))
+assert [client.add("sum", 1) for client in clients] == list(range(1, 21))
+del clients, client
+assert TCPStore("127.0.0.1", port).get("sum") == b"20"
+print("handed on" if one._hands_on else "relayed")
+"""
+
+
+@pytest.mark.parametrize("how", ["handed on", "relayed"])
+def test_callers_talk_to_torch_s_store(how: str, plaunch: Launcher) -> None:
+    """Those that are let in come in the door's place at the store; where that can't be, all that is
+    said is handed on. Either way many talk to it, at length, and come and go."""
+    script = plaunch.write("talk.py", HANDED_ON)
+    done = forkserver.shared().start([script, how], env=dict(os.environ), cwd=plaunch.folder)
+    out, err = done.communicate(timeout=120)
+
+    assert done.returncode == 0, err
+    assert out.strip() == how
 
 
 ATTACKED = """\
