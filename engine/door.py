@@ -76,22 +76,19 @@ class Door:
         for one in self._fronts.values():
             one.setblocking(False)
             self._epoll.register(one.fileno(), READ)
-        self._thread = threading.Thread(target=self._serve, name="store-door", daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Wait until it is closed."""
-        self._thread.join()
+        self.thread = threading.Thread(target=self._serve, name="store-door", daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
-        """Hang up, and listen no more."""
+        """Listen no more."""
         os.write(self._waker, b"x")
-        self._thread.join()
+        self.thread.join()
         for caller in list(self._held.values()):
             self._hang_up(caller)
         made = (*self._fronts.values(), self.back, self._held_port, self._epoll, self._of_store)
-        for one in filter(None, made):
-            one.close()
+        for one in made:
+            if one is not None:
+                one.close()
         for fd in (self._wake, self._waker):
             os.close(fd)
 

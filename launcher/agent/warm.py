@@ -348,4 +348,4 @@ def host_store(order: dict[str, Any]) -> None:
     _store, door = space["served"](front, store_on, word.encode() if word else None)
     os.write(1, (door.lacks or "").encode())
     os.close(1)  # nothing more is to be said
-    door.wait()
+    door.thread.join()

@@ -249,7 +249,7 @@ for ask in (distributed.gather_all, distributed.gather_to_zero, distributed.broa
         ask(Opens() if rank == 0 else 1)
         said.append("nothing")
     except NotPlain as error:
-        said.append(str(error)[:39])
+        said.append(str(error).partition(' between')[0])
 if rank == 0:  # the other one sends what torch's object collectives would run
     try:
         distributed.gather_all("hello")
@@ -276,6 +276,6 @@ def test_ranks_hear_each_other_and_run_nothing(tmp_path: Path) -> None:
         zero, one = ranks(RANKS)
 
     tensors = [[True, [0, 1, 2]], [True, [1, 2, 3]]]
-    refused = "rank 0: a __main__.Opens can't be sent"[:39]
+    refused = "rank 0: a __main__.Opens can't be sent"
     assert zero == [tensors, tensors[1], tensors, True, *[refused] * 3, "damaged", False]
     assert one == [tensors, tensors[1], None, True, *[refused] * 3, "damaged", False]

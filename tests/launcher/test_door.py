@@ -84,7 +84,7 @@ def call(port: int, said: bytes, source: str = "127.0.0.1", timeout_s: float = 2
         return heard
 
 
-def called_by(uid: int, port: int, said: bytes = b"hello", times: int = 1) -> bytes:
+def called_by(uid: int, port: int, said: bytes = b"hello") -> bytes:
     """What another user hears."""
     read, write = os.pipe()
     pid = os.fork()
@@ -92,10 +92,12 @@ def called_by(uid: int, port: int, said: bytes = b"hello", times: int = 1) -> by
         code = 1
         try:
             os.setuid(uid)
-            lines = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(times)]
+            line = socket.socket()  # what creates connections imports more, which he may not read
+            line.settimeout(20)
+            line.connect(("127.0.0.1", port))
             with contextlib.suppress(ConnectionError):
-                lines[0].sendall(said)
-                os.write(write, lines[0].recv(100))
+                line.sendall(said)
+                os.write(write, line.recv(100))
             code = 0
         finally:
             os._exit(code)
