@@ -4,7 +4,8 @@ They are read without pickle where they hold plain data and tensors only.
 
 What a checkpoint holds is plain data and tensors, unless a module or callback puts in more. A file
 that holds more is only read when the user says so (`weights_only=False`, or torch's environment
-variable), since reading it can run any code; or when this very process has written it.
+variable), since reading it can run any code; or when its pickle is one that this very process, or
+its rank zero, has written: that is known by its digest, whatever the file is called.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from typing import Any
 
 import torch
 
+from engine.archive import archive
 from engine.distributed import rank_zero_warn
 from engine.errors import CheckpointError
+from engine.files import file_mode, make_folder
 from engine.hparams import kind_of, objects_of, to_plain
+from engine.rehearsal import rehearse, rehearse_old
 
 VERSION_KEY = "engine_version"
 VERSION = "0.1.0"
@@ -32,24 +36,27 @@ VERSION = "0.1.0"
 LIGHTNING_KEY, LIGHTNING = "pytorch-lightning_version", "2.0.0"
 FORCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # torch's: for programs that can't be edited
 
-_own: dict[str, tuple[int, int, int]] = {}  # files of this process, and what they were like
+_own: dict[bytes, None] = {}  # digests of what this process wrote, or its rank zero
+_OWN_MOST = 10_000
 
 
-def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a file that is there whole or not at all, even if the machine stops meanwhile."""
+def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> bytes:
+    """Write a file that is there whole or not at all, even if the machine stops meanwhile.
+
+    Returns the digest by which `note_own` lets it be read in full.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     _remove_left(target.parent)
     prefix = f".{target.name}.{_host()}-{os.getpid()}."
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=target.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp made it private
+            digest = archive(file, os.fspath(target)).digest
+            os.fchmod(file.fileno(), file_mode())  # mkstemp made it private
         os.replace(name, target)
     except BaseException as error:
         with suppress(FileNotFoundError):
@@ -59,6 +66,7 @@ def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
             raise
         raise OSError(cause.errno, cause.strerror, os.fspath(target)) from error
     sync_folder(target.parent)
+    return digest
 
 
 def _host() -> str:
@@ -90,29 +98,12 @@ def _of_the_system(error: BaseException | None) -> OSError | None:
     return error
 
 
-def note_own(path: str) -> None:
-    """Remember that this process, or its rank zero, has just written a file."""
-    for old in [one for one in _own if not os.path.exists(one)]:
-        del _own[old]
-    with suppress(OSError):  # rank zero's disk may be of another machine
-        _own[os.path.realpath(path)] = _likeness(path)
-
-
-def is_plain_only(path: Any, weights_only: bool = True) -> bool:
-    """Whether a file is to be read without running code: it is of others, and no word says no."""
-    is_forced = os.environ.get(FORCE, "0").lower() in ("1", "y", "yes", "true")
-    return weights_only and not is_forced and not _is_own(path)
-
-
-def _is_own(path: Any) -> bool:
-    if not is_path(path) or not os.path.isfile(path):
-        return False
-    return _own.get(os.path.realpath(path)) == _likeness(path)
-
-
-def _likeness(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    status = os.stat(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def note_own(digest: bytes | None) -> None:
+    """Remember what this process, or its rank zero, has just written."""
+    if digest:
+        _own[digest] = None
+        while len(_own) > _OWN_MOST:
+            del _own[next(iter(_own))]
 
 
 def sync_folder(folder: Path) -> None:
@@ -130,11 +121,17 @@ def read(path: Any, map_location: Any = "cpu", weights_only: bool = True) -> dic
 
     Raises CheckpointError with what to do where that is not possible.
     """
-    weights_only, name = is_plain_only(path, weights_only), called(path)
+    return read_in_full(path, map_location, weights_only)[0]
+
+
+def read_in_full(path: Any, map_location: Any, weights_only: bool) -> tuple[dict[str, Any], bool]:
+    """The same, and whether it was read in full: what is in it may run code, then."""
+    name = called(path)
+    weights_only &= os.environ.get(FORCE, "0").lower() not in ("1", "y", "yes", "true")
     try:
         with opened(path) as file:
-            _check_beginning(file, name)
-            checkpoint = torch.load(file, map_location=map_location, weights_only=weights_only)
+            checked, weights_only = _checked(file, name, weights_only)
+            checkpoint = torch.load(checked, map_location=map_location, weights_only=weights_only)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
@@ -153,7 +150,25 @@ def read(path: Any, map_location: Any = "cpu", weights_only: bool = True) -> dic
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{name} is no checkpoint of a run")
-    return checkpoint
+    return checkpoint, not weights_only
+
+
+def _checked(file: Any, name: str, weights_only: bool) -> tuple[Any, bool]:
+    """A file for torch to load, and whether as plain data, after a look at what that will cost."""
+    if not _check_beginning(file, name):
+        if weights_only:
+            at, size = file.tell(), file.seek(0, os.SEEK_END)
+            file.seek(at)
+            rehearse_old(file, size - at, name)
+            file.seek(at)
+        return file, weights_only
+    if file.tell():  # torch reads an archive from the beginning of a file
+        file = io.BytesIO(file.read())
+    found = archive(file, name)
+    weights_only = weights_only and found.digest not in _own
+    if weights_only:
+        rehearse(found.parts, found.pickle, found.size, name)
+    return found.file, weights_only
 
 
 def is_path(given: Any) -> bool:
@@ -232,8 +247,11 @@ def differences(module: Any, state: Mapping[str, Any]) -> str:
     return f"of the weights of {type(module).__name__} {' and '.join(said)}" if said else ""
 
 
-def _check_beginning(file: Any, name: str) -> None:
-    """What torch.save did not write is not unpickled, and nobody is told to trust it."""
+def _check_beginning(file: Any, name: str) -> bool:
+    """Whether a file is an archive; False for one of before torch 1.6.
+
+    What torch.save did not write is not unpickled, and nobody is told to trust it.
+    """
     start = file.read(2)
     if isinstance(start, str):
         raise CheckpointError(f"{name} is open as text; open it as 'rb'")
@@ -242,6 +260,7 @@ def _check_beginning(file: Any, name: str) -> None:
             f"{name} is no checkpoint: torch.save does not begin a file with {start!r}"
         )
     file.seek(-len(start), os.SEEK_CUR)
+    return bool(start == b"PK")
 
 
 def _first_line(error: BaseException) -> str:

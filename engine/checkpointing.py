@@ -23,16 +23,16 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
     path = os.path.abspath(os.fspath(path))
     content = resume.dump(run, trainer.callbacks, trainer, weights_only)
     error: BaseException | None = None
+    digest = b""
     progress = run.state.progress
     if run.is_global_zero:
         try:
-            files.write(content, path)
+            digest = files.write(content, path)
             if index is not None and not weights_only:
                 index.add(path, progress.epoch, progress.step)
         except Exception as failure:  # the other ranks wait for word of it
             error = failure
-    distributed.raise_together(error)
-    files.note_own(path)
+    files.note_own(distributed.raise_together(error, digest))
     line().progress(progress.step, progress.epoch, path)
 
 

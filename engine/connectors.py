@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from engine.files import make_folder
+
 
 class _Connector:
     def __init__(self, trainer: Any) -> None:
@@ -77,7 +79,7 @@ class CheckpointConnector(_Connector):
 
     def hpc_save(self, folderpath: str | os.PathLike[str], logger: Any = None) -> str:
         """Write a checkpoint into a folder, under the next number; returns its path."""
-        os.makedirs(folderpath, exist_ok=True)
+        make_folder(folderpath)
         names = [name for name in os.listdir(folderpath) if name.startswith("hpc_ckpt_")]
         numbers = [int("".join(filter(str.isdigit, name)) or 0) for name in names]
         number = self._trainer.strategy.broadcast(max(numbers, default=0) + 1)

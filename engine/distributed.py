@@ -21,7 +21,9 @@ import torch
 import torch.distributed as dist
 
 from engine.gloo_threads import settle
+from engine.letters import Letter
 from engine.slurm_world import torchrun_variables
+from engine.torch_parts import device_for_messages
 
 T = TypeVar("T")
 _is_alone = False  # see `alone`
@@ -131,31 +133,63 @@ def alone() -> Iterator[None]:
 
 
 def broadcast(value: T, src: int = 0) -> T:
-    """The value (any picklable object) that rank `src` has."""
+    """The value that rank `src` has. Raises NotPlain on all ranks if it is no plain data."""
     if not is_connected():
         return value
-    box = [value]
-    dist.broadcast_object_list(box, src)
-    return box[0]
+    is_source, device = dist.get_rank() == src, device_for_messages()
+    letter = Letter.of(value) if is_source else Letter.empty()
+    first = letter.first.to(device)
+    dist.broadcast(first, src)
+    letter = letter if is_source else Letter.begun(first.cpu())
+    if letter.rest_size:
+        rest = letter.rest(letter.rest_size).to(device)
+        dist.broadcast(rest, src)
+        letter.end(rest.cpu())
+    value_here: T = letter.read(src)
+    return value_here
 
 
 def gather_all(value: T) -> list[T]:
-    """The values of all ranks, by rank."""
+    """The values of all ranks, by rank. Raises NotPlain on all if one is no plain data."""
     if not is_connected():
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
+    device, ranks = device_for_messages(), range(dist.get_world_size())
+    mine = Letter.of(value)
+    letters = _first_parts(mine, device)
+    most = max(letter.rest_size for letter in letters)
+    if most:
+        part = mine.rest(most).to(device)
+        parts = [torch.empty_like(part) for _ in ranks]
+        dist.all_gather(parts, part)
+        for letter, rest in zip(letters, parts, strict=True):
+            letter.end(rest.cpu())
+    return [letter.read(rank) for rank, letter in enumerate(letters)]
 
 
 def gather_to_zero(value: T) -> list[T] | None:
-    """The values of all ranks on rank zero, None elsewhere."""
+    """The values of all ranks on rank zero, None elsewhere. Raises NotPlain on all ranks."""
     if not is_connected():
         return [value]
-    is_zero = dist.get_rank() == 0
-    values: list[Any] | None = [None] * dist.get_world_size() if is_zero else None
-    dist.gather_object(value, values)
-    return values
+    device, is_zero = device_for_messages(), dist.get_rank() == 0
+    mine = Letter.of(value)
+    letters = _first_parts(mine, device)
+    for rank, letter in enumerate(letters):
+        letter.check(rank)
+    most = max(letter.rest_size for letter in letters)
+    if most:
+        part = mine.rest(most).to(device)
+        parts = [torch.empty_like(part) for _ in letters] if is_zero else None
+        dist.gather(part, parts)
+        for letter, rest in zip(letters, parts or [], strict=False):
+            letter.end(rest.cpu())
+    return [letter.read(rank) for rank, letter in enumerate(letters)] if is_zero else None
+
+
+def _first_parts(mine: Letter, device: torch.device) -> list[Letter]:
+    first = mine.first.to(device)
+    firsts = [torch.empty_like(first) for _ in range(dist.get_world_size())]
+    dist.all_gather(firsts, first)
+    return [Letter.begun(one.cpu()) for one in firsts]
 
 
 def barrier() -> None:
@@ -177,14 +211,19 @@ def all_reduce(value: torch.Tensor, op: str = "mean") -> torch.Tensor:
     return value / dist.get_world_size() if op == "mean" else value
 
 
-def raise_together(error: BaseException | None) -> None:
-    """Raise on every rank what happened on any: nobody waits for a rank that has failed."""
+def raise_together(error: BaseException | None, told: T | None = None) -> T | None:
+    """Raise on every rank what happened on any: nobody waits for a rank that has failed.
+
+    Returns what rank zero has `told`.
+    """
     text = None if error is None else str(error) or type(error).__name__
-    failed = [text for text in gather_all(text) if text]
+    said = gather_all((text, told))
+    failed = [text for text, _ in said if text]
     if error is not None:
         raise error
     if failed:
         raise RuntimeError(f"another rank failed: {failed[0]}")
+    return said[0][1]
 
 
 def on_rank_zero() -> bool:

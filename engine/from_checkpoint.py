@@ -11,16 +11,16 @@ from engine.checkpoint import (
     FORCE,
     called,
     differences,
-    is_plain_only,
     is_strict,
     opened,
-    read,
+    read_in_full,
     weights_in,
 )
 from engine.compiled import named_for
 from engine.distributed import rank_zero_warn
 from engine.hparams import AttributeDict, from_objects, from_plain, in_kind
 from engine.init_arguments import parameters_of
+from engine.yaml_data import load_yaml
 
 
 def module_from_checkpoint(
@@ -34,10 +34,10 @@ def module_from_checkpoint(
 ) -> Any:
     """A module of class `cls` with the checkpoint's hyper-parameters and weights."""
     device = map_location or "cpu"
-    checkpoint = read(path, device, weights_only)
+    checkpoint, in_full = read_in_full(path, device, weights_only)
     if hparams_file is not None:
         checkpoint["hyper_parameters"] = _read_yaml(hparams_file)
-    objects_to = None if is_plain_only(path, weights_only) else device
+    objects_to = device if in_full else None
     params = _params(checkpoint, "", objects_to, overrides)
     arguments = _arguments(cls, params, checkpoint, "", overrides)
     module = _made(cls, arguments)
@@ -82,8 +82,8 @@ def datamodule_from_checkpoint(
 ) -> Any:
     """A data module of class `cls` with the checkpoint's hyper-parameters and state."""
     device = map_location or "cpu"
-    checkpoint = read(path, device, weights_only)
-    objects_to = None if is_plain_only(path, weights_only) else device
+    checkpoint, in_full = read_in_full(path, device, weights_only)
+    objects_to = device if in_full else None
     params = _params(checkpoint, "datamodule_", objects_to, overrides)
     arguments = _arguments(cls, params, checkpoint, "datamodule_", overrides)
     datamodule = _made(cls, arguments)
@@ -198,8 +198,6 @@ def _in_order(cls: type[Any], arguments: dict[str, Any]) -> tuple[list[Any], dic
 
 
 def _read_yaml(path: Any) -> dict[str, Any]:
-    import yaml
-
     with opened(path) as file:
-        params: dict[str, Any] = yaml.safe_load(file) or {}
+        params: dict[str, Any] = load_yaml(file, called(path)) or {}
     return params

@@ -248,8 +248,7 @@ class LightningLite:
     def save(self, content: Mapping[str, Any], filepath: str | os.PathLike[str]) -> None:
         """Write a dict to a file, whole or not at all, from rank zero."""
         if self.is_global_zero:
-            files.write(dict(content), filepath)
-            files.note_own(os.fspath(filepath))
+            files.note_own(files.write(dict(content), filepath))
 
     def load(self, filepath: str | os.PathLike[str], weights_only: bool = True) -> Any:
         """Read what `save` wrote, onto the CPU.

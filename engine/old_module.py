@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from engine.errors import MisconfigurationException
+from engine.files import replacing
 from engine.gradients import grad_norm
 from engine.module_exports import ModuleExports
 
@@ -115,6 +116,6 @@ def write_out(module: Any, world: Any) -> None:
         path = Path(os.path.abspath(filename))
         if world.world_size > 1:
             path = path.with_name(f"{path.stem}_rank_{world.rank}{path.suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        torch.save(rows, path)
+        with replacing(path) as file:
+            torch.save(rows, file)

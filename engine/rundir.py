@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.files import replacing
 
 INDEX = "engine.json"
 
@@ -111,14 +111,11 @@ class Index:
 
     def write(self) -> None:
         """Write the index, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = {"checkpoints": self.checkpoints, "complete": self.complete}
-        handle, name = tempfile.mkstemp(prefix=f".{INDEX}.", dir=self.folder)
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1)
+        with replacing(self.folder / INDEX) as file:
+            file.write(json.dumps(content, indent=1).encode())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, self.folder / INDEX)
 
     def _shown(self, path: str) -> str:
         # Paths inside the run's folder are kept relative: the folder may be moved as a whole.

@@ -24,7 +24,8 @@ from typing import Any
 
 import torch
 
-from engine.distributed import OF_ENGINE, World
+from engine import door
+from engine.distributed import OF_ENGINE, World, rank_zero_warn
 from engine.errors import MisconfigurationException
 from engine.signals import notice
 from engine.torch_parts import store_on
@@ -47,7 +48,7 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 _others: Others | None = None
-_store: Any = None
+_store: HostedStore | None = None
 _ran_alone = False
 _follows = False  # this is a rank that was started so
 
@@ -159,7 +160,7 @@ def start_others(world: World) -> None:
         )
     listening = socket.create_server(("127.0.0.1", 0))
     common = variables(world.world_size, listening.getsockname()[1], f"{OF_ENGINE}{os.getpid()}")
-    _store = store_on(listening)
+    _store = HostedStore(listening)
     if "OMP_NUM_THREADS" in common:
         torch.set_num_threads(int(common["OMP_NUM_THREADS"]))
     os.environ.update(common)
@@ -167,6 +168,28 @@ def start_others(world: World) -> None:
     os.environ.update(RANK="0", LOCAL_RANK="0")
     sys.excepthook = _after_error(sys.excepthook, _others)
     atexit.register(_others.wait)
+
+
+class HostedStore:
+    """The store at which the ranks of this machine meet; its other users can't reach it."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._door: door.Door | None = None
+        if sys.platform == "linux":
+            self._store, self._door = door.served(listening, store_on)
+            if self._door.lacks:
+                rank_zero_warn(
+                    "other users of this machine can reach the store at which the ranks meet: "
+                    f"{self._door.lacks}"
+                )
+        else:
+            self._store = store_on(*listening.getsockname()[:2], listening.fileno())
+
+    def close(self) -> None:
+        """Host it no more."""
+        self._store = None
+        if self._door is not None:
+            self._door.close()
 
 
 def _start(command: list[str], rank: int) -> subprocess.Popen[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 __all__ = ["BatchNorm"]
@@ -20,6 +21,8 @@ PARTS_OF_MODULE = ("_parameters", "_modules")  # a module's attributes that hold
 PARTS = {
     "torch.distributed.distributed_c10d._get_default_store()": "ranks can't agree on preemption, "
     "on files and on batches without loss: those calls end with an ImportError",
+    "torch.distributed.ProcessGroup._device_types": "ranks whose process group has no backend for "
+    "CPUs can't send each other numbers and text",
     "torch.nn.modules.batchnorm._BatchNorm": "sync_batchnorm, averaged weights and finetuning "
     "callbacks can't tell which layers are batch norm: they end with an ImportError",
     "torch.nn.modules.batchnorm._BatchNorm._check_input_dim(input)": "sync_batchnorm on CPUs "
@@ -64,6 +67,15 @@ def default_store() -> Any:
     return _get_default_store()
 
 
+def device_for_messages() -> torch.device:
+    """Where tensors lie that the process group can send: on the CPU if it can from there."""
+    group = torch.distributed.group.WORLD
+    types = {device.type for device in getattr(group, "_device_types", [])}
+    if "cpu" in types or not types:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 def without_compiler(model: Any) -> Any:
     """The module that `torch.compile(module)` is around; any other is itself."""
     return getattr(model, "_orig_mod", model)
@@ -103,18 +115,14 @@ def file_writer(writer: Any) -> Any:
     return writer._get_file_writer()
 
 
-def store_on(listening: Any) -> Any:
-    """A TCPStore that serves a listening socket, which becomes its own."""
+def store_on(host: str, port: int, fd: int) -> Any:
+    """A TCPStore that serves a listening socket, with a client of its own to `host` and `port`."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
-    host, port = listening.getsockname()[:2]
-    fd = listening.detach()
     options: Any = {"is_master": True, "wait_for_workers": False}
     try:
-        store = TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
+        return TCPStore(host, port, master_listen_fd=os.dup(fd), **options)
     except RuntimeError:
         # In torch 2.4 and 2.6 the newer of two servers, the default, takes no socket that listens.
         # The older one speaks the same language.
-        return TCPStore(host, port, master_listen_fd=fd, use_libuv=False, **options)
-    os.close(fd)
-    return store
+        return TCPStore(host, port, master_listen_fd=os.dup(fd), use_libuv=False, **options)

@@ -33,6 +33,7 @@ SOURCES = (
     "launcher.agent.cold",
     "launcher.agent.compiler",
     "launcher.agent.ending",
+    "launcher.agent.door",
     "launcher.agent.errands",
     "launcher.agent.health",
     "launcher.agent.limits",
@@ -55,7 +56,12 @@ SOURCES = (
     "launcher.agent.workers",
 )
 # These run in interpreters of their own, which the agent starts with the source.
-TEXTS = ("launcher.agent.rank", "launcher.agent.torch_parts", "launcher.agent.warm")
+TEXTS = (
+    "launcher.agent.door",
+    "launcher.agent.rank",
+    "launcher.agent.torch_parts",
+    "launcher.agent.warm",
+)
 
 
 class Cargo:

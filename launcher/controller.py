@@ -138,13 +138,15 @@ def meet(
     others = [place.node.name for place in plan.places[1:]]
     failures: list[NodeError] = []
     for address in preflight.master_addresses(plan.facts[first], len(plan.places)):
-        order = {"type": "store", "address": address, "hosted": plan.world_size > 1}
+        # What the other nodes say to the store's door, which then knows their addresses.
+        word = f"plaunch {os.urandom(16).hex()}" if others else None
+        order = {"type": "store", "address": address, "hosted": plan.world_size > 1, "word": word}
         answer = fleet.ask({first: order}, ["store"])[first].get("store")
         if answer is None or answer["port"] is None:
             problem = "it is lost" if answer is None else f"{address}: {answer['problem']}"
             failures.append(NodeError(first, f"can't open the rendezvous store: {problem}"))
             continue
-        reach = {"type": "reach", "address": address, "port": answer["port"]}
+        reach = {"type": "reach", "address": address, "port": answer["port"], "word": word}
         reached = fleet.ask(dict.fromkeys(others, reach), ["reached"])
         bad = [
             NodeError(name, f"can't reach {first} at {address}: {got['reached']['problem']}")

@@ -85,7 +85,7 @@ def reachability(all_facts: Sequence[Facts], fleet: Fleet) -> list[NodeError]:
         if port is None:
             failures.append(NodeError(name, f"can't listen on {address}"))
             continue
-        order = {"type": "reach", "address": address, "port": port}
+        order = {"type": "reach", "address": address, "port": port, "word": None}
         reached = fleet.ask({facts.node.name: order for facts in others}, ["reached"])
         bad = {
             node: got.get("reached", {"problem": "no answer"})["problem"]

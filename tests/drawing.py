@@ -6,7 +6,7 @@ from __future__ import annotations
 LAUNCHER_WORDS = "launcher.job launcher.clusters.base launcher.terminal"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
-    "engine.compat_flags engine.gloo_threads"
+    "engine.compat_flags engine.files engine.gloo_threads engine.letters engine.plain_data"
 )
 
 DRAWING = {
@@ -195,7 +195,7 @@ DRAWING = {
     "engine.compat": "engine engine.accelerators engine.apply engine.callbacks engine.checkpoint "
     "engine.data engine.devices engine.gpus engine.gradients engine.hparams engine.loggers "
     "engine.metrics engine.module engine.optimizers engine.options engine.seed engine.strategies "
-    "engine.tuner",
+    "engine.tuner engine.yaml_data",
     # families
     "engine.callbacks": "engine.callbacks.base engine.durations engine.every engine.gpus "
     "engine.gradients engine.lazy engine.rollcall",
@@ -209,14 +209,14 @@ DRAWING = {
     "engine.strategies": "engine.gather",
     "engine.accelerators": "",
     "engine.devices": "engine.gpus engine.starting engine.strategies",
-    "engine.starting": "engine.signals",
+    "engine.starting": "engine.door engine.signals",
     "engine.children": "engine.loggers.base engine.optimizers engine.seed engine.signals "
     "engine.starting",
     # small rooms
     "engine.apply": "engine.data",
     "engine.gradients": "",
     "engine.inner": "engine.logged",
-    "engine.checkpoint": "engine.hparams",
+    "engine.checkpoint": "engine.archive engine.hparams engine.rehearsal",
     "engine.combined": "engine.data engine.seed",
     "engine.lengths": "engine.combined engine.data",
     "engine.data": "engine.dealt engine.division engine.seed",
@@ -225,7 +225,7 @@ DRAWING = {
     "engine.logged": "engine.entries",
     "engine.entries": "engine.samples",
     "engine.from_checkpoint": "engine.checkpoint engine.compiled engine.hparams "
-    "engine.init_arguments",
+    "engine.init_arguments engine.yaml_data",
     "engine.init_arguments": "",
     "engine.samples": "",
     "engine.hparams": "engine.init_arguments",
@@ -251,12 +251,20 @@ DRAWING = {
     "engine.state": "",
     # words
     "engine.settings": "",
-    "engine.distributed": "engine.gloo_threads engine.slurm_world",
+    "engine.distributed": "engine.gloo_threads engine.letters engine.slurm_world "
+    "engine.torch_parts",
     "engine.gloo_threads": "",
     "engine.slurm_world": "",
     "engine.errors": "",
     "engine.torch_parts": "",
     "engine.compat_flags": "",
+    "engine.archive": "",
+    "engine.door": "",
+    "engine.files": "",
+    "engine.letters": "engine.plain_data",
+    "engine.plain_data": "",
+    "engine.rehearsal": "",
+    "engine.yaml_data": "engine.rehearsal",
 }
 FOLDERS = (
     "launcher.agent",

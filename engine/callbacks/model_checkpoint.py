@@ -22,6 +22,7 @@ from engine.callbacks.top_k import TopK, mode_of
 from engine.distributed import rank_zero_info, rank_zero_warn
 from engine.errors import ArgumentError, MisconfigurationException
 from engine.every import Every
+from engine.files import write_whole
 
 
 class Plan(NamedTuple):
@@ -127,8 +128,7 @@ class ModelCheckpoint(KeptFiles):
 
         scores = {path: float(score) for path, score in self.best_k_models.items()}
         path = filepath or os.path.join(self.dirpath or "", "best_k_models.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            yaml.safe_dump(scores, file)
+        write_whole(path, yaml.safe_dump(scores))
 
     def save_checkpoint(self, trainer: Any, *_: Any) -> None:
         """Save the present state, if it is new and good enough; call it on all ranks."""

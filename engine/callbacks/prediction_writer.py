@@ -17,6 +17,7 @@ from engine import distributed
 from engine.callbacks.base import Callback
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
+from engine.files import open_new, replacing
 
 INTERVALS = ("batch", "epoch", "batch_and_epoch")
 
@@ -111,9 +112,7 @@ class PredictionWriter(BasePredictionWriter):
                 "PredictionWriter: a loader has a DistributedSampler of its own, which repeats "
                 "samples and has another order: leave it out, each rank gets its share without"
             )
-        part = self._part_of(trainer.global_rank)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        self._part = part.open("w", encoding="utf-8")
+        self._part = open_new(self._part_of(trainer.global_rank))
 
     def write_on_batch_end(
         self,
@@ -164,12 +163,10 @@ class PredictionWriter(BasePredictionWriter):
                 f"{self.path}: rank 0 does not see the predictions of ranks {missing}: give a "
                 "folder that all nodes share"
             )
-        whole = self.path.with_name(f".{self.path.name}.whole")
-        with ExitStack() as stack, whole.open("w", encoding="utf-8") as file:
+        with ExitStack() as stack, replacing(self.path) as file:
             opened = (self._part_of(rank).open(encoding="utf-8") for rank in range(ranks))
             for line in joined([stack.enter_context(part) for part in opened]):
-                file.write(line)
-        os.replace(whole, self.path)
+                file.write(line.encode())
 
 
 def joined(parts: list[TextIO]) -> Iterator[str]:

@@ -21,7 +21,6 @@ from engine.children.safety import threads_are_quiet, why_not_fork
 from engine.distributed import OF_PARENT, rank_zero_info
 from engine.errors import MisconfigurationException, RankFailed, RankTraceback
 from engine.seed import random_state
-from engine.torch_parts import store_on
 
 # In the message of an error that only says that another rank is gone.
 _BROKEN = ("gloo", "nccl", "connection", "peer", "store", "socket", "timed out", "timeout")
@@ -58,21 +57,22 @@ def run_verb(
     job = Job(trainer, verb, given, env, *here)
     relay, children = Relay(), list[Child]()
     payload = None if forks else _payload(job)
-    store = None
+    store: starting.HostedStore | None = None
     try:
         for rank in range(world_size):
             if payload is None:
                 children.append(fork(job, rank, relay, [listening, *_files_of(children)]))
             else:
                 children.append(spawn(job, rank, relay, payload))
-        store = store_on(listening)
+        store = starting.HostedStore(listening)
         with noting:
             was_interrupted = wait(children, relay)
         return _outcome(children, was_interrupted)
     finally:
         kill(children)
         relay.close()
-        del store
+        if store is not None:
+            store.close()
         listening.close()
         for file in [*_files_of(children), *([payload] if payload is not None else [])]:
             file.close()

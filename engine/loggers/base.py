@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from engine.distributed import on_rank_zero
+from engine.files import FOLDER_MODE, make_folder
 
 DEFAULT_NAME = "lightning_logs"
 TEST_TUBES_NAME = "default"  # what test-tube's logger has by default
@@ -381,10 +382,11 @@ def share_names(loggers: Iterable[Any]) -> None:
 
 def _claim_version(folder: Path) -> int:
     """Make the folder of a new version, so that no program beside us takes the same number."""
+    make_folder(folder)
     while True:
         version = next_version(folder)
         try:
-            (folder / f"version_{version}").mkdir(parents=True)
+            os.mkdir(folder / f"version_{version}", FOLDER_MODE)
             return version
         except FileExistsError:
             continue

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from engine.files import open_to_append, replacing
 from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, write_hparams
 
@@ -157,8 +158,7 @@ class MetricsFile:
 
     def _open(self) -> io.BufferedWriter:
         """Open for appending, after what an earlier run of this version left."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self.path, "ab")  # noqa: SIM115 (it stays open: a flush is one write)
+        file: io.BufferedWriter = open_to_append(self.path)
         size = _whole_lines(self.path)
         if size != file.tell():
             file.truncate(size)  # a line cut short by a kill is no row
@@ -175,12 +175,10 @@ class MetricsFile:
         header = io.StringIO()
         csv.writer(header, lineterminator="\n").writerow(self.columns)
         padding = b"," * len(new) + b"\n"
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with open(self.path, "rb") as old, open(partial, "wb") as grown:
+        with open(self.path, "rb") as old, replacing(self.path) as grown:
             grown.write(header.getvalue().encode())
             old.readline()
             grown.writelines(line[:-1] + padding for line in old)
-        os.replace(partial, self.path)
         if self._file is not None:
             self._file.close()
         return self._open()

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from engine.files import write_whole
+
 HPARAMS_FILE = "hparams.yaml"
 
 
@@ -68,8 +70,4 @@ def write_hparams(folder: str | os.PathLike[str], params: Mapping[str, Any]) -> 
     """Write `hparams.yaml` into `folder`, whole or not at all."""
     import yaml  # only rank zero, only when a run starts
 
-    target = Path(folder) / HPARAMS_FILE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_text(yaml.safe_dump(plain(params), sort_keys=False))
-    os.replace(partial, target)
+    write_whole(Path(folder) / HPARAMS_FILE, yaml.safe_dump(plain(params), sort_keys=False))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.distributed import on_rank_zero, rank_zero_warn
+from engine.files import write_whole
 from engine.loggers.base import TEST_TUBES_NAME
 from engine.loggers.tensorboard import TensorBoardLogger
 
@@ -84,17 +85,16 @@ class CodeSnapshotLogger(TensorBoardLogger):
             return
         self._is_kept = True
         target = Path(self.log_dir) / FOLDER
-        target.mkdir(parents=True, exist_ok=True)
         if self._description:
-            (target / "description.txt").write_text(self._description + "\n")
+            write_whole(target / "description.txt", self._description + "\n")
         try:
             code = read_code(script_folder())
         except (OSError, subprocess.SubprocessError) as error:
             rank_zero_warn(f"the state of the code is not kept: {_reason(error)}")
             return
-        (target / "commit.txt").write_text(code.commit)
-        (target / "changes.diff").write_text(code.diff, encoding="utf-8", errors="surrogateescape")
-        (target / "untracked.txt").write_text(code.untracked, errors="surrogateescape")
+        write_whole(target / "commit.txt", code.commit)
+        write_whole(target / "changes.diff", code.diff, errors="surrogateescape")
+        write_whole(target / "untracked.txt", code.untracked, errors="surrogateescape")
 
 
 TestTubeLogger = CodeSnapshotLogger

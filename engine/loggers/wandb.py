@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.distributed import on_rank_zero
 from engine.errors import MisconfigurationException
+from engine.files import make_folder
 from engine.loggers.foreign import ForeignLogger
 from engine.loggers.hparams import as_mapping, plain
 
@@ -93,7 +94,7 @@ class WandbLogger(ForeignLogger):
         run = wandb.run  # one that the program itself began
         if run is None:
             if self._save_dir is not None:
-                os.makedirs(self._save_dir, exist_ok=True)
+                make_folder(self._save_dir)
             run = wandb.init(
                 project=self._project, dir=self._save_dir, id=self._id, **self._options
             )

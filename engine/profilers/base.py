@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.distributed import on_rank_zero
+from engine.files import write_whole
 
 T = TypeVar("T")
 
@@ -84,8 +85,7 @@ class Profiler:
             return
         path = self.path()
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text + "\n")
+            write_whole(path, text + "\n")
         elif on_rank_zero():
             sys.stdout.write(text + "\n")
 

@@ -10,6 +10,7 @@ import torch
 
 from engine.distributed import rank_zero_warn
 from engine.errors import MisconfigurationException
+from engine.files import make_folder
 from engine.profilers.base import Profiler
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -101,7 +102,7 @@ class PyTorchProfiler(Profiler):
             )
         trace = self.path(".pt.trace.json")
         if self._exports and trace is not None:
-            trace.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(trace.parent)
             profile.export_chrome_trace(str(trace))
         averages = profile.key_averages(group_by_input_shape=self._by_shapes)
         device = "cuda" if torch.cuda.is_available() else "cpu"

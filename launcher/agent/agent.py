@@ -68,8 +68,7 @@ class Agent:
         )
         self.server = started.server
         self.cold = started.cold
-        of_store = [sources[f"launcher.agent.{name}"] for name in ("warm", "torch_parts")]
-        self.store = Store(self.python, self.env, of_store)
+        self.store = Store(self.python, self.env, sources, self.selector, self._note)
         self.errands = Errands(config["job_id"], sources, self.env)
         self.input = RankInput(self.selector)
         self.outputs = Outputs(self.selector, self.out)
@@ -363,7 +362,7 @@ class Agent:
         if kind == "start":
             self._start(message)
         elif kind == "store":
-            self.out.send(self.store.open(message["address"], message["hosted"]))
+            self.out.send(self.store.open(message["address"], message["hosted"], message["word"]))
             self.store.host(None if self.cold else self.server)
         elif kind == "signal" and self.group is not None:
             if self.group.begun:

@@ -27,7 +27,7 @@ class Errands:
         """The answer to a question, or None if it is none of ours."""
         kind = message["type"]
         if kind == "reach":
-            return self._reach(message["address"], message["port"])
+            return self._reach(message["address"], message["port"], message["word"])
         if kind == "listen":
             return self._listen(message["address"])
         if kind == "gpus":
@@ -36,8 +36,8 @@ class Errands:
             return self._lease(message["uuids"])
         return None
 
-    def _reach(self, address: str, port: int) -> dict[str, Any]:
-        problem = probe.reaches(address, port)
+    def _reach(self, address: str, port: int, word: str | None) -> dict[str, Any]:
+        problem = probe.reaches(address, port, (word or "").encode())
         mine, interface = probe.route_to(address, port)
         return {"type": "reached", "problem": problem, "address": mine, "interface": interface}
 

@@ -104,12 +104,16 @@ def route_to(address: str, port: int) -> tuple[str | None, str | None]:
     return mine, interface_of(mine)
 
 
-def reaches(address: str, port: int, timeout_s: float = 5.0) -> str | None:
-    """None if a TCP connection to ``address`` works, or what went wrong."""
+def reaches(address: str, port: int, word: bytes = b"", timeout_s: float = 5.0) -> str | None:
+    """None if a TCP connection to ``address`` works, or what went wrong.
+
+    ``word`` is said there: it tells the store's door that this node is of the run.
+    """
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     sock.settimeout(timeout_s)
     try:
         sock.connect((address, port))
+        sock.sendall(word)
     except OSError as error:
         return str(error)
     finally:

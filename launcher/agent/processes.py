@@ -37,7 +37,7 @@ if order is not None:
 """
 
 STORE = """\
-host_store({{"pickled_fd": {fd}}})
+host_store({order!r})
 """
 
 RUN = """\

@@ -10,35 +10,52 @@ import os
 
 from launcher.agent import probe, processes
 from launcher.agent.errands import listen_on
-from launcher.agent.plain import signal, socket, suppress
+from launcher.agent.plain import READ, signal, socket, suppress
 from launcher.agent.server import ForkServer
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+    from launcher.agent.plain import Selector
 
 
 class Store:
-    """At most one at a time: a new attempt's store ends the one before."""
+    """At most one at a time: a new attempt's store ends the one before.
 
-    def __init__(self, python: str, env: Mapping[str, str], sources: Sequence[str]) -> None:
-        self._python, self._env, self._sources = python, env, sources
+    ``sources`` are those of its process, and that of the door in front of it.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        env: Mapping[str, str],
+        sources: Mapping[str, str],
+        selector: Selector,
+        note: Callable[[str], None],
+    ) -> None:
+        self._python, self._env = python, env
+        self._sources = [sources[f"launcher.agent.{name}"] for name in ("warm", "torch_parts")]
+        self._door = sources["launcher.agent.door"]
+        self._selector, self._note = selector, note
         self._socket: socket.socket | None = None  # ours until a process has taken it over
-        self._hosted = True
+        self._word: str | None = None
+        self._hosted = self._is_noted = False
         self.pid: int | None = None
 
-    def open(self, address: str, hosted: bool) -> dict[str, Any]:
+    def open(self, address: str, hosted: bool, word: str | None) -> dict[str, Any]:
         """Take a free port of ``address``; returns the message that says which.
 
         What is not to be ``hosted`` is only kept from others, until the rank listens there.
+        ``word`` is what the other nodes say to the door, if there are any.
         """
         try:
             sock = listen_on(address) if hosted else reserve(address)
         except OSError as error:
             return {"type": "store", "port": None, "problem": str(error)}
         self.end()
-        self._socket, self._hosted = sock, hosted
+        self._socket, self._hosted, self._word = sock, hosted, word
         interface, port = probe.interface_of(address), sock.getsockname()[1]
         return {"type": "store", "port": port, "interface": interface, "problem": None}
 
@@ -47,17 +64,37 @@ class Store:
         if self._socket is None or not self._hosted:
             return
         fd, null = self._socket.fileno(), os.open(os.devnull, os.O_RDWR)
+        out, streams = self._note_pipe(null)
+        order: dict[str, Any] = {"kind": "store", "door": self._door, "word": self._word}
         try:
             if server is not None:
-                order: dict[str, Any] = {"op": "fork", "id": "store", "kind": "store", "cwd": None}
-                server.send({**order, "env": {}, "directory": None}, [null, null, null, fd])
+                order |= {"op": "fork", "id": "store", "cwd": None, "env": {}, "directory": None}
+                server.send(order, [*streams, fd])
                 return  # the socket stays open here until the fork is there
-            order_text = processes.STORE.format(fd=fd)
-            sources, streams = (*self._sources, order_text), (null, null, null)
+            order_text = processes.STORE.format(order={**order, "pickled_fd": fd})
+            sources = (*self._sources, order_text)
             pid = processes.spawn_python(self._python, sources, self._env, streams, None, (fd,))
             self.taken_over(pid)
         finally:
             os.close(null)
+            os.close(out)
+
+    def _note_pipe(self, null: int) -> tuple[int, tuple[int, int, int]]:
+        """The streams of a store's process: by its output it says what its door can't do."""
+        read, write = os.pipe()
+
+        def hear() -> None:
+            said = os.read(read, 1000)
+            if said and not self._is_noted:
+                self._is_noted = True
+                why = said.decode(errors="replace")
+                self._note(f"other users of this machine can reach the rendezvous store: {why}")
+            if not said:
+                self._selector.unregister(read)
+                os.close(read)
+
+        self._selector.register(read, READ, hear)
+        return write, (null, write, null)
 
     def taken_over(self, pid: int) -> None:
         """A process hosts it now."""

@@ -46,14 +46,12 @@ def find_torch() -> str | None:
     return found[1] if found else "unknown"
 
 
-def store_on(fd: int) -> Any:
-    """A TCPStore that serves a listening socket."""
-    import socket
+def store_on(host: str, port: int, fd: int) -> Any:
+    """A TCPStore that serves a listening socket, with a client of its own to `host` and `port`."""
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
-    host, port, _ = (*socket.socket(fileno=os.dup(fd)).getsockname(), None)[:3]
     half_an_hour = timedelta(minutes=30)
     options: Any = {"is_master": True, "wait_for_workers": False, "timeout": half_an_hour}
     try:
@@ -61,7 +59,7 @@ def store_on(fd: int) -> Any:
     except RuntimeError:
         # In torch 2.4 and 2.6 the newer of two servers, the default, takes no socket that listens.
         # The older one speaks the same language.
-        return TCPStore(host, port, master_listen_fd=fd, use_libuv=False, **options)
+        return TCPStore(host, port, master_listen_fd=os.dup(fd), use_libuv=False, **options)
 
 
 def host_own_stores(rendezvous: Any, of_launcher: str | None) -> None:

@@ -350,8 +350,12 @@ def set_openblas_threads(count: int) -> None:
 
 
 def host_store(order: dict[str, Any]) -> None:
-    """Be the attempt's TCPStore on the listening socket that the agent bound; ends by signal."""
+    """Be the attempt's TCPStore, behind the door on the agent's socket; ends by signal."""
     outlive_signals()
-    store = store_on(order["pickled_fd"])
-    while store is not None:
-        signal.pause()
+    space: dict[str, Any] = {"__name__": "plaunch.door"}
+    exec(compile(order["door"], "<plaunch.door>", "exec"), space)
+    front, word = socket.socket(fileno=order["pickled_fd"]), order["word"]
+    _store, door = space["served"](front, store_on, word.encode() if word else None)
+    os.write(1, (door.lacks or "").encode())
+    os.close(1)  # nothing more is to be said
+    door.thread.join()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +16,7 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import CheckpointError, LightningDataModule
+from engine import checkpoint as files
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:there is a validation_step", "ignore:hyper-parameter .scale. is a"
@@ -39,7 +44,8 @@ class Scaled(Toy):
 
 
 def test_own_files_may_hold_objects(tmp_path, monkeypatch):
-    """What this process wrote it reads, whatever a module put in; a copy needs the user's word."""
+    """What this process wrote it reads, whatever a module put in and wherever it lies; another
+    process needs the user's word."""
 
     class Keeps(Toy):
         def on_save_checkpoint(self, checkpoint):
@@ -54,29 +60,73 @@ def test_own_files_may_hold_objects(tmp_path, monkeypatch):
     assert Keeps.load_from_checkpoint(tmp_path / "a.ckpt").mine == Path("x")
     quiet(tmp_path, max_epochs=2).fit(Keeps(), loader(), ckpt_path=tmp_path / "a.ckpt")
     shutil.copy(tmp_path / "a.ckpt", tmp_path / "b.ckpt")
+    assert Keeps.load_from_checkpoint(tmp_path / "b.ckpt").mine == Path("x")
+    monkeypatch.setattr(files, "_own", {})  # as in another process
     with pytest.raises(CheckpointError, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"):
         Keeps.load_from_checkpoint(tmp_path / "b.ckpt")
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     assert Keeps.load_from_checkpoint(tmp_path / "b.ckpt").mine == Path("x")
 
 
-def test_objects_among_the_hyper_parameters(tmp_path):
+def test_objects_among_the_hyper_parameters(tmp_path, monkeypatch):
     """They come back in this process, and elsewhere where the file is trusted; the file itself
     stays one that is read without running code.
     """
     trainer = quiet(tmp_path)
     trainer.fit(Scaled({"width": 3}, Scale(2.0)), loader())
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    shutil.copy(tmp_path / "a.ckpt", tmp_path / "b.ckpt")
-    assert "scale" not in torch.load(tmp_path / "b.ckpt", weights_only=True)["hyper_parameters"]
-    for name, words in (("a", {}), ("b", {"weights_only": False}), ("b", {"scale": Scale(2.0)})):
-        loaded = Scaled.load_from_checkpoint(tmp_path / f"{name}.ckpt", **words)
+    assert "scale" not in torch.load(tmp_path / "a.ckpt", weights_only=True)["hyper_parameters"]
+    for words in ({}, {"weights_only": False}, {"scale": Scale(2.0)}):
+        loaded = Scaled.load_from_checkpoint(tmp_path / "a.ckpt", **words)
         assert (loaded.scale.by, loaded.width, loaded.hparams.scale.by) == (2.0, 3, 2.0)
+        monkeypatch.setattr(files, "_own", {})  # as in another process
     with (
         pytest.warns(UserWarning, match="objects were left out: scale"),
         pytest.raises(TypeError, match=r"'scale'.*Give what is missing"),
     ):
-        Scaled.load_from_checkpoint(tmp_path / "b.ckpt")
+        Scaled.load_from_checkpoint(tmp_path / "a.ckpt")
+
+
+RAN: list[str] = []
+
+
+def note_run(text):
+    RAN.append(text)
+
+
+class Runs:
+    def __reduce__(self):
+        return note_run, ("code of somebody else",)
+
+
+def forged(path: Path) -> bytes:
+    """A file as at `path`, of the same size and with other code in its pickle."""
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as parts:
+        name = next(one for one in parts.namelist() if one.endswith("data.pkl"))
+        own, crc = parts.read(name), parts.getinfo(name).CRC
+    evil = pickle.dumps({"state_dict": {}, "mine": Runs()}, 2)
+    evil += bytes(len(own) - len(evil))  # what comes after the end isn't read
+    crcs = [number.to_bytes(4, "little") for number in (crc, zlib.crc32(evil))]
+    return whole.replace(own, evil).replace(*crcs)
+
+
+def test_a_forged_file_is_none_of_ours(tmp_path):
+    """Another file in the place of ours, with its inode, size and time: nothing of it is run."""
+    path = tmp_path / "a.ckpt"
+    files.note_own(files.write({"state_dict": {}, "mine": Path("x"), "room": "x" * 1000}, path))
+    assert files.read(path)["mine"] == Path("x")
+    before, made = os.stat(path), forged(path)
+    path.write_bytes(made)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = os.stat(path)
+    kept = ("st_ino", "st_size", "st_mtime_ns")
+    assert [getattr(before, one) for one in kept] == [getattr(after, one) for one in kept]
+    with pytest.raises(CheckpointError, match="holds more than plain data"):
+        files.read(path)
+    assert RAN == []
+    files.read(path, weights_only=False)
+    assert RAN == ["code of somebody else"], "the forged file does run code where it is trusted"
 
 
 def test_an_object_that_cannot_be_kept_is_named(tmp_path):

@@ -137,6 +137,9 @@ ASKS: dict[str, Callable[[], bool]] = {
     f"{_LOADER}._shutdown_workers()": workers_end,
     f"{_LOADER}._workers": workers_end,
     "torch.utils.tensorboard.summary.hparams(hparam_dict, metric_dict)": hparams_are_summaries,
+    "torch.distributed.ProcessGroup._device_types": lambda: isinstance(
+        torch.distributed.ProcessGroup._device_types, property
+    ),
     "torch.distributed.nn.functional.all_gather(tensor, group)": all_gather_with_gradients,
     "threads called pt_gloo_runloop": lambda: threads_have_names(gloo_threads._seen),
     "torch.distributed.TCPStore(master_listen_fd)": store_from_socket,

@@ -20,7 +20,7 @@ LAUNCHER = Path(torch_parts.__file__).parents[1]
 def serves_a_listening_socket() -> bool:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    store = torch_parts.store_on(listening.detach())
+    store = torch_parts.store_on("127.0.0.1", port, listening.detach())
     client = torch.distributed.TCPStore("127.0.0.1", port)
     client.set("key", "value")
     return store.get("key") == b"value"

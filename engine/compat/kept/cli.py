@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 from engine import Callback, Trainer, seed_everything
 from engine.compat.kept.registries import instantiate_class
 from engine.errors import MisconfigurationException
+from engine.files import write_whole
 from engine.options import as_list
+from engine.yaml_data import load_yaml, load_yaml_file
 
 VERBS = ("fit", "validate", "test", "predict", "tune")
 Config = dict[str, Any]
@@ -115,7 +117,7 @@ class LightningArgumentParser:
         import yaml
 
         if path in ("config", "c"):
-            for name, value in (yaml.safe_load(Path(text).read_text()) or {}).items():
+            for name, value in (load_yaml_file(text) or {}).items():
                 merge(self.config, {name: value})
         elif path == "print_config":
             sys.stdout.write(yaml.safe_dump(self.config, sort_keys=False))
@@ -124,8 +126,6 @@ class LightningArgumentParser:
             put(self.config, path, self._value(path, text))
 
     def _value(self, path: str, text: str) -> Any:
-        import yaml
-
         head, _, name = path.partition(".")
         if head not in self.classes and path not in ("seed_everything", "ckpt_path"):
             self.refuse(f"no option --{path}", [f"{key}." for key in self.classes])
@@ -138,7 +138,7 @@ class LightningArgumentParser:
             if parameter is None and not (is_open and cls is not Trainer):
                 self.refuse(f"no option --{path}", [f"{head}.{one}" for one in parameters])
         wants_text = parameter is not None and parameter.annotation in (str, "str")
-        value = text if wants_text else yaml.safe_load(text)
+        value = text if wants_text else load_yaml(text, f"--{path}")
         if isinstance(value, str) and not wants_text:
             try:
                 return float(value)  # YAML takes 1e-3 for a text
@@ -175,8 +175,7 @@ class SaveConfigCallback(Callback):
 
         if trainer.is_global_zero and trainer.log_dir and stage == "fit":
             path = Path(trainer.log_dir, self.config_filename)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+            write_whole(path, yaml.safe_dump(self.config, sort_keys=False))
 
 
 class LightningCLI:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from engine.checkpoint import read, write
+from engine.files import write_whole
 from engine.hparams import AttributeDict
 from engine.loggers.hparams import plain
+from engine.yaml_data import load_yaml, load_yaml_file
 
 
 def load(path_or_url: Any, map_location: Any = None, weights_only: bool = True) -> Any:
@@ -38,11 +40,9 @@ def get_filesystem(path: str | os.PathLike[str], **options: Any) -> Any:
 
 def load_hparams_from_yaml(config_yaml: str | os.PathLike[str], use_omegaconf: bool = True) -> Any:
     """The hyper-parameters in a YAML file; none where there is no file."""
-    import yaml
-
     if not os.path.exists(config_yaml):
         return {}
-    return yaml.safe_load(Path(config_yaml).read_text()) or {}
+    return load_yaml_file(config_yaml) or {}
 
 
 def save_hparams_to_yaml(
@@ -54,17 +54,16 @@ def save_hparams_to_yaml(
     import yaml
 
     found = vars(hparams) if isinstance(hparams, Namespace) else hparams
-    Path(config_yaml).write_text(yaml.safe_dump(plain(found), sort_keys=False))
+    write_whole(config_yaml, yaml.safe_dump(plain(found), sort_keys=False))
 
 
 def load_hparams_from_tags_csv(tags_csv: str | os.PathLike[str]) -> dict[str, Any]:
     """The hyper-parameters in a file of keys and values."""
-    import yaml
-
     if not os.path.exists(tags_csv):
         return {}
     with open(tags_csv, newline="") as file:
-        return {row["key"]: yaml.safe_load(row["value"]) for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        return {row["key"]: load_yaml(row["value"], os.fspath(tags_csv)) for row in rows}
 
 
 def save_hparams_to_tags_csv(
@@ -72,9 +71,9 @@ def save_hparams_to_tags_csv(
 ) -> None:
     """Write hyper-parameters to a file of keys and values."""
     found = vars(hparams) if isinstance(hparams, Namespace) else hparams
-    with open(tags_csv, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerows([("key", "value"), *found.items()])
+    text = io.StringIO()
+    csv.writer(text).writerows([("key", "value"), *found.items()])
+    write_whole(tags_csv, text.getvalue())
 
 
 def update_hparams(hparams: dict[str, Any], updates: dict[str, Any]) -> None:

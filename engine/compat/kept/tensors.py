@@ -39,8 +39,11 @@ def gather_all_tensors(result: torch.Tensor, group: Any = None) -> list[torch.Te
     if not is_connected():
         return [result]
     size = dist.get_world_size(group)
-    sizes: list[Any] = [None] * size
-    dist.all_gather_object(sizes, list(result.shape), group)
+    shape_here = torch.tensor(result.shape, dtype=torch.int64, device=result.device)
+    shapes = [torch.empty_like(shape_here) for _ in range(size)]
+    if result.ndim:
+        dist.all_gather(shapes, shape_here, group)
+    sizes = [shape.tolist() for shape in shapes]
     most = [max(dims) for dims in zip(*sizes, strict=True)]
     padded = result.new_zeros(most)
     padded[tuple(slice(n) for n in result.shape)] = result
