@@ -28,7 +28,6 @@ exit codes: 0 success; a failed rank's own code; 128+n ended by signal n; 75 pre
   2 usage; 3 the cluster is not as asked; 124 --timeout was reached; 130 Ctrl-C; 143 SIGTERM
 """
 
-
 LATER = ("preempt", "stacks")
 JOB_WORDS = ("status", "logs", "cancel", "prune")
 WORDS = ("nodes", "doctor", *JOB_WORDS)

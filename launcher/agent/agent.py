@@ -45,8 +45,7 @@ class Agent:
         folder: str,
         started: Started,
     ) -> None:
-        self.config = config
-        self.sources = sources
+        self.config, self.sources = config, sources
         self.mark = started.mark
         self.cwd = started.cwd
         self.python = config["python"]
@@ -59,13 +58,8 @@ class Agent:
         self.selector = Selector()
         key_in, key_out = config["keys"] or (None, None)
         self.out = Outgoing(1, self.selector, key_out)
-        self.told = Told(self.out.send, self._note)
-        self.lines = RankLines(
-            self.folder,
-            self.selector,
-            lambda pid, message: self.told.hear(self.group, pid, message),
-            lambda pid, problem: self.told.complain(self.group, pid, problem),
-        )
+        self.told = Told(lambda: self.group, self.out.send, self._note)
+        self.lines = RankLines(self.folder, self.selector, self.told.hear, self.told.complain)
         self.server = started.server
         self.cold = started.cold
         self.store = Store(self.python, self.env, sources, self.selector, self._note)
@@ -204,7 +198,7 @@ class Agent:
         worker = self.group.by_order(message["id"]) if self.group is not None else None
         if worker is not None and worker.status is None and self.group is not None:
             worker.pid = message["pid"]
-            self.told.settle(self.group)
+            self.told.settle()
         else:  # its attempt was ended before it came to be
             with suppress(ProcessLookupError):
                 os.kill(message["pid"], signal.SIGKILL)
@@ -229,7 +223,7 @@ class Agent:
     # -- the ranks
 
     def _start(self, message: dict[str, Any]) -> None:
-        self._allow_files(message["ranks"])
+        limits.allow_files_for(message["ranks"], self.config["soft_limit"], self._note)
         seam = {"PLAUNCH_SOCKET": self.lines.path, "TORCHELASTIC_ERROR_FILE": self.folder}
         made = workers.make(message["ranks"], message["defaults"], self.env, seam)
         alone = message["world_size"] == 1
@@ -237,12 +231,6 @@ class Agent:
         self.group = workers.Group(message["attempt"], made, with_stdin=alone, stdin=stdin)
         if self.cold or (self.server is not None and self.server.ready):
             self._launch_group()
-
-    def _allow_files(self, ranks: list[dict[str, Any]]) -> None:
-        files = limits.files_for(ranks)
-        most = limits.raise_limit(files)
-        if most is not None and self.config["soft_limit"] is None:  # else the launcher says so
-            self._note(f"it allows {most} open files (ulimit -Hn), about {files} are needed there")
 
     def _launch_group(self) -> None:
         """Start the ranks, once: a cold start does not wait for the fork server, but hears it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 ENOUGH = 1024  # the usual soft limit
 MOST_FILES = 1 << 16
@@ -62,3 +62,16 @@ def _number(text: str) -> int:
 def files_for(ranks: Sequence[object]) -> int:
     """How many files an agent with so many ranks has open at most."""
     return BASE_FILES + FILES_A_RANK * len(ranks)
+
+
+def allow_files_for(
+    ranks: Sequence[object], of_ranks: int | None, note: Callable[[str], None]
+) -> None:
+    """Raise the limit as these ranks need it; ``note`` takes a line where that can't be.
+
+    ``of_ranks`` is known where the launcher has the same limit, and says it itself.
+    """
+    files = files_for(ranks)
+    most = raise_limit(files)
+    if most is not None and of_ranks is None:
+        note(f"it allows {most} open files (ulimit -Hn), about {files} are needed there")

@@ -13,16 +13,25 @@ EARLY = 64  # messages that may wait for word of whose they are
 
 
 class Told:
-    """What has been told; ``send`` takes it to the controller, ``note`` takes a line for people."""
+    """What the ranks of the present ``group`` have told.
 
-    def __init__(self, send: Callable[[dict[str, Any]], None], note: Callable[[str], None]) -> None:
-        self._send, self._note = send, note
+    ``send`` takes it to the controller, ``note`` takes a line for people.
+    """
+
+    def __init__(
+        self,
+        group: Callable[[], Group | None],
+        send: Callable[[dict[str, Any]], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._group, self._send, self._note = group, send, note
         self._early: list[tuple[int, dict[str, Any]]] = []
 
-    def hear(self, group: Group | None, pid: int, message: dict[str, Any]) -> None:
+    def hear(self, pid: int, message: dict[str, Any]) -> None:
         """Pass on what a process tells, if it is a rank. Raises ChannelError for what none does."""
         from launcher.messages import from_rank
 
+        group = self._group()
         if group is None:
             return
         known = from_rank(message)
@@ -36,18 +45,19 @@ class Told:
         elif not group.all_known and len(self._early) < EARLY:
             self._early.append((pid, known))  # a quick rank is heard before its server tells of it
 
-    def settle(self, group: Group) -> None:
+    def settle(self) -> None:
         """One more rank's process is known."""
         early, self._early = self._early, []
         for pid, known in early:
-            self.hear(group, pid, known)
+            self.hear(pid, known)
 
     def forget(self) -> None:
         """The attempt is over."""
         self._early.clear()
 
-    def complain(self, group: Group | None, pid: int, problem: str) -> None:
+    def complain(self, pid: int, problem: str) -> None:
         """Say, once a rank, that it told what no rank tells."""
+        group = self._group()
         worker = group.by_pid(pid) if group is not None else None
         if worker is not None and not worker.warned:
             worker.warned = True

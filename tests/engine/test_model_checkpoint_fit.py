@@ -1,7 +1,6 @@
 """ModelCheckpoint in a real training: which files are left, and what they hold."""
 
 import math
-import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -259,26 +258,6 @@ def test_a_missing_metric_says_what_was_logged(tmp_path):
 
     with pytest.raises(MisconfigurationException, match=r"'val_los'.*train_loss, val_loss.*mean"):
         fit(tmp_path, checkpoint)
-
-
-def test_a_typo_in_a_name_is_said(tmp_path):
-    """A name that nothing was logged under is nan in the file's name, and said with what is alike;
-    one whose value only comes later is not.
-    """
-    checkpoint = ModelCheckpoint(dirpath=tmp_path, filename="{epoch}-{val_los:.2f}")
-    with pytest.warns(UserWarning, match=r"shows 'val_los', .* mean 'val_loss'\? It .* nan"):
-        fit(tmp_path, checkpoint, scores=[0.5])
-    assert files_in(tmp_path) == {"epoch=0-val_los=nan.ckpt"}
-
-    early = ModelCheckpoint(
-        dirpath=tmp_path / "early", filename="{step}-{val_loss:.2f}", every_n_train_steps=1,
-        save_top_k=-1,
-    )  # fmt: skip
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fit(tmp_path, early, scores=[0.5])
-    assert "step=1-val_loss=nan.ckpt" in files_in(tmp_path / "early")
-    assert not [one for one in caught if "val_loss" in str(one.message)]
 
 
 def test_files_of_another_run_stay(tmp_path):

@@ -1,6 +1,8 @@
 """What ModelCheckpoint keeps by its settings, and which settings contradict each other."""
 
 import os
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,11 @@ from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelCheckpoint
+
+
+def fit(folder: Path, checkpoint: ModelCheckpoint) -> None:
+    """Train one epoch of 4 steps."""
+    trainer_for(folder, checkpoint, max_epochs=1).fit(Scripted([0.5], name="val_loss"))
 
 
 def test_weights_only(tmp_path):
@@ -108,3 +115,23 @@ def test_the_one_path_of_old_programs(tmp_path):
     assert (keeps.mode, float(keeps.kth_value)) == ("max", 0.5)
     there = ModelCheckpoint(filepath=tmp_path / "kept")
     assert there.dirpath == str(tmp_path / "kept") and there.filename == "{epoch}-{step}"
+
+
+def test_a_typo_in_a_name_is_said(tmp_path):
+    """A name that nothing was logged under is nan in the file's name, and said with what is alike;
+    one whose value only comes later is not.
+    """
+    checkpoint = ModelCheckpoint(dirpath=tmp_path, filename="{epoch}-{val_los:.2f}")
+    with pytest.warns(UserWarning, match=r"shows 'val_los', .* mean 'val_loss'\? It .* nan"):
+        fit(tmp_path, checkpoint)
+    assert {path.name for path in tmp_path.glob("*.ckpt")} == {"epoch=0-val_los=nan.ckpt"}
+
+    early = ModelCheckpoint(
+        dirpath=tmp_path / "early", filename="{step}-{val_loss:.2f}", every_n_train_steps=1,
+        save_top_k=-1,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, early)
+    assert (tmp_path / "early" / "step=1-val_loss=nan.ckpt").is_file()
+    assert not [one for one in caught if "val_loss" in str(one.message)]

@@ -17,13 +17,12 @@ ROOT = Path(__file__).parents[2]
 PROBE = {
     "type": "probe", "hostname": "h", "cores": 4, "addresses": {"lo": ["127.0.0.1"]},
     "reached_at": [], "time": 0.0, "free_disk": None, "workdir": True, "program": None,
-    "shared": True, "driver": False, "user": "me",
+    "shared": True, "driver": False, "differs": [], "main": None, "user": "me",
 }  # fmt: skip
 HELLO = [{"type": "found", "python": "3", "torch": "2", "problem": None}, PROBE]
 STORE = [{"type": "store", "port": 12345, "interface": None, "problem": None}]
 EXIT = {
-    "type": "exit", "rank": 0, "status": 0, "killed": False, "oom": False, "tail": [],
-    "error_file": None,
+    "type": "exit", "rank": 0, "status": 0, "killed": False, "oom": False, "memory": "", "tail": [],
 }  # fmt: skip
 STOPPED = {"type": "stopped", "attempt": 1, "swept": 0}
 TOO_DEEP = '{"type":"note","text":' + "[" * 200_000

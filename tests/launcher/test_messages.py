@@ -166,7 +166,7 @@ def follower_in(folder: Path, quiet: Any) -> tuple[Follower, FakeFleet, Plan, Ru
 
 
 def exit_of(rank: int, status: int = 0, **more: Any) -> dict[str, Any]:
-    plain = {"killed": False, "oom": False, "tail": [], "error_file": None}
+    plain = {"killed": False, "oom": False, "memory": "", "tail": []}
     return {"type": "exit", "rank": rank, "status": status, **plain, **more}
 
 
@@ -281,6 +281,8 @@ def test_reports_and_checkpoints_are_bounded(
 
 class Speech:
     """A stream that brings what a test has written, and then ends, or breaks."""
+
+    first_words_s = 20.0
 
     def __init__(self, data: bytes, error: Exception | None = None) -> None:
         self._data, self._error = data, error

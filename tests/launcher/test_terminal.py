@@ -94,8 +94,8 @@ SUCCEEDED = Result(
         lambda o: o.block(problem_lines([NodeError(EVIL, EVIL, EVIL)])),
         lambda o: o.stdout("\n".join(table([["NODE"], [EVIL]])) + "\n"),
         lambda o: o.verdict(FAILED),
-        lambda o: [o.name_ranks({0: EVIL, 1: EVIL}), o.lines(0, ["x"], err=False)],
-        lambda o: [o.name_ranks({0: "n", 1: "n"}), o.lines(1, [EVIL], err=True)],
+        lambda o: [o.name_ranks({0: EVIL, 1: EVIL}), o.printed(0, "x\n", err=False)],
+        lambda o: [o.name_ranks({0: "n", 1: "n"}), o.printed(1, f"{EVIL}\n", err=True)],
     ],
 )
 def test_every_door_is_closed(monkeypatch: pytest.MonkeyPatch, speak: Any) -> None:
@@ -111,15 +111,21 @@ def test_exceptions_that_others_print() -> None:
     assert is_harmless(str(JobFailed(replace(SUCCEEDED, state="failed", verdict=FAILED))))
 
 
-def test_lines_of_ranks_on_a_terminal() -> None:
+def test_lines_of_ranks_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several ranks: text and colours, which end with the line; off a terminal as they are."""
+    for name, value in {"NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
     text = "\x1b[1;32mgreen\x1b[0m \x1b[31mred\x1b]0;t\x07\x1b[2J\x1b[6n"
-    out = Terminal()
-    Output(out, out).lines(0, [text], err=False)
-    assert out.getvalue() == "\x1b[1;32mgreen\x1b[0m \x1b[31mred\x1b[0m\n"
-    pipe = io.StringIO()
-    Output(pipe, pipe).lines(0, [text], err=False)
-    assert pipe.getvalue() == text + "\n"
+    out, pipe = Terminal(), io.StringIO()
+    for stream in (out, pipe):
+        output = Output(stream, stream)
+        output.name_ranks({0: "n", 1: "n"})
+        for piece in (text[:9], text[9:], "\nx\b\by\n"):
+            output.printed(0, piece, err=False)
+    prefix = coloured("[n:0]", PALETTE[0])
+    shown = "\x1b[1;32mgreen\x1b[0m \x1b[31mred\x1b[0m"
+    assert out.getvalue() == f"{prefix} {shown}\n{prefix} xy\n"
+    assert pipe.getvalue() == f"[n:0] {text}\n[n:0] x\b\by\n"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ def test_when_there_are_colours(
     stream = Terminal() if terminal else io.StringIO()
     output = Output(stream, stream)
     output.name_ranks({0: "n", 1: "n"})
-    output.lines(1, ["x"], err=False)
+    output.printed(1, "x\n", err=False)
     output.verdict(Verdict("exit", 0, "n", 3))
     assert ("\x1b[" in stream.getvalue()) is expected
 
@@ -181,8 +187,12 @@ def test_a_dumb_terminal_has_no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line can't be drawn over there."""
     monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()
-    Output(stream, stream).transient(0, "10%")
+    output = Output(stream, stream)
+    output.name_ranks({0: "n", 1: "n"})
+    output.printed(0, "10%\r20%", err=True)
     assert stream.getvalue() == ""
+    output.ended()
+    assert stream.getvalue() == "[n:0] 20%\n"
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
