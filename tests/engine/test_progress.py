@@ -12,7 +12,7 @@ from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgres
 from engine.callbacks.base import Callback
 from engine.callbacks.lagged import LaggedValues
 from engine.callbacks.print_table import table_of
-from engine.callbacks.progress import CLEAR, text_of, total_of, without_steps
+from engine.callbacks.progress import CLEAR, is_terminal, text_of, total_of, without_steps
 
 
 class Terminal(io.StringIO):
@@ -264,3 +264,10 @@ def test_the_table_of_all_epochs(tmp_path, capsys):
     table = capsys.readouterr().out.splitlines()
     assert table[-4].replace(" ", "") == "score│train_loss│epoch"
     assert [line.replace(" ", "") for line in table[-2:]] == ["0.5│0.7│0", "0.25│0.3│1"]
+
+
+@pytest.mark.parametrize(("term", "drawn"), [("xterm", True), ("dumb", False)])
+def test_a_dumb_terminal_has_no_moving_line(monkeypatch, term, drawn):
+    """A line can't be drawn over there: one line an epoch is written, as into a file."""
+    monkeypatch.setenv("TERM", term)
+    assert is_terminal(Terminal()) is drawn
