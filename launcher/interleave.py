@@ -30,6 +30,7 @@ class _Line:
     """The line that a stream is writing."""
 
     held: bytes = b""  # came, and was not shown
+    is_begun: bool = False  # a part of it was shown
     due: float | None = None  # when it is to be shown, unfinished as it is
     state: bytes | None = None  # of a bar, as it was shown last
     next_state: float = 0.0
@@ -55,7 +56,7 @@ class Interleaver(Generic[Key]):
         *whole, line.held = (line.held + data).split(b"\n")
         if whole:
             self._write_whole(key, line, whole)
-            line.state, line.due, line.pause = None, None, STATE_S
+            line.state, line.due, line.pause, line.is_begun = None, None, STATE_S, False
         if not line.held:
             return
         if is_bar(line.held):
@@ -99,7 +100,7 @@ class Interleaver(Generic[Key]):
         text = b""
         if self._open == key and not is_bar(whole[0]):
             text, self._open = first + b"\n", None
-        elif line.state is None or line.state != first:
+        elif first != line.state and (first or not line.is_begun):
             others = [first, *others]
         prefix = self.prefix(key) if others else b""
         text += b"".join([b"%s%s\n" % (prefix, one) for one in others])
@@ -131,7 +132,7 @@ class Interleaver(Generic[Key]):
         if self._open != key:
             self.end_line()
             part = self.prefix(key) + part
-        self._open = key
+        self._open, line.is_begun = key, True
         self.write(key, part)
 
 

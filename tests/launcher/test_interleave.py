@@ -54,6 +54,11 @@ def test_a_line_that_another_rank_interrupts_goes_on_as_a_new_one() -> None:
     shown.later()
     shown.feed(0, b" ok\n")
     assert shown.text == b"[0] epoch 1 ..\n[1] hello\n[0] . ok\n"
+    for key in (0, 1):
+        shown.feed(key, b".")
+        shown.later()
+    shown.feed(0, b"\n\n")  # the first ends a line that was ended for it
+    assert shown.text.endswith(b"\n[0] .\n[1] .\n[0] \n")
 
 
 def test_the_end_of_a_rank_ends_its_line() -> None:
