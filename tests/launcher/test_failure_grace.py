@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launcher.agent import ending
 from launcher.agent.ending import QUIET_S, Stance, Watched, catches, stance
+from launcher.agent.told import Told
 from launcher.agent.workers import Group, Worker
 from tests.launcher.runs import Launcher, until
 
@@ -227,7 +229,12 @@ def test_ends_that_we_asked_for_are_marked() -> None:
     for worker in workers:
         worker.pid = 1 << 30
     workers[0].stopped = workers[1].killed = workers[2].killed = True
-    assert group.heard(1 << 30, {"type": "failure", "failure": {}}) is None
+    passed_on: list[dict[str, Any]] = []
+    failure = {"type": "E", "message": "", "traceback": "", "chain": []}
+    Told(lambda: group, passed_on.append, passed_on.append).hear(
+        1 << 30, {"type": "failure", "failure": failure}
+    )
+    assert passed_on == []
     for worker, status in zip(workers, (1, 3, -signal.SIGKILL), strict=True):
         group.ended_with(worker, status)
     assert [worker.killed for worker in workers] == [True, False, True]

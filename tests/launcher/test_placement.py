@@ -82,7 +82,7 @@ def facts(name: str = "h1", **changes: Any) -> Facts:
     values: dict[str, Any] = {
         "node": Node(name, "10.0.0.1"), "cores": 8, "addresses": {"eth0": ["10.0.0.1"]},
         "reached_at": [], "python": "3.11.7", "torch": "2.13.0", "free_disk": 1 << 40,
-        "clock_skew_s": 0.0, "shared": True, "user": "u",
+        "clock_skew_s": 0.0, "clock_uncertainty_s": 0.0, "shared": True, "user": "u",
     }  # fmt: skip
     return Facts(**{**values, **changes})
 
@@ -128,7 +128,7 @@ def test_a_program_needs_no_torch() -> None:
 
 
 def test_warnings() -> None:
-    """A clock that is off, a disk that is almost full, a folder that is not shared."""
+    """A clock that is surely off, a disk that is almost full, a folder that is not shared."""
     assert warnings([facts()], shared=True) == []
     bad = [facts(), facts("h2", clock_skew_s=-60.2, free_disk=3 << 20, shared=False)]
     found = warnings(bad, shared=True)
@@ -136,6 +136,8 @@ def test_warnings() -> None:
     assert "only 3 MiB free" in found[1]
     assert "not shared with h2" in found[2]
     assert warnings(bad, shared=False) == found[:2]
+    slow = facts("h2", clock_skew_s=-60.2, clock_uncertainty_s=60.0)
+    assert warnings([facts(), slow], shared=True) == []
 
 
 def test_addresses_to_meet_at() -> None:
@@ -153,10 +155,13 @@ def test_facts_from_an_agents_words() -> None:
     """What an agent sends about this very machine becomes facts; its clock is compared."""
     from launcher.agent.probe import facts as look
 
-    order = {"workdir": "/", "kind": "script", "target": "no.py", "run_dir": "/", "job_id": "j"}
-    probe = {**look(order), "time": 105.0}
-    found = gather(NODES[0], probe, {"torch": "2.13.0", "python": "3.11.7"}, now=100.0)
-    assert found.clock_skew_s == 5.0
+    order = {
+        "workdir": "/", "kind": "script", "target": "no.py", "run_dir": "/", "job_id": "j",
+        "files": None,
+    }  # fmt: skip
+    probe = {**look(order), "time": 105.0, "asked_at": 99.0, "heard_at": 101.0}
+    found = gather(NODES[0], probe, {"torch": "2.13.0", "python": "3.11.7"})
+    assert (found.clock_skew_s, found.clock_uncertainty_s) == (5.0, 1.0)
     assert found.program_problem == "script not found: /no.py"
     assert found.cores >= 1
     assert not found.shared

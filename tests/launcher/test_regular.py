@@ -15,8 +15,9 @@ from launcher.agent import cold, compiler, probe
 from launcher.history import read_events
 from launcher.job import Job, Program
 from launcher.job_logs import start_of_last
+from launcher.records import read
 from launcher.regular import open_regular, read_regular
-from launcher.rundir import RunDir, RunDirError, read
+from launcher.rundir import RunDir, RunDirError
 from launcher.tail import Tail
 from tests.launcher.runs import Launcher
 

@@ -99,6 +99,7 @@ class Called:
     """A cluster of one node that has called."""
 
     name = "called"
+    first_words_s = 20.0
 
     def __init__(self, stream: ProvenStream) -> None:
         self._stream = stream

@@ -45,6 +45,7 @@ def test_what_is_sent(agent: socket.socket) -> None:
         "type": "report",
         "by": "user",
         "value": {"a": [1, [2.5, None]], "b": {"c": True}, "d": [None, None], "é": "\udcff"},
+        "not_finite": {},
     }
 
 

@@ -8,6 +8,8 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +142,21 @@ def place(path: Path | str, variable: str = "") -> tuple[str, str]:
     return (variable, "" if variable else str(path))
 
 
-def test_a_folder_for_the_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, which pytest's own may not."""
+    with tempfile.TemporaryDirectory(prefix="p", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_folder_for_the_socket(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
     """The first place that is there, can be written to, and is short enough for a socket."""
-    long = tmp_path / ("x" * 100)
-    good = tmp_path / "g"
+    long = short / ("x" * 100)
+    good = short / "g"
     for folder in (long, good):
         folder.mkdir()
     places: list[tuple[str, str]] = [
-        place("", "TMPDIR"), place("/proc"), place(tmp_path / "gone"), place(long), place(good),
+        place("", "TMPDIR"), place("/proc"), place(short / "gone"), place(long), place(good),
     ]  # fmt: skip
     monkeypatch.setattr(agent_main, "PLACES", places)
 
@@ -165,23 +174,23 @@ def test_a_folder_for_the_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "TMPDIR" in str(caught.value)
 
 
-def test_no_socket_can_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_socket_can_be_there(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
     """A file system without sockets is passed over, and nothing is left on it."""
 
     def refuse(path: str) -> None:
-        if path.startswith(f"{tmp_path}/bad"):
+        if path.startswith(f"{short}/bad"):
             raise OSError(errno.EPERM, "Operation not permitted")
 
     for name in ("bad", "good"):
-        (tmp_path / name).mkdir()
-    places = [place(tmp_path / "bad"), place(tmp_path / "good")]
+        (short / name).mkdir()
+    places = [place(short / "bad"), place(short / "good")]
     monkeypatch.setattr(agent_main, "PLACES", places)
     monkeypatch.setattr(agent_main, "_try_socket", refuse)
 
     made = agent_main.private_folder({})
 
-    assert Path(made).parent == tmp_path / "good"
-    assert list((tmp_path / "bad").iterdir()) == []
+    assert Path(made).parent == short / "good"
+    assert list((short / "bad").iterdir()) == []
 
 
 def test_leases_where_tmp_is_read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
