@@ -181,7 +181,8 @@ def test_mistakes(
 
 EMPTY = [
     "--cluster", "--hosts", "--gpus", "--procs", "--nodes", "--env", "--preload", "--compat",
-    "--max-restarts", "--grace", "--failure-grace", "--timeout", "--run-dir", "--result", "--wait", "--time",
+    "--max-restarts", "--grace", "--failure-grace", "--timeout", "--run-dir", "--result", "--wait",
+    "--time",
     "--partition", "--account", "--qos", "--signal-lead", "--array", "--sbatch", "--start",
     "--function",
 ]  # fmt: skip
