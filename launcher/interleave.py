@@ -19,8 +19,8 @@ STATE_S = 2.0  # between the first two states of a bar; then twice as long, and 
 SLOWEST_STATE_S = 30.0
 REDRAW_S = 0.1  # between two states of a bar on a terminal
 
-# A sequence for terminals that has begun and may go on: colours, titles.
-_UNFINISHED_ESCAPE = re.compile(rb"\x1b(\[[0-9;:<=>?]{0,60}|\][^\x07\x1b]{0,200}|)\Z")
+# Compiled when it is used. A sequence for terminals that has begun and may go on: colours, titles.
+_UNFINISHED_ESCAPE = rb"\x1b(\[[0-9;:<=>?]{0,60}|\][^\x07\x1b]{0,200}|)\Z"
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -154,7 +154,7 @@ def unfinished_state(line: bytes) -> bytes:
 
 def end_of_whole(data: bytes) -> int:
     """Where to cut, so that no character of UTF-8 and no sequence for terminals is cut in two."""
-    cut = _UNFINISHED_ESCAPE.search(data[-256:])
+    cut = re.search(_UNFINISHED_ESCAPE, data[-256:])
     end = len(data) if cut is None else max(0, len(data) - 256) + cut.start()
     for back in range(1, min(4, end + 1)):
         byte = data[end - back]

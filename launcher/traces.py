@@ -6,29 +6,28 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-_FRAME = re.compile(r'(?P<pad>[ |+]*)  File "(?P<file>[^"]*)", line \d+')
-_INSTALLED = re.compile(r"/(?:site|dist)-packages/(torch|engine|launcher|plaunch)/")
-_PYTHON = re.compile(r"/lib/python\d+\.\d+/(?!(?:site|dist)-packages/)|^<frozen ")
+# Compiled when they are used, and kept by re: every start imports this.
+_FRAME = r'(?P<pad>[ |+]*)  File "(?P<file>[^"]*)", line \d+'
+_INSTALLED = r"/(?:site|dist)-packages/(torch|engine|launcher|plaunch)/"
+_PYTHON = r"/lib/python\d+\.\d+/(?!(?:site|dist)-packages/)|^<frozen "
 _HERE = str(Path(__file__).parents[1])  # where an engine that isn't installed lies, too
 _OURS = ("<plaunch>", "<string>")
 _FATAL = "Fatal Python error: "
-_STACK = re.compile(
-    r'  File ".*", line \d+ in |  Binary file |  \.\.\.|(?:Current t|T)hread 0x|Stack \(most'
-)
-_AROUND = re.compile(r"Extension modules: |Current thread's C stack|\s*$")
+_STACK = r'  File ".*", line \d+ in |  Binary file |  \.\.\.|(?:Current t|T)hread 0x|Stack \(most'
+_AROUND = r"Extension modules: |Current thread's C stack|\s*$"
 
 
 def package_of(file: str) -> str | None:
     """Whose code a file is, if it is not the program's: torch, engine, or Python's library."""
     if file in _OURS:
         return "plaunch"
-    found = _INSTALLED.search(file)
+    found = re.search(_INSTALLED, file)
     if found is not None:
         return found[1]
     for name in ("engine", "launcher"):
         if file.startswith(f"{_HERE}/{name}/"):
             return name
-    return "python" if _PYTHON.search(file) else None
+    return "python" if re.search(_PYTHON, file) else None
 
 
 def folded(text: str) -> list[str]:
@@ -41,7 +40,7 @@ def folded(text: str) -> list[str]:
     owner, pad = None, ""
     own = False
     for line in lines:
-        frame = _FRAME.match(line)
+        frame = re.match(_FRAME, line)
         if frame is not None:
             owner, pad = package_of(frame["file"]), frame["pad"]
             own = own or owner is None
@@ -56,7 +55,7 @@ def _without(lines: Sequence[str], owners: Sequence[str | None]) -> list[str]:
     run: list[str] = []  # the owner of each frame that is being left out
     pad = ""
     for line, owner in zip([*lines, ""], [*owners, None], strict=True):
-        frame = _FRAME.match(line)
+        frame = re.match(_FRAME, line)
         if owner is not None:
             if frame is not None:
                 run.append(owner)
@@ -80,9 +79,9 @@ def split_stack(lines: Sequence[str]) -> tuple[list[str], str]:
         return list(lines), ""
     rest, stack = list(lines[: heads[0]]), [lines[heads[0]]]
     for line in lines[heads[0] + 1 :]:
-        if _STACK.match(line):
+        if re.match(_STACK, line):
             if not any(f'File "{name}"' in line for name in _OURS):
                 stack.append(line)
-        elif not (_AROUND.match(line) or line.startswith(_FATAL)):
+        elif not (re.match(_AROUND, line) or line.startswith(_FATAL)):
             rest.append(line)
     return rest, "\n".join(stack)

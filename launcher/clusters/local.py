@@ -6,6 +6,7 @@ start: nothing heavy is imported here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -104,10 +105,27 @@ class LocalStream:
 
     def wait(self, timeout_s: float) -> int | None:
         """Exit code (negative: the signal that ended it), or None if it runs on after that."""
+        if self._process.poll() is None:
+            self._wait_for_end(timeout_s)
         try:
-            return self._process.wait(timeout_s)
+            return self._process.wait(0)
         except subprocess.TimeoutExpired:
             return None
+
+    def _wait_for_end(self, timeout_s: float) -> None:
+        """As subprocess waits, who looks every 50 ms, but told at once by the kernel."""
+        try:
+            end = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):  # an old kernel; or another thread has seen the end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+            return
+        try:
+            poll = select.poll()
+            poll.register(end, select.POLLIN)
+            poll.poll(timeout_s * 1000)
+        finally:
+            os.close(end)
 
     def close(self) -> None:
         """Close both pipes; a thread that waits in ``read`` or ``write`` returns at once."""
