@@ -56,12 +56,7 @@ SOURCES = (
     "launcher.agent.workers",
 )
 # These run in interpreters of their own, which the agent starts with the source.
-TEXTS = (
-    "launcher.agent.door",
-    "launcher.agent.rank",
-    "launcher.agent.torch_parts",
-    "launcher.agent.warm",
-)
+TEXTS = ("launcher.agent.rank", "launcher.agent.torch_parts", "launcher.agent.warm")
 
 
 class Cargo:

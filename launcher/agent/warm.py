@@ -349,11 +349,21 @@ def set_openblas_threads(count: int) -> None:
                         change(count)
 
 
+def door_code(order: dict[str, Any]) -> Any:
+    """The door's code: our agent's own, which has compiled it where it runs the same Python."""
+    if "door" in order:
+        return compile(order["door"], "<plaunch.door>", "exec")
+    import binascii
+    import marshal
+
+    return marshal.loads(binascii.a2b_base64(order["door_code"]))
+
+
 def host_store(order: dict[str, Any]) -> None:
     """Be the attempt's TCPStore, behind the door on the agent's socket; ends by signal."""
     outlive_signals()
     space: dict[str, Any] = {"__name__": "plaunch.door"}
-    exec(compile(order["door"], "<plaunch.door>", "exec"), space)
+    exec(door_code(order), space)
     front, word = socket.socket(fileno=order["pickled_fd"]), order["word"]
     _store, door = space["served"](front, store_on, word.encode() if word else None)
     os.write(1, (door.lacks or "").encode())
