@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -163,6 +164,16 @@ def _call(  # noqa: PLR0913 - those arguments that mean something else to the co
     from launcher import request
     from launcher.output import Output
 
+    if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
+        raise TypeError(f"args: a list of arguments is needed, not {args!r}")
+    for name in ("procs", "max_restarts", "signal_lead_s"):
+        value = options[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise request.UsageError(f"{name}: a whole number is needed, not {value!r}")
+    for name in ("grace_s", "failure_grace_s", "timeout_s", "wait_s"):
+        value = options[name]
+        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+            raise request.UsageError(f"{name}: a number of seconds is needed, not {value!r}")
     wanted = request.Wanted(
         nodes=(nodes, nodes) if isinstance(nodes, int) else nodes,
         gpus=None if gpus is None else str(gpus),

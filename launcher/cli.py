@@ -215,7 +215,7 @@ def run_parser() -> Parser:
         "--nproc_per_node",
         dest="procs",
         metavar="N",
-        help="ranks on each node (default: one a GPU, or one)",
+        help="ranks on each node; cpu: one a core (default: one a GPU, or one)",
     )
     what.add_argument("-m", "--module", action="store_true", help="run a module, like python -m")
     what.add_argument("--no-python", "--no_python", action="store_true", help="run any program")

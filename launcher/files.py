@@ -85,8 +85,8 @@ def read_whole(path: str | Path, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def open_to_read(path: str | Path) -> Iterator[int]:
-    """A plain file's descriptor; a pipe in its place is an OSError, not a wait."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """A plain file's descriptor; a pipe or a link in its place is an OSError, not a wait."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is no plain file", str(path))

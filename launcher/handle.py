@@ -26,7 +26,8 @@ class JobFailed(RuntimeError):
         from launcher.output import verdict_lines
         from launcher.terminal import paragraph
 
-        lines = [f"the job {result.state} with exit code {result.exit_code}"]
+        ended = "failed" if result.state == "failed" else f"was {result.state}"
+        lines = [f"the job {ended} (exit code {result.exit_code})"]
         if result.verdict is not None:
             lines = [line.removeprefix("plaunch: ") for line in verdict_lines(result.verdict)]
         elif result.state == "preempted":

@@ -20,6 +20,7 @@ from launcher.placement import wanted_nodes
 from launcher.plan import prepare, probe
 from launcher.preflight import Facts
 from launcher.request import Wanted, find_cluster, make_job
+from launcher.rundir import RunDir
 from launcher.terminal import paragraph
 
 NOT_AS_ASKED = 3
@@ -141,7 +142,8 @@ def doctor_lines(
     if problems:
         return [*lines, *problem_lines(problems, "some nodes can't be used")]
     checked = "login, python, torch, versions, clocks, disk, and the way to the first node"
-    return [*lines, f"all {len(facts)} nodes can be used ({checked})"]
+    who = "the node" if len(facts) == 1 else f"all {len(facts)} nodes"
+    return [*lines, f"{who} can be used ({checked})"]
 
 
 def as_data(
@@ -174,8 +176,14 @@ def as_data(
 
 
 def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
-    """``--dry-run``: where every rank would run and what it would be told. Raises ClusterError."""
+    """``--dry-run``: where every rank would run, and what it would be told.
+
+    Raises ClusterError, RunDirError.
+    """
     job = make_job(wanted, program)
+    rundir = RunDir(job)
+    rundir.check()
+    goes_on = " (it goes on from what is there)" if rundir.is_resumed() else ""
     with agents(job, wanted, output) as fleet:
         try:
             nodes = wanted_nodes(job, fleet.nodes())
@@ -191,7 +199,7 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
     lines = [
         f"would run {program.kind}: {' '.join(map(repr, words))}",
         *([] if program.compat is None else [f"with the engine for {program.compat}"]),
-        f"run folder: {job.run_dir}",
+        f"run folder: {job.run_dir}{goes_on}",
     ]
     rows = [("NODE", "RANKS", "GPUS", "PYTHON", "FOLDER")]
     for place in plan.places:

@@ -282,7 +282,9 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     elif verdict.stack:
         lines += ["  " + row for row in folded(verdict.stack)]
     if verdict.last_lines and verdict.kind != "exception":
-        lines.append(f"  its last lines (of {len(verdict.last_lines)} kept):")
+        count = len(verdict.last_lines)
+        kept = f" (15 of {count} that are kept)" if count > 15 else ""
+        lines.append(f"  its last {'lines' if count > 1 else 'line'}{kept}:")
         lines += ["  | " + row for row in verdict.last_lines[-15:]]
     if len(verdict.ranks) > 1:
         lines.append(f"  the same on each; the first was rank {verdict.rank} on {verdict.node}")

@@ -28,8 +28,15 @@ from launcher.run_facts import ago
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 FAILED = ("failed", "died")
 NOT_AS_ASKED = 3
-_OURS = re.compile(r"(job\.json|result\.json|events\.jsonl|lock|function-\w+\.pickle)|\..*\.\d+")
+_OURS = re.compile(
+    r"job\.json|result\.json|events\.jsonl|lock|function-[0-9a-f]{8}\.pickle"
+    r"|\.(job|result)\.json\.[0-9a-f]{16}"  # written in part, as files.write_whole names it
+)
 _DEFAULT = re.compile(r"\d{8}-\d{6}-.+-[a-f][0-9a-f]{7}")  # as rundir.default_path names it
+_FITS = re.compile(r"fit-\d+")
+_OF_FITS = re.compile(
+    r"engine\.json|.*\.ckpt|hparams\.yaml|config\.yaml|metrics\.csv|events\.out\.tfevents\..*"
+)
 _LOGS = re.compile(r"rank\d+\.log")
 
 
@@ -54,8 +61,8 @@ class Pruned:
 def seconds_of(text: str) -> float:
     """``30d``, ``12h``, ``2w``, ``90m`` or ``45s`` in seconds. Raises ValueError."""
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if found is None or int(found[1]) == 0:
-        raise ValueError(f"{text!r} is no age: write it as 30d, 12h, 2w or 90m")
+    if found is None:
+        raise ValueError(f"{text!r} is no age: write it as 30d, 12h, 2w, 90m or 45s")
     return int(found[1]) * UNITS[found[2]]
 
 
@@ -182,28 +189,39 @@ def _size(folder: Path) -> int:
     return sum(sizes.values()) + os.lstat(folder).st_blocks * 512
 
 
-def _ours(folder: Path) -> tuple[list[Path], list[Path]]:
-    """What a run has written into a folder of the user's: files, and the engine's folders."""
-    files, folders = [], []
-    for entry in os.scandir(folder):
-        if entry.is_file(follow_symlinks=False) and _OURS.fullmatch(entry.name):
-            files.append(Path(entry.path))
-        elif entry.is_dir(follow_symlinks=False):
-            inside = Path(entry.path)
-            if entry.name == "logs":
-                files += [path for path in inside.iterdir() if _is_log(path)]
-            elif (inside / "engine.json").is_file() and not (inside / "engine.json").is_symlink():
-                folders.append(inside)
-    return files, folders
+def _ours(folder: Path) -> list[Path]:
+    """The files that a run has written into a folder of the user's, by their names."""
+    found = [path for path in _files(folder) if _OURS.fullmatch(path.name)]
+    if not (folder / "logs").is_symlink():
+        found += [path for path in _files(folder / "logs") if _LOGS.fullmatch(path.name)]
+    for inner in sorted(folder.glob("fit-*")):
+        if _FITS.fullmatch(inner.name) and not inner.is_symlink() and _is_of_engine(inner):
+            found += [
+                path
+                for root, _, _ in os.walk(inner)  # which follows no links
+                for path in _files(Path(root))
+                if _OF_FITS.fullmatch(path.name)
+            ]
+    return found
 
 
-def _is_log(path: Path) -> bool:
-    return _LOGS.fullmatch(path.name) is not None and not path.is_symlink() and path.is_file()
+def _files(folder: Path) -> list[Path]:
+    """The plain files that are in a folder itself."""
+    with contextlib.suppress(OSError):
+        found = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+        return sorted(Path(entry.path) for entry in found)
+    return []
+
+
+def _is_of_engine(folder: Path) -> bool:
+    """Whether the engine has kept its index of checkpoints in a folder."""
+    index_of = folder / "engine.json"
+    content = None if index_of.is_symlink() else read(index_of)
+    return content is not None and isinstance(content.get("checkpoints"), list)
 
 
 def _size_of_ours(folder: Path) -> int:
-    files, folders = _ours(folder)
-    return sum(os.lstat(file).st_blocks * 512 for file in files) + sum(map(_size, folders))
+    return sum(os.lstat(file).st_blocks * 512 for file in _ours(folder))
 
 
 def _remove_whole(folder: Path) -> None:
@@ -213,12 +231,11 @@ def _remove_whole(folder: Path) -> None:
 
 
 def _remove_ours(folder: Path) -> None:
-    files, folders = _ours(folder)
-    for inner in folders:
-        _remove_whole(inner)
+    files = _ours(folder)
     for file in files:
         file.unlink(missing_ok=True)
-    for empty in (folder / "logs", folder):
+    around = {parent for file in files for parent in file.parents if folder in parent.parents}
+    for empty in [*sorted({folder / "logs", *around}, reverse=True), folder]:  # inner ones first
         with contextlib.suppress(OSError):
             empty.rmdir()
 

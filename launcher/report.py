@@ -10,6 +10,7 @@ from typing import Any
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 100
+MAX_VALUES = 100_000
 LARGEST = 10**1000
 
 
@@ -22,9 +23,14 @@ def report(value: Any) -> None:
 
     ``value`` is JSON data: dicts with text keys, lists, text, numbers, booleans, None. NaN and
     infinities become None. Without plaunch (``PLAUNCH_SOCKET`` is not set) nothing happens beside
-    the check. Raises ReportError for anything else, for more than 16 MiB, and for data that is
-    nested more than 100 deep.
+    the check. Raises ReportError for anything else, for more than 16 MiB or 100,000 values, and for
+    data that is nested more than 100 deep.
     """
+    if _count(value, MAX_VALUES) > MAX_VALUES:
+        raise ReportError(
+            f"a report of more than {MAX_VALUES} values is too large: save it to a file and report "
+            "the path"
+        )
     data = _checked(value, "value", 0)
     path = os.environ.get("PLAUNCH_SOCKET")
     odd = dict(_not_finite(value))
@@ -40,6 +46,19 @@ def report(value: Any) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.connect(path)
         line.sendall(len(body).to_bytes(4, "big") + body)
+
+
+def _count(value: Any, most: int) -> int:
+    """How many values there are in it; more than ``most`` are not counted."""
+    count, pending = 0, [value]
+    while pending and count <= most:
+        one = pending.pop()
+        count += 1
+        if isinstance(one, dict):
+            pending += one.values()
+        elif isinstance(one, (list, tuple)):
+            pending += one
+    return count
 
 
 def _not_finite(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -240,7 +240,12 @@ def refuse_absurd(num_nodes: int, procs: int | None, kind: str) -> None:
 
 
 def is_submitted(wanted: Wanted, found: Found) -> bool:
-    """Whether the run goes into SLURM's queue. Raises UsageError for options of such runs only."""
+    """Whether the run goes into SLURM's queue. Raises UsageError for options of other clusters."""
+    if wanted.wait_s is not None and found.kind != "ray":
+        raise UsageError(
+            f"--wait: for the resources of a Ray cluster, and this run is on {found.kind}: add "
+            "--cluster ray, or leave it out"
+        )
     if found.kind == "slurm" and found.allocation is None:
         return True
     given = [option for name, option in SUBMIT_OPTIONS.items() if getattr(wanted, name)]

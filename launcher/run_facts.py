@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launcher.history import ENDS, former_attempts, preemptions, read_events
+from launcher.history import ENDS, TELLING, former_attempts, preemptions, read_events
 from launcher.job import PastAttempt
 from launcher.records import read_job, read_result
 
@@ -62,6 +62,9 @@ def look(run_dir: str | Path, host: str | None = None) -> RunFacts:
         events = read_events(path / "events.jsonl")
     except OSError:
         events = []
+    told = [event.get("event") for event in events if event.get("event") in TELLING]
+    if state == "died" and told[-1:] == ["succeeded"]:
+        state = "succeeded"  # the disk was full when its result was to be written
     return _facts(state, job, result, events)
 
 

@@ -187,8 +187,15 @@ class RunDir:
         os.pwrite(self._lock, f"job {self.job.id}, process {os.getpid()}".encode(), 0)
 
     def check(self) -> None:
-        """Refuse the folder of another run, before anything is done. Raises RunDirError."""
+        """Refuse what can't be the run's folder, before anything is done. Raises RunDirError."""
+        there = next(path for path in (self.path, *self.path.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise RunDirError(f"{there} is no folder: choose another one with --run-dir")
         self._check_former()
+
+    def is_resumed(self) -> bool:
+        """Whether a run is there that this one would go on with."""
+        return not self.job.restart and (self.path / "job.json").exists()
 
     def _check_former(self) -> None:
         if self.job.restart or not (self.path / "job.json").exists():
@@ -221,7 +228,8 @@ class RunDir:
     def _forget_former(self) -> None:
         """Begin anew: what a former run left here goes, the folder itself stays."""
         for entry in self.path.iterdir():
-            if entry.is_dir() and entry.name not in ("logs",) and (entry / "engine.json").exists():
+            ours = re.fullmatch(r"fit-\d+", entry.name) and (entry / "engine.json").exists()
+            if ours and entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
         for log in (self.path / "logs").glob("rank*.log"):
             log.unlink()
@@ -253,8 +261,11 @@ class RunDir:
     def finish(self, result: Result) -> None:
         """Write ``result.json``, and the copy that ``--result`` asks for."""
         for path in self._result_files():
-            with self._guard(path):
+            try:
                 write_whole(path, result_as_data(result))
+            except OSError as error:
+                self._broken = f"can't write {path}: {error.strerror}; the result is not kept there"
+                self._complained = False  # whatever else was said
 
     def close(self) -> None:
         """Close all files and let the folder go."""

@@ -38,6 +38,8 @@ _AWAY = (
     "Zero Bytes were transmitted",
     "Problem talking to the database",
     "failed to open persistent connection",
+    "Could not establish a configuration source",
+    "resolve_ctls_from_dns_srv",  # there is no configuration, and no server of it is found
     "Unexpected message received",  # scontrol requeue, while the controller is away
 )
 _UNKNOWN = re.compile("Invalid job id|Job \\S+ not found|No jobs in the system")

@@ -52,7 +52,7 @@ DRAWING = {
     "launcher.tail": "launcher.files",
     "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.limits launcher.link "
     "launcher.output launcher.placement launcher.plan launcher.preflight launcher.rendezvous "
-    "launcher.request",
+    "launcher.request launcher.rundir",
     # the story
     "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
     "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "

@@ -4,7 +4,8 @@ A rank that does nothing about SIGTERM is killed at once, which is all that the 
 that catches it has the grace for its handlers, ``finally`` blocks and ``atexit``. But Python runs a
 handler between two lines of the program only: a rank that waits in a collective, whose others are
 gone, never gets there. That can be seen: its main thread stays in the very system call in which the
-signal found it, and nothing else of it works either. Such a rank is not waited for.
+signal found it, and nothing else of it works either, or waits for a moment or for a child. Such a
+rank is not waited for.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 LOOK_S = 0.1  # between two looks at the ranks
 QUIET_S = 1.0  # a rank that does nothing at all for so long is stuck
 IDLE_TICKS = 2  # of processor time, 10 ms each, that threads beside the main one may use meanwhile
-# Numbers of system calls (x86-64, arm64) that sleep for a time, as a loop that polls does: select
-# (of which older Pythons make time.sleep), pselect6, nanosleep, clock_nanosleep.
-SLEEPS = ("23", "270", "35", "230", "72", "101", "115")
+# Numbers of system calls (x86-64, arm64) that are in no collective. They sleep for a time, as a
+# loop that polls does: select (of which older Pythons make time.sleep), pselect6, nanosleep,
+# clock_nanosleep. Or they wait for a child, which may be at work: wait4, waitid.
+SLEEPS = ("23", "270", "35", "230", "72", "101", "115", "61", "247", "260", "95")
 
 
 class Stance:
@@ -38,8 +40,8 @@ class Stance:
 
     @property
     def sleeps(self) -> bool:
-        """Whether it only waits for time to pass."""
-        return self.call.split(" ", 1)[0] in SLEEPS
+        """Whether it only waits for time to pass, or for a child."""
+        return _sleeps(self.call)
 
 
 class Watched:
@@ -114,12 +116,23 @@ class Ending:
                 del self._asked[rank]
 
 
+def _sleeps(call: str) -> bool:
+    return call.split(" ", 1)[0] in SLEEPS
+
+
 def stance(pid: int) -> Stance | None:
-    """What a process does just now; None if it is at work, is gone or can't be looked at."""
+    """What a process does just now; None if it is at work, is gone or can't be looked at.
+
+    A thread that runs, sleeps or waits for a child is at work, such as one that saves.
+    """
     try:
         call = health.read_text(f"/proc/{pid}/task/{pid}/syscall").strip()
         if call == "running":
             return None
+        for task in os.listdir(f"/proc/{pid}/task"):
+            other = "" if task == str(pid) else health.read_text(f"/proc/{pid}/task/{task}/syscall")
+            if other.strip() == "running" or _sleeps(other):
+                return None
         rows = health.read_text(f"/proc/{pid}/task/{pid}/status").splitlines()
         numbers = health.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:

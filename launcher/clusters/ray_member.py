@@ -32,7 +32,8 @@ class Problem(Exception):
 
 def join(address: str, tell: Tell) -> None:
     """Connect to the cluster. Raises Problem."""
-    note = {"note": f"Ray still looks for its node of {address} on this machine (for a minute)"}
+    which = "a node of a Ray cluster" if address == "auto" else f"the node of {address}"
+    note = {"note": f"Ray is still looking for {which} on this machine (for up to a minute)"}
     patience = threading.Timer(LONG_JOIN_S, tell, [note])
     patience.daemon = True
     patience.start()

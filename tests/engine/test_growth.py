@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from engine import callbacks, loggers, profilers
+from engine import callbacks, checkpoint, loggers, profilers
 from engine.callbacks import Callback, lr_monitor
 from engine.profilers import simple
 from tests.engine.kept import grown, lengths_of_engine
@@ -244,6 +244,7 @@ def test_nothing_grows_with_steps(tmp_path, monkeypatch, capsys, kind):
     text or chain of objects is longer after ten times as many steps; what would be is named."""
     monkeypatch.setattr(lr_monitor, "KEPT", 20)  # what is kept within bounds is at its bound soon
     monkeypatch.setattr(simple, "MOST_DURATIONS", 20)
+    monkeypatch.setattr(checkpoint, "_OWN_MOST", 20)
     few, many = (run(tmp_path / str(n), n, *RUNS[kind]) for n in (N, 10 * N))
     assert few.keys() == many.keys()
     found = {where: grown(few[where], many[where], SOME) for where in few}

@@ -57,6 +57,12 @@ def test_a_request_without_sense_is_refused_before_anything_runs() -> None:
         submit("missing.py", cluster="local")
     with pytest.raises(UsageError, match="--max-restarts"):
         submit(lambda: None, cluster="local", max_restarts=-1)
+    with pytest.raises(UsageError, match="procs: a whole number"):
+        submit(lambda: None, cluster="local", procs="two")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="grace_s: a number of seconds"):
+        submit(lambda: None, cluster="local", grace_s=-1)
+    with pytest.raises(TypeError, match="args: a list"):
+        submit(lambda: None, 0.1, cluster="local")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--partition"):
         submit(lambda: None, cluster="local", partition="gpu")
     assert threading.active_count() == 1

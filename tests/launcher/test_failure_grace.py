@@ -169,6 +169,40 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
+SAVES = """
+import os, signal, subprocess, sys, threading, time
+
+rank, stop = int(os.environ["RANK"]), threading.Event()
+
+def save():
+    stop.wait()
+    {how}
+    open("saved", "w").close()
+
+if rank == 0:
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    thread = threading.Thread(target=save)
+    thread.start()
+    open("ready", "w").close()
+    thread.join()
+else:
+    while not os.path.exists("ready"):
+        time.sleep(0.01)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "how", ["time.sleep(2)", "subprocess.run([sys.executable, '-c', 'import time; time.sleep(2)'])"]
+)
+def test_a_thread_that_saves_has_the_grace(plaunch: Launcher, how: str) -> None:
+    """The handler has told it to, and the main thread waits for it, in the same call as before."""
+    plaunch.write("main.py", SAVES.replace("{how}", how))
+    done = plaunch("--start", "cold", "--procs", "2", "--failure-grace", "60", "main.py")
+    assert done.code == 3
+    assert (plaunch.folder / "saved").exists()
+
+
 def test_what_can_be_seen_of_a_process(process: subprocess.Popen[bytes]) -> None:
     """Whether it catches a signal, in which call it waits, and that it has moved since."""
     assert catches(process.pid)

@@ -168,7 +168,7 @@ plaunch: rank 3 on n1 failed first at step 12: ValueError: bad
             Verdict("signal", 0, "n", 139, signal="SIGSEGV", last_lines=("a", "b"), victims=(1,)),
             """\
 plaunch: rank 0 on n failed first: killed by signal SIGSEGV
-  its last lines (of 2 kept):
+  its last lines:
   | a
   | b
   rank 1: ended because of it""",
@@ -202,7 +202,7 @@ plaunch: ranks 0-2 failed first (step 7 was the last reported): exit code 3
 plaunch: rank 0 on n failed first: killed by signal SIGSEGV
   Fatal Python error: Segmentation fault
     File "t.py", line 3 in f
-  its last lines (of 1 kept):
+  its last line:
   | a""",
         ),
         (Verdict("hang", None, "n", 124, message="too long"), "plaunch: too long"),

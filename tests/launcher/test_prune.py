@@ -128,8 +128,14 @@ def test_a_run_that_goes_on_is_left_alone() -> None:
 def test_a_folder_that_the_user_has_named(place: Path) -> None:
     """Only what plaunch and the engine wrote goes; what else is there stays."""
     folder = a_run(run_dir=str(place / "mine"))
-    (folder / "fit-0").mkdir()
-    (folder / "fit-0" / "engine.json").write_text("{}")
+    for inner in ("fit-0", "fit-1", "model"):
+        (folder / inner / "checkpoints").mkdir(parents=True)
+        (folder / inner / "checkpoints" / "a.ckpt").touch()
+        (folder / inner / "engine.json").write_text('{"checkpoints": [], "complete": false}')
+    (folder / "fit-1" / "mine.npy").touch()
+    for mine in (".env.1", ".zcompdump-vm-5.8"):
+        (folder / mine).touch()
+    (folder / ".result.json.0123456789abcdef").touch()
     (folder / "data").mkdir()
     (folder / "thesis.tex").write_text("years of work")
     (folder / "logs" / "notes.txt").write_text("mine, too")
@@ -137,7 +143,10 @@ def test_a_folder_that_the_user_has_named(place: Path) -> None:
     assert (rows[0]["removed"], code) == (True, 0)
     assert "was left" in rows[0]["reason"]
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-    assert left == ["data", "logs", "logs/notes.txt", "thesis.tex"]
+    assert left == [
+        ".env.1", ".zcompdump-vm-5.8", "data", "fit-1", "fit-1/mine.npy", "logs", "logs/notes.txt",
+        "model", "model/checkpoints", "model/checkpoints/a.ckpt", "model/engine.json", "thesis.tex",
+    ]  # fmt: skip
     alone = a_run(run_dir=str(place / "alone"))
     pruned()
     assert not alone.exists()
@@ -218,7 +227,7 @@ def test_the_command(plaunch: Launcher) -> None:
     assert "1 run removed, " in done.err
     assert not old.exists()
     assert "no runs are that old" in plaunch("prune", "--older", "30d").ok().err
-    assert [seconds_of(text) for text in ("45s", "90m", "2h", "1d", "2w")] == [
-        45, 5400, 7200, 86400, 1209600,
+    assert [seconds_of(text) for text in ("0d", "45s", "90m", "2h", "1d", "2w")] == [
+        0, 45, 5400, 7200, 86400, 1209600,
     ]  # fmt: skip
     assert [size_words(n) for n in (2048, 3 << 20, 5 << 30)] == ["2 KiB", "3.0 MiB", "5.0 GiB"]

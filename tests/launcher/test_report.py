@@ -81,6 +81,7 @@ def test_a_function_that_returns_too_much() -> None:
         ({"loss": 1j}, "value['loss']", "a complex"),
         ("x" * (17 << 20), "17 MiB", "16 MiB at most"),
         (nested(101), "value is nested", "more than 100 deep"),
+        ({"a": [0] * 100_000}, "more than 100000 values", "save it to a file"),
         ({"a": 10**1000}, "value['a'] is a number", "of more than 1000 digits"),
     ],
 )
