@@ -256,3 +256,12 @@ def test_another_user_can_not_hold_the_lock(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert "PermissionError" in done.stderr
+
+
+def test_reading_follows_no_link(tmp_path: Path) -> None:
+    """A rank may have put one in the place of its log, or of the run's result."""
+    (tmp_path / "victim").write_text("secret")
+    (tmp_path / "rank0.log").symlink_to("victim")
+    with pytest.raises(OSError, match="Too many levels"):
+        files.read_whole(tmp_path / "rank0.log", 100)
+    assert Tail(tmp_path / "rank0.log").read() == b""
