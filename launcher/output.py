@@ -288,6 +288,8 @@ def verdict_lines(verdict: Verdict) -> list[str]:
         lines += ["  | " + row for row in verdict.last_lines[-15:]]
     if len(verdict.ranks) > 1:
         lines.append(f"  the same on each; the first was rank {verdict.rank} on {verdict.node}")
+    if verdict.kind == "start":
+        lines += [f"  {hint}" for hint in hints(verdict.message)]
     if verdict.message and verdict.kind not in ("lost_node", "start", "hang"):
         lines.append(f"  {verdict.message}")
     if verdict.victims:
@@ -314,6 +316,8 @@ def where(verdict: Verdict) -> str:
 
 def hints(message: str) -> list[str]:
     """What an exception's message calls for, where we have it."""
+    if "Too many open files" in message:
+        return ["raise the limit of open files before plaunch, such as: ulimit -n 4096"]
     missing = re.fullmatch(r"No module named '(pytorch_lightning|lightning)(\.\S*)?'", message)
     if missing is None:
         return []

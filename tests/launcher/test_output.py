@@ -50,6 +50,14 @@ def test_a_world_of_one_has_no_prefix() -> None:
     assert out.getvalue() == "a\nprompt> "
 
 
+def test_a_limit_of_files_is_told_with_what_to_do() -> None:
+    """Of a rank that could not be started for it, and of one that raised."""
+    said = "[Errno 24] Too many open files"
+    could_not = Verdict("start", 0, "n", 126, message=said)
+    raised = Verdict("exception", 0, "n", 1, exception=Failure("OSError", said, "Traceback"))
+    assert all("ulimit -n" in verdict_lines(one)[-1] for one in (could_not, raised))
+
+
 def test_quiet_and_verbose() -> None:
     """--quiet leaves errors and blocks, --verbose adds details."""
     for options, expected in (
