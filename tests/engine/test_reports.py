@@ -90,7 +90,7 @@ def test_where_a_run_fails_is_told_at_once(agent, tmp_path):
             return super().training_step(batch, batch_idx)
 
     with pytest.raises(ValueError, match="bad batch"):
-        quiet(tmp_path).fit(Fails(), loader())
+        quiet(tmp_path).fit(Fails(), loader(), loader())
     last = agent.close()[-1]
     assert last == {"type": "progress", "step": 4, "epoch": 0, "failed": True}
 
