@@ -57,8 +57,11 @@ _VERDICT = {
     "exception?": (_FAILURE, None),
     "last_lines?": [str],
     "victims?": [_count],
+    "ranks?": [_count],
     "attempt?": _count,
     "step?": (int, None),
+    "last_step?": (int, None),
+    "stack?": str,
     "message?": str,
     ...: DATA,
 }
@@ -83,6 +86,7 @@ _RESULT: dict[str, Any] = {
     "nodes": [{"name": str, ...: DATA}],
     "ranks": [_RANK],
     "verdict": (_VERDICT, None),
+    "message": str,
     "run_dir": str,
     "history": [_PAST],
 }

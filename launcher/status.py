@@ -138,7 +138,6 @@ def _details(job: JobStatus) -> list[tuple[str, str]]:
         ("took", took(job) or ""),
         ("SLURM", _slurm_words(job)),
         ("exit code", str(code) if code is not None and job.over else ""),
-        ("reason", str(result.get("message") or "") if job.over else ""),
         ("attempts", _attempts(job)),
         *[("", past_words(past)) for past in _earlier(job)],
         ("step", "" if facts.step is None else str(facts.step)),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from preempted import ends, seen, whole, words, write
 
-from tests.launcher.runs import Done, Launcher, launcher_in
+from tests.launcher.runs import Done, Launcher, launcher_in, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHAPES = {1: (), 2: ("--procs", "2"), 4: ("--nodes", "2", "--procs", "2")}
@@ -144,7 +144,9 @@ def test_ranks_that_a_batch_system_signals_itself(plaunch):
         for left in plaunch.folder.glob("pid-*"):
             left.unlink()
         run = plaunch.start(*SHAPES[4], "--run-dir", "run", "train.py", *words(**options))
-        pids = list(map(int, run.until_file(*(f"pid-{rank}" for rank in range(4)))))
+        files = [plaunch.folder / f"pid-{rank}" for rank in range(4)]
+        run.until_file(*(file.name for file in files))
+        pids = [int(until(file.read_text, f"{file.name} is written")) for file in files]
         for pid in draw.sample(pids, 4):
             time.sleep(draw.uniform(0, 0.2))  # a moment like any other: nothing is waited for
             with contextlib.suppress(ProcessLookupError):

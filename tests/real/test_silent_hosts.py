@@ -21,8 +21,8 @@ WRONG_CLOCK = f"""\
 #!/bin/sh
 program=$4
 exec {sys.executable} -I -S -c 'import sys, time
-told = time.time
-time.time = lambda: told() + 3600
+true_time = time.time
+time.time = lambda: true_time() + 3600
 exec(sys.argv[1])' "$program"
 """
 
