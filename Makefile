@@ -52,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --config-settings editable_mode=compat -e '.[test,lint,ray]'
-	$(BIN)/python -m compileall -q launcher engine
+	$(BIN)/python -m compileall -q launcher engine plaunch
 	touch $@
 
 clean:

@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.regular import open_regular
+
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 JSON_BYTES = 8 << 20  # of job.json and an entry of the index: a command line at most
 RESULT_BYTES = 128 << 20
@@ -86,10 +88,8 @@ def read_whole(path: str | Path, limit: int) -> bytes:
 @contextlib.contextmanager
 def open_to_read(path: str | Path) -> Iterator[int]:
     """A plain file's descriptor; a pipe or a link in its place is an OSError, not a wait."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = open_regular(path, os.O_RDONLY)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "it is no plain file", str(path))
         yield fd
     finally:
         os.close(fd)

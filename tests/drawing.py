@@ -101,7 +101,7 @@ DRAWING = {
     "launcher.records": "launcher.files launcher.history launcher.shapes",
     "launcher.history": "launcher.files",
     "launcher.index": "launcher.files",
-    "launcher.files": "",
+    "launcher.files": "launcher.regular",
     # what travels to the nodes
     "launcher.agent": "launcher.frames launcher.gpu_lease launcher.gpu_probe launcher.messages "
     "launcher.regular launcher.seal",
