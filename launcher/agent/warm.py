@@ -44,9 +44,13 @@ class Line:
         body = json.dumps(message).encode("ascii")
         self.sock.sendall(len(body).to_bytes(4, "big") + body)
 
+    def has_frame(self) -> bool:
+        """Whether a whole frame is here already: it came with the one before."""
+        return len(self._data) >= 4 + int.from_bytes(self._data[:4], "big")
+
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """Wait for one frame; None when the agent has gone."""
-        while len(self._data) < 4 or len(self._data) < 4 + int.from_bytes(self._data[:4], "big"):
+        while not self.has_frame():
             data, fds, _, _ = socket.recv_fds(self.sock, 65536, 8)
             if not data:
                 return None
@@ -57,6 +61,12 @@ class Line:
         self._data = self._data[4 + size :]
         fds, self._fds = self._fds[: message["fds"]], self._fds[message["fds"] :]
         return message, fds
+
+    def close(self) -> None:
+        """In a fork: what is left here belongs to the server and to other ranks."""
+        for fd in self._fds:
+            os.close(fd)
+        self.sock.close()
 
 
 def no_engine() -> str | None:
@@ -211,12 +221,13 @@ def serve(
     import select
 
     while True:
-        readable, _, _ = select.select([sock.fileno(), wake_read], [], [])
+        timeout_s = 0 if line.has_frame() else None
+        readable, _, _ = select.select([sock.fileno(), wake_read], [], [], timeout_s)
         if wake_read in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
             _reap(line)
-        if sock.fileno() not in readable:
+        if sock.fileno() not in readable and not line.has_frame():
             continue
         received = line.receive()
         if received is None:
@@ -228,7 +239,7 @@ def serve(
         elif (pid := fork_with_signals_held()) == 0:
             for fd in (wake_read, wake_write):
                 os.close(fd)
-            sock.close()
+            line.close()
             become_rank(order, fds)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
             return order
