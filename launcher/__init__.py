@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from launcher.api import launch, submit
-    from launcher.handle import Handle, JobFailed
-    from launcher.job import Job, Result
+    from launcher.batch.handle import Handle, JobFailed
+    from launcher.core.job import Job, Result
     from launcher.report import report
 
 __all__ = ["Handle", "Job", "JobFailed", "Result", "launch", "report", "submit"]
 
 _HOMES = {
-    "Handle": "launcher.handle",
-    "Job": "launcher.job",
-    "JobFailed": "launcher.handle",
-    "Result": "launcher.job",
+    "Handle": "launcher.batch.handle",
+    "Job": "launcher.core.job",
+    "JobFailed": "launcher.batch.handle",
+    "Result": "launcher.core.job",
     "launch": "launcher.api",
     "report": "launcher.report",
     "submit": "launcher.api",

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from launcher.handle import Handle, JobFailed, LedRun, QueuedRun, checked
-from launcher.job import Program, Result, StartMethod
+from launcher.batch.handle import Handle, JobFailed, LedRun, QueuedRun, checked
+from launcher.core.job import Program, Result, StartMethod
 
 if TYPE_CHECKING:
-    from launcher.output import Output
-    from launcher.request import Wanted
+    from launcher.core.console.console import Output
+    from launcher.request.request import Wanted
 
 __all__ = ["Handle", "JobFailed", "launch", "submit"]
 
@@ -96,14 +96,14 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
 
     From a SLURM login node: ``time`` (minutes, or SLURM's forms), ``partition``, ``account``,
     ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch`` (its further options); ``new_job`` submits a
-    job of its own from inside an allocation. The job is waited for; launcher.watch.LeftRunning is
-    raised when the user goes away from it.
+    job of its own from inside an allocation. The job is waited for;
+    launcher.batch.poll.LeftRunning is raised when the user goes away from it.
 
     Raises JobFailed if the job did not succeed (unless ``check`` is False), UsageError for a
     request that makes no sense, ClusterError if the nodes are not as asked.
     """
     call = _call(**locals())
-    from launcher.run import execute
+    from launcher.controller.run import execute
 
     result = execute(call.wanted, call.program, call.output)
     return checked(result) if check else result
@@ -121,11 +121,11 @@ def submit(**arguments: Any) -> Handle:
     which elsewhere ``result()`` raises.
     """
     call = _call(**arguments)
-    from launcher import request
+    from launcher.request import request
 
     found = request.find(call.wanted)
     if request.is_submitted(call.wanted, found):
-        from launcher import queued
+        from launcher.batch import run as queued
 
         queued_job = queued.begin(call.wanted, call.program, found, call.output)
         return QueuedRun(queued_job, call.output, check=call.check)
@@ -161,8 +161,8 @@ def _call(  # noqa: PLR0913 - those arguments that mean something else to the co
     quiet: bool,
     **options: Any,
 ) -> _Call:
-    from launcher import request
-    from launcher.output import Output
+    from launcher.core.console.console import Output
+    from launcher.request import request
 
     if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
         raise TypeError(f"args: a list of arguments is needed, not {args!r}")

@@ -23,6 +23,6 @@ def main() -> int:
     """Run the command; returns its exit code."""
     finder: Any = OwnLauncher
     sys.meta_path.insert(0, finder)
-    from launcher.cli import main
+    from launcher.cli.command import main
 
     return main()

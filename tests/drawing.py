@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Data and small words that any room of the same package may use.
-LAUNCHER_WORDS = "launcher.job launcher.clusters.base launcher.terminal"
+LAUNCHER_WORDS = "launcher.core.job launcher.clusters.base launcher.core.console.terminal"
 ENGINE_WORDS = (
     "engine.errors engine.settings engine.distributed engine.slurm_world engine.torch_parts "
     "engine.compat_flags engine.files engine.gloo_threads engine.letters engine.plain_data"
@@ -12,125 +12,125 @@ ENGINE_WORDS = (
 DRAWING = {
     # doors
     "launcher": "",
-    "launcher.__main__": "launcher.cli",
-    "launcher.cli": "launcher.foreign_options launcher.job_words launcher.limits launcher.look "
-    "launcher.output launcher.request launcher.run",
-    "launcher.api": "launcher.handle launcher.output launcher.queued launcher.request launcher.run",
-    "launcher.handle": "launcher.job_status launcher.link launcher.output launcher.queued "
-    "launcher.run launcher.slurmctl",
+    "launcher.__main__": "launcher.cli.command",
+    "launcher.cli.command": "launcher.cli.foreign_options launcher.cli.jobs launcher.core.limits launcher.cli.nodes "
+    "launcher.core.console.console launcher.request.request launcher.controller.run",
+    "launcher.api": "launcher.batch.handle launcher.core.console.console launcher.batch.run launcher.request.request launcher.controller.run",
+    "launcher.batch.handle": "launcher.batch.states launcher.controller.agents.link launcher.core.console.console launcher.batch.run "
+    "launcher.controller.run launcher.clusters.slurm.client",
     # words to calls
-    "launcher.run": "launcher.again launcher.controller launcher.fleet launcher.index "
-    "launcher.job_end launcher.limits launcher.link launcher.look launcher.output "
-    "launcher.placement launcher.queued launcher.request launcher.requeue launcher.rundir "
-    "launcher.slurmctl",
-    "launcher.request": "launcher.clusters launcher.config_error launcher.discovery "
-    "launcher.gpu_request launcher.ray_request launcher.rundir",
-    "launcher.ray_request": "launcher.clusters launcher.config_error launcher.gpu_request",
+    "launcher.controller.run": "launcher.request.resume_command launcher.controller.attempts launcher.controller.agents.fleet launcher.rundir.index "
+    "launcher.batch.outcome launcher.core.limits launcher.controller.agents.link launcher.cli.nodes launcher.core.console.console "
+    "launcher.controller.placing.placement launcher.batch.run launcher.request.request launcher.controller.requeue launcher.rundir.rundir "
+    "launcher.clusters.slurm.client",
+    "launcher.request.request": "launcher.clusters launcher.core.errors launcher.request.discovery "
+    "launcher.core.gpu_spec launcher.clusters.ray.request launcher.rundir.rundir",
+    "launcher.clusters.ray.request": "launcher.clusters launcher.core.errors launcher.core.gpu_spec",
     # jobs, from outside
-    "launcher.job_words": "launcher.cancel launcher.job_logs launcher.output launcher.prune "
-    "launcher.request launcher.slurmctl launcher.status",
-    "launcher.status": "launcher.index launcher.job_end launcher.job_status launcher.output "
-    "launcher.run_facts",
-    "launcher.job_logs": "launcher.files launcher.index launcher.interleave launcher.job_status "
-    "launcher.output launcher.request launcher.run_facts launcher.tail",
-    "launcher.cancel": "launcher.index launcher.job_status launcher.output launcher.run_facts "
-    "launcher.slurm_jobs launcher.slurmctl",
-    "launcher.job_status": "launcher.history launcher.index launcher.job_end launcher.output "
-    "launcher.records launcher.request launcher.run_facts launcher.slurm_jobs "
-    "launcher.slurm_words launcher.slurmctl",
-    "launcher.run_facts": "launcher.history launcher.records",
+    "launcher.cli.jobs": "launcher.cli.cancel launcher.cli.logs launcher.core.console.console launcher.cli.prune "
+    "launcher.request.request launcher.clusters.slurm.client launcher.cli.status",
+    "launcher.cli.status": "launcher.rundir.index launcher.batch.outcome launcher.batch.states launcher.core.console.console "
+    "launcher.rundir.snapshot",
+    "launcher.cli.logs": "launcher.rundir.files launcher.rundir.index launcher.core.console.interleave launcher.batch.states "
+    "launcher.core.console.console launcher.request.request launcher.rundir.snapshot launcher.rundir.tail",
+    "launcher.cli.cancel": "launcher.rundir.index launcher.batch.states launcher.core.console.console launcher.rundir.snapshot "
+    "launcher.clusters.slurm.jobs launcher.clusters.slurm.client",
+    "launcher.batch.states": "launcher.rundir.events launcher.rundir.index launcher.batch.outcome launcher.core.console.console "
+    "launcher.rundir.records launcher.request.request launcher.rundir.snapshot launcher.clusters.slurm.jobs "
+    "launcher.clusters.slurm.reasons launcher.clusters.slurm.client",
+    "launcher.rundir.snapshot": "launcher.rundir.events launcher.rundir.records",
     # through a queue
-    "launcher.queued": "launcher.again launcher.batch_script launcher.files launcher.follow_job "
-    "launcher.job_end launcher.output launcher.request launcher.rundir launcher.slurm_words "
-    "launcher.slurmctl launcher.submit launcher.watch",
-    "launcher.submit": "launcher.batch_options launcher.batch_script launcher.config "
-    "launcher.follow_job launcher.index launcher.request launcher.rundir launcher.slurm_environ "
-    "launcher.slurm_jobs launcher.slurm_words launcher.slurmctl",
-    "launcher.follow_job": "launcher.job_end launcher.output launcher.records launcher.slurm_jobs "
-    "launcher.slurm_words launcher.slurmctl launcher.tail launcher.watch",
-    "launcher.watch": "launcher.output launcher.slurm_jobs launcher.slurmctl",
-    "launcher.tail": "launcher.files",
-    "launcher.look": "launcher.cargo launcher.fleet launcher.gpus launcher.limits launcher.link "
-    "launcher.output launcher.placement launcher.plan launcher.preflight launcher.rendezvous "
-    "launcher.request launcher.rundir",
+    "launcher.batch.run": "launcher.request.resume_command launcher.batch.script launcher.rundir.files launcher.batch.follow "
+    "launcher.batch.outcome launcher.core.console.console launcher.request.request launcher.rundir.rundir launcher.clusters.slurm.reasons "
+    "launcher.clusters.slurm.client launcher.batch.submit launcher.batch.poll",
+    "launcher.batch.submit": "launcher.batch.options launcher.batch.script launcher.request.cluster_file "
+    "launcher.batch.follow launcher.rundir.index launcher.request.request launcher.rundir.rundir launcher.batch.environ "
+    "launcher.clusters.slurm.jobs launcher.clusters.slurm.reasons launcher.clusters.slurm.client",
+    "launcher.batch.follow": "launcher.batch.outcome launcher.core.console.console launcher.rundir.records launcher.clusters.slurm.jobs "
+    "launcher.clusters.slurm.reasons launcher.clusters.slurm.client launcher.rundir.tail launcher.batch.poll",
+    "launcher.batch.poll": "launcher.core.console.console launcher.clusters.slurm.jobs launcher.clusters.slurm.client",
+    "launcher.rundir.tail": "launcher.rundir.files",
+    "launcher.cli.nodes": "launcher.controller.agents.bundle launcher.controller.agents.fleet launcher.controller.placing.gpus launcher.core.limits launcher.controller.agents.link "
+    "launcher.core.console.console launcher.controller.placing.placement launcher.controller.placing.plan launcher.controller.placing.preflight launcher.controller.rendezvous "
+    "launcher.request.request launcher.rundir.rundir",
     # the story
-    "launcher.controller": "launcher.fleet launcher.follow launcher.history launcher.output "
-    "launcher.phases launcher.placement launcher.plan launcher.policy launcher.preflight "
-    "launcher.rank_stdin launcher.rendezvous launcher.rundir launcher.verdict",
-    "launcher.plan": "launcher.fleet launcher.limits launcher.nodelist launcher.output "
-    "launcher.placement launcher.preflight launcher.resources",
-    "launcher.follow": "launcher.fleet launcher.link launcher.output launcher.phases "
-    "launcher.policy launcher.rank_stdin launcher.rundir launcher.traces launcher.verdict",
-    "launcher.requeue": "launcher.link launcher.output launcher.policy launcher.slurm_jobs "
-    "launcher.slurmctl",
-    "launcher.resources": "launcher.cargo launcher.fleet launcher.gpu_choice launcher.gpu_request "
-    "launcher.placement",
-    "launcher.fleet": "launcher.agent launcher.cargo launcher.channel launcher.limits "
-    "launcher.link launcher.nodelist launcher.output",
-    "launcher.link": "launcher.channel launcher.clusters launcher.deadline launcher.frames "
-    "launcher.messages",
-    "launcher.cargo": "",
+    "launcher.controller.attempts": "launcher.controller.agents.fleet launcher.controller.monitor launcher.rundir.events launcher.core.console.console "
+    "launcher.controller.phases launcher.controller.placing.placement launcher.controller.placing.plan launcher.controller.policy launcher.controller.placing.preflight "
+    "launcher.controller.agents.stdin launcher.controller.rendezvous launcher.rundir.rundir launcher.controller.verdict",
+    "launcher.controller.placing.plan": "launcher.controller.agents.fleet launcher.core.limits launcher.core.nodelist launcher.core.console.console "
+    "launcher.controller.placing.placement launcher.controller.placing.preflight launcher.controller.placing.gpu_leases",
+    "launcher.controller.monitor": "launcher.controller.agents.fleet launcher.controller.agents.link launcher.core.console.console launcher.controller.phases "
+    "launcher.controller.policy launcher.controller.agents.stdin launcher.rundir.rundir launcher.core.console.traces launcher.controller.verdict",
+    "launcher.controller.requeue": "launcher.controller.agents.link launcher.core.console.console launcher.controller.policy launcher.clusters.slurm.jobs "
+    "launcher.clusters.slurm.client",
+    "launcher.controller.placing.gpu_leases": "launcher.controller.agents.bundle launcher.controller.agents.fleet launcher.controller.placing.gpu_choice launcher.core.gpu_spec "
+    "launcher.controller.placing.placement",
+    "launcher.controller.agents.fleet": "launcher.agent launcher.controller.agents.bundle launcher.core.protocol.channel launcher.core.limits "
+    "launcher.controller.agents.link launcher.core.nodelist launcher.core.console.console",
+    "launcher.controller.agents.link": "launcher.core.protocol.channel launcher.clusters launcher.core.deadline launcher.core.protocol.frames "
+    "launcher.core.protocol.messages",
+    "launcher.controller.agents.bundle": "",
     # which cluster, which nodes
-    "launcher.discovery": "launcher.allocation launcher.clusters launcher.config "
-    "launcher.config_error launcher.nodelist",
-    "launcher.config": "launcher.clusters launcher.config_error launcher.nodelist "
-    "launcher.yaml_tree",
-    "launcher.clusters": "launcher.allocation launcher.channel launcher.deadline launcher.limits "
-    "launcher.nodelist launcher.seal",
-    "launcher.allocation": "launcher.config_error launcher.nodelist",
-    "launcher.clusters.base": "launcher.job launcher.terminal",
+    "launcher.request.discovery": "launcher.clusters.slurm.allocation launcher.clusters launcher.request.cluster_file "
+    "launcher.core.errors launcher.core.nodelist",
+    "launcher.request.cluster_file": "launcher.clusters launcher.core.errors launcher.core.nodelist "
+    "launcher.request.yaml_tree",
+    "launcher.clusters": "launcher.clusters.slurm.allocation launcher.core.protocol.channel launcher.core.deadline launcher.core.limits "
+    "launcher.core.nodelist launcher.core.protocol.seal",
+    "launcher.clusters.slurm.allocation": "launcher.core.errors launcher.core.nodelist",
+    "launcher.clusters.base": "launcher.core.job launcher.core.console.terminal",
     # pure decisions
-    "launcher.job_end": "launcher.slurm_jobs",
-    "launcher.slurm_words": "launcher.slurm_jobs",
-    "launcher.batch_script": "launcher.batch_options launcher.request",
-    "launcher.batch_options": "launcher.request",
-    "launcher.gpu_choice": "launcher.gpu_request launcher.gpus launcher.nodelist",
-    "launcher.gpu_request": "launcher.nodelist",
-    "launcher.placement": "",
-    "launcher.policy": "",
-    "launcher.preflight": "launcher.nodelist",
-    "launcher.rendezvous": "",
-    "launcher.verdict": "",
-    "launcher.nodelist": "",
+    "launcher.batch.outcome": "launcher.clusters.slurm.jobs",
+    "launcher.clusters.slurm.reasons": "launcher.clusters.slurm.jobs",
+    "launcher.batch.script": "launcher.batch.options launcher.request.request",
+    "launcher.batch.options": "launcher.request.request",
+    "launcher.controller.placing.gpu_choice": "launcher.core.gpu_spec launcher.controller.placing.gpus launcher.core.nodelist",
+    "launcher.core.gpu_spec": "launcher.core.nodelist",
+    "launcher.controller.placing.placement": "",
+    "launcher.controller.policy": "",
+    "launcher.controller.placing.preflight": "launcher.core.nodelist",
+    "launcher.controller.rendezvous": "",
+    "launcher.controller.verdict": "",
+    "launcher.core.nodelist": "",
     # the batch system
-    "launcher.slurmctl": "launcher.slurm_jobs",
-    "launcher.slurm_jobs": "",
+    "launcher.clusters.slurm.client": "launcher.clusters.slurm.jobs",
+    "launcher.clusters.slurm.jobs": "",
     # what goes out
-    "launcher.output": "launcher.interleave launcher.traces",
-    "launcher.rundir": "launcher.files launcher.history launcher.records",
-    "launcher.records": "launcher.files launcher.history launcher.shapes",
-    "launcher.history": "launcher.files",
-    "launcher.index": "launcher.files",
-    "launcher.files": "launcher.regular",
+    "launcher.core.console.console": "launcher.core.console.interleave launcher.core.console.traces",
+    "launcher.rundir.rundir": "launcher.rundir.files launcher.rundir.events launcher.rundir.records",
+    "launcher.rundir.records": "launcher.rundir.files launcher.rundir.events launcher.core.protocol.shapes",
+    "launcher.rundir.events": "launcher.rundir.files",
+    "launcher.rundir.index": "launcher.rundir.files",
+    "launcher.rundir.files": "launcher.core.regular",
     # what travels to the nodes
-    "launcher.agent": "launcher.frames launcher.gpu_lease launcher.gpu_probe launcher.messages "
-    "launcher.regular launcher.seal",
-    "launcher.seal": "launcher.frames",
-    "launcher.messages": "launcher.frames launcher.shapes",
-    "launcher.shapes": "",
-    "launcher.gpus": "launcher.gpu_probe",
-    "launcher.gpu_probe": "launcher.gpu_lease",
-    "launcher.gpu_lease": "",
-    "launcher.channel": "launcher.frames",
-    "launcher.frames": "",
+    "launcher.agent": "launcher.core.protocol.frames launcher.agent.node.gpu_lease launcher.agent.node.gpu_probe launcher.core.protocol.messages "
+    "launcher.core.regular launcher.core.protocol.seal",
+    "launcher.core.protocol.seal": "launcher.core.protocol.frames",
+    "launcher.core.protocol.messages": "launcher.core.protocol.frames launcher.core.protocol.shapes",
+    "launcher.core.protocol.shapes": "",
+    "launcher.controller.placing.gpus": "launcher.agent.node.gpu_probe",
+    "launcher.agent.node.gpu_probe": "launcher.agent.node.gpu_lease",
+    "launcher.agent.node.gpu_lease": "",
+    "launcher.core.protocol.channel": "launcher.core.protocol.frames",
+    "launcher.core.protocol.frames": "",
     # data
-    "launcher.job": "",
+    "launcher.core.job": "",
     "launcher.report": "",
-    "launcher.yaml_tree": "launcher.config_error",
-    "launcher.config_error": "",
-    "launcher.interleave": "",
-    "launcher.phases": "launcher.output",
-    "launcher.rank_stdin": "launcher.fleet",
-    "launcher.regular": "",
-    "launcher.again": "launcher.request",
-    "launcher.foreign_options": "",
-    "launcher.prune": "launcher.index launcher.job_status launcher.output launcher.records "
-    "launcher.run_facts",
-    "launcher.terminal": "",
-    "launcher.traces": "",
-    "launcher.deadline": "",
-    "launcher.limits": "",
-    "launcher.slurm_environ": "launcher.rendezvous",
+    "launcher.request.yaml_tree": "launcher.core.errors",
+    "launcher.core.errors": "",
+    "launcher.core.console.interleave": "",
+    "launcher.controller.phases": "launcher.core.console.console",
+    "launcher.controller.agents.stdin": "launcher.controller.agents.fleet",
+    "launcher.core.regular": "",
+    "launcher.request.resume_command": "launcher.request.request",
+    "launcher.cli.foreign_options": "",
+    "launcher.cli.prune": "launcher.rundir.index launcher.batch.states launcher.core.console.console launcher.rundir.records "
+    "launcher.rundir.snapshot",
+    "launcher.core.console.terminal": "",
+    "launcher.core.console.traces": "",
+    "launcher.core.deadline": "",
+    "launcher.core.limits": "",
+    "launcher.batch.environ": "launcher.controller.rendezvous",
     # the engine: the door
     "engine": "",
     "engine.trainer": "engine.apart engine.checkpointing engine.compiled engine.datamodule "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cargo import SOURCES
+from launcher.controller.agents.bundle import SOURCES
 from tests.drawing import DRAWING, ENGINE_WORDS, FOLDERS, LAUNCHER_WORDS
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +121,7 @@ def test_the_two_packages_do_not_know_each_other(package: str, other: str) -> No
     assert guilty == []
 
 
-@pytest.mark.parametrize("module", ["launcher", "launcher.cli", "launcher.report"])
+@pytest.mark.parametrize("module", ["launcher", "launcher.cli.command", "launcher.report"])
 def test_the_doors_are_light(module: str) -> None:
     """`plaunch --help`, and a rank that reports, wait for none of the heavy libraries."""
     loaded = in_a_fresh_process(f"import sys, {module}; print(*sys.modules)")

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.job import Node, Placement
-from launcher.rendezvous import (
+from launcher.controller.rendezvous import (
     NODE_NAMES,
     OUR_NAMES,
     TORCHRUN_NAMES,
@@ -23,6 +22,7 @@ from launcher.rendezvous import (
     default_env,
     rank_env,
 )
+from launcher.core.job import Node, Placement
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = Path(sys.executable).parent / "torchrun"

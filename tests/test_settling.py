@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from engine import gloo_threads
-from launcher.agent import torch_parts
+from launcher.agent.ranks import torch_parts
 
 SET_NAME = 15  # PR_SET_NAME
 BUSY_S = 0.3

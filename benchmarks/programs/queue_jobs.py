@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from launcher import index
+from launcher.rundir import index
 
 for number in range(int(sys.argv[1])):
     words = ["sbatch", "--parsable", "--hold", "--wrap", "true"]

@@ -6,10 +6,11 @@ import os
 import select
 import time
 
-from launcher.agent import health, limits
-from launcher.agent.plain import SOCKET, signal, socket, suppress
+from launcher.agent.forkserver.client import Started, marker
+from launcher.agent.lowlevel import SOCKET, signal, socket, suppress
+from launcher.agent.node import cleanup as health
+from launcher.agent.node import limits
 from launcher.agent.pulse import Pulse
-from launcher.agent.server import Started, marker
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:

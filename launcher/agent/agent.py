@@ -11,17 +11,20 @@ import os
 import sys
 import time
 
-from launcher.agent import health, limits, probe, processes, pulse, workers
-from launcher.agent.ending import LOOK_S, Ending
-from launcher.agent.errands import Errands
-from launcher.agent.outputs import Outputs
-from launcher.agent.plain import READ, Selector, signal, suppress
-from launcher.agent.rank_input import RankInput
-from launcher.agent.server import RANK, ForkServer, Started
-from launcher.agent.store import Store
-from launcher.agent.told import Told
+from launcher.agent import pulse
+from launcher.agent.forkserver.client import RANK, ForkServer, Started
+from launcher.agent.lowlevel import READ, Selector, signal, suppress
+from launcher.agent.node import cleanup as health
+from launcher.agent.node import limits, probe
+from launcher.agent.node.requests import Errands
+from launcher.agent.ranks import processes, workers
+from launcher.agent.ranks.ending import LOOK_S, Ending
+from launcher.agent.ranks.outputs import Outputs
+from launcher.agent.ranks.reports import Told
+from launcher.agent.ranks.stdin import RankInput
+from launcher.agent.rendezvous.store import Store
 from launcher.agent.wire import Incoming, Outgoing, RankLines, unpacked
-from launcher.frames import ChannelError
+from launcher.core.protocol.frames import ChannelError
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -261,7 +264,7 @@ class Agent:
         self.outputs.close(worker)
         self.input.detach()
         streams = self._open_streams(worker)
-        ours = tuple(self.sources[f"launcher.agent.{name}"] for name in RANK)
+        ours = tuple(self.sources[name] for name in RANK)
         try:
             workers.spawn_cold(worker, self.program, self.env, self.cwd, self.python, ours, streams)
         except OSError as error:

@@ -26,7 +26,7 @@ class Sources:
             return None
         loader: Any = self
         spec: Any = type(sys.__spec__)  # importlib's ModuleSpec, without importing that
-        return spec(name, loader, is_package=name in ("launcher", "launcher.agent"))
+        return spec(name, loader, is_package=self.sources[name] == "")
 
     def create_module(self, spec: object) -> None:
         """The usual way."""
@@ -59,7 +59,7 @@ def boot(
     finder: Any = Sources(files)
     sys.meta_path.insert(0, finder)
     from launcher.agent.__main__ import guarded
-    from launcher.frames import loads
+    from launcher.core.protocol.frames import loads
 
     sys.exit(guarded({**loads(config), "tether": tether, "keys": keys}, files))
 

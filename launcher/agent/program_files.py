@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from launcher.regular import read_regular
+from launcher.core.regular import read_regular
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import select
 import sys
 import time
 
-from launcher.agent.plain import READ, SOCKET, WRITE, Selector, called, socket
-from launcher.frames import ChannelError, Decoder, encode
+from launcher.agent.lowlevel import READ, SOCKET, WRITE, Selector, called, socket
+from launcher.core.protocol.frames import ChannelError, Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Outgoing:
         self._fd, self._selector = fd, selector
         self._seal: Callable[[bytes], bytes] = bytes
         if key is not None:
-            from launcher.seal import Sealer
+            from launcher.core.protocol.seal import Sealer
 
             self._seal = Sealer(key).seal
         self._buffer = bytearray()
@@ -72,7 +72,7 @@ class Incoming:
         self._decoder = Decoder()
         self._open: Callable[[bytes], bytes] = bytes
         if key is not None:
-            from launcher.seal import Opener
+            from launcher.core.protocol.seal import Opener
 
             self._open = Opener(key).open
 

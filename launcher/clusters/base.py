@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from launcher.job import Node
-from launcher.terminal import one_line
+from launcher.core.console.terminal import one_line
+from launcher.core.job import Node
 
 CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
 FIRST_WORDS_S = 20.0  # for a node that could be connected to

@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from launcher import channel
 from launcher.clusters.base import NodeError, last_line
-from launcher.seal import Opener, Sealer
+from launcher.core.protocol import channel
+from launcher.core.protocol.seal import Opener, Sealer
 
 PROOF_S = 10.0  # for a caller to prove that it knows the secret, from its call on
 BACKLOG = 512

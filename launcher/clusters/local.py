@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from launcher.clusters.base import FIRST_WORDS_S, NodeError, never, spare_first
-from launcher.job import Node
+from launcher.core.job import Node
 
 ERRORS_KEPT_BYTES = 10_000
 LAST_WORDS_WAIT_S = 0.5

@@ -11,9 +11,9 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 
-from launcher import channel
 from launcher.clusters.base import ProvenStream
 from launcher.clusters.dialback import Reception
+from launcher.core.protocol import channel
 
 # The node's code for these tests seals by means of its own: what is told of records is enough.
 SEALED = """\

@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from launcher import channel
-from launcher.frames import Decoder, encode
+from launcher.core.protocol import channel
+from launcher.core.protocol.frames import Decoder, encode
 
 
 def main() -> None:

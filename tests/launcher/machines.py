@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from launcher.gpu_choice import NodeGpus
-from launcher.gpus import Gpu
+from launcher.controller.placing.gpu_choice import NodeGpus
+from launcher.controller.placing.gpus import Gpu
 
 GIB = 2**30
 

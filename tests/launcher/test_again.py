@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.again import again
-from launcher.cli import run_parser
-from launcher.job import Program
-from launcher.request import Wanted
+from launcher.cli.command import run_parser
+from launcher.core.job import Program
+from launcher.request.request import Wanted
+from launcher.request.resume_command import again
 from tests.launcher.runs import DEADLINE_S, PLAUNCH, Launcher
 
 

@@ -2,8 +2,13 @@
 
 import pytest
 
-from launcher.allocation import Allocation, expand_counts, gpus_of_tasks, read_allocation
-from launcher.config_error import ConfigError
+from launcher.clusters.slurm.allocation import (
+    Allocation,
+    expand_counts,
+    gpus_of_tasks,
+    read_allocation,
+)
+from launcher.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(

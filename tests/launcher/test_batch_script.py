@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.batch_options import BatchOptions, directives, merge
-from launcher.batch_script import Request, render, run_dir
-from launcher.cli import run_parser
-from launcher.config import SlurmOptions
-from launcher.job import Program
-from launcher.request import UsageError, Wanted
+from launcher.batch.options import BatchOptions, directives, merge
+from launcher.batch.script import Request, render, run_dir
+from launcher.cli.command import run_parser
+from launcher.core.job import Program
+from launcher.request.cluster_file import SlurmOptions
+from launcher.request.request import UsageError, Wanted
 
 GOLDEN = Path(__file__).parent / "golden"
 SCRIPT = Program("script", "train.py", ("--lr", "0.1"))

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from launcher import channel
-from launcher.cargo import SOURCES, TEXTS, Cargo, own_kind
-from launcher.frames import Decoder, encode
-from launcher.job import Node, Program
-from launcher.link import agent_config
-from launcher.request import Wanted, make_job
+from launcher.controller.agents.bundle import PACKAGES, SOURCES, TEXTS, Cargo, own_kind
+from launcher.controller.agents.link import agent_config
+from launcher.core.job import Node, Program
+from launcher.core.protocol import channel
+from launcher.core.protocol.frames import Decoder, encode
+from launcher.request.request import Wanted, make_job
 
 PYTHONS = [
     *(f"python3.{minor}" for minor in range(10, 20)),
@@ -84,7 +84,7 @@ def test_compiled_code_goes_only_to_the_same_kind_of_python() -> None:
     """Any other gets the source, of all files; as do those that run in fresh interpreters."""
     ours, theirs = files(own_kind()), files("cpython-399-00000000")
 
-    assert set(ours) == set(theirs) == {"launcher", "launcher.agent", *SOURCES}
+    assert set(ours) == set(theirs) == {*PACKAGES, *SOURCES}
     assert all(isinstance(text, str) for text in theirs.values())
     assert isinstance(ours["launcher.agent.agent"], CodeType)
     assert {name for name in SOURCES if isinstance(ours[name], str)} == set(TEXTS)

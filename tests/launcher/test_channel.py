@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher import channel
-from launcher.channel import greet, proof
-from launcher.frames import ChannelError, Decoder, dumps, encode, loads
+from launcher.core.protocol import channel
+from launcher.core.protocol.channel import greet, proof
+from launcher.core.protocol.frames import ChannelError, Decoder, dumps, encode, loads
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

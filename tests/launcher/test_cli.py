@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from launcher import slurmctl
-from launcher.cli import is_no_program, main, run_parser
-from launcher.job import Program
-from launcher.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
+from launcher.cli.command import is_no_program, main, run_parser
+from launcher.clusters.slurm import client as slurmctl
+from launcher.core.job import Program
+from launcher.request.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
 from tests.launcher.runs import PLAUNCH
 
 
@@ -250,7 +250,7 @@ def test_a_file_of_a_words_name_is_run(tmp_path: Any, monkeypatch: pytest.Monkey
 def test_nothing_heavy_is_imported(words: list[str]) -> None:
     """Help, version and mistakes come without torch, yaml, paramiko, rich, numpy or ray."""
     code = (
-        "import sys\nfrom launcher.cli import main\n"
+        "import sys\nfrom launcher.cli.command import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'yaml', 'paramiko', 'rich', 'numpy', 'ray', 'cloudpickle', 'psutil'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import engine.compat
-from launcher.batch_script import Request, render
-from launcher.cli import main
-from launcher.job import Job, Program
-from launcher.request import COMPAT, Wanted
-from launcher.rundir import RunDir, RunDirError
+from launcher.batch.script import Request, render
+from launcher.cli.command import main
+from launcher.core.job import Job, Program
+from launcher.request.request import COMPAT, Wanted
+from launcher.rundir.rundir import RunDir, RunDirError
 from tests.launcher.runs import Launcher
 
 OLD = '''

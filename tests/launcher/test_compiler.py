@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent.compiler import NEVER, UNLESS_ENGINE, wants_compiler
+from launcher.agent.forkserver.needs_compiler import NEVER, UNLESS_ENGINE, wants_compiler
 from tests.launcher.runs import Launcher
 
 

@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.clusters.ssh_options import SshOptions
-from launcher.config import ClusterFile, ConfigError, RayOptions, SlurmOptions, load, parse_hosts
-from launcher.job import Node
+from launcher.clusters.ssh.options import SshOptions
+from launcher.core.job import Node
+from launcher.request.cluster_file import (
+    ClusterFile,
+    ConfigError,
+    RayOptions,
+    SlurmOptions,
+    load,
+    parse_hosts,
+)
 
 EXAMPLES = Path(__file__).parents[2] / "cluster_configs"
 Write = Callable[[str], str]

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from launcher import channel
 from launcher.clusters import dialback
 from launcher.clusters.base import NodeError
 from launcher.clusters.dialback import Reception, addresses_towards
+from launcher.core.protocol import channel
 from tests.launcher.dialled import (
     ECHO,
     TETHERED,

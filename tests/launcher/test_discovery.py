@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.clusters.ssh_options import SshOptions
-from launcher.config import ClusterFile, ConfigError
-from launcher.discovery import Facts, decide, discover
-from launcher.job import Node
+from launcher.clusters.ssh.options import SshOptions
+from launcher.core.job import Node
+from launcher.request.cluster_file import ClusterFile, ConfigError
+from launcher.request.discovery import Facts, decide, discover
 
 FACTS = Facts(python="/env/bin/python", workdir="/project")
 LOGIN = Facts(python="/env/bin/python", workdir="/project", slurm_login_node=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent import door as doors
-from launcher.agent.door import Door
+from launcher.agent.rendezvous import door as doors
+from launcher.agent.rendezvous.door import Door
 from tests import forkserver
 from tests.launcher.runs import Launcher, until
 
@@ -113,7 +113,9 @@ def called_by(uid: int, port: int, said: bytes = b"hello") -> bytes:
 
 def test_the_door_is_one_text() -> None:
     """Launcher and engine don't import each other: each has the door, and they don't differ."""
-    texts = {(ROOT / name / "door.py").read_text() for name in ("launcher/agent", "engine")}
+    texts = {
+        (ROOT / name / "door.py").read_text() for name in ("launcher/agent/rendezvous", "engine")
+    }
 
     assert len(texts) == 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import index
+from launcher.rundir import index
 from tests.launcher.runs import PLAUNCH, Launcher, Run
 
 TITLE, CLIPBOARD, BIDI, C1 = "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "\u202e", "\x9b2J"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from launcher.agent import ending
-from launcher.agent.ending import QUIET_S, Stance, Watched, catches, stance
-from launcher.agent.told import Told
-from launcher.agent.workers import Group, Worker
+from launcher.agent.ranks import ending
+from launcher.agent.ranks.ending import QUIET_S, Stance, Watched, catches, stance
+from launcher.agent.ranks.reports import Told
+from launcher.agent.ranks.workers import Group, Worker
 from tests.launcher.runs import Launcher, until
 
 # Rank 1 fails once rank 0 does what its word says.

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from launcher import fleet as fleets
-from launcher import preflight
 from launcher.clusters.base import NodeError, last_line
 from launcher.clusters.local import LocalCluster
-from launcher.deadline import deadline
-from launcher.fleet import Fleet
-from launcher.job import Job, Node, Program
-from launcher.link import Inbox, Link
-from launcher.output import Output
+from launcher.controller.agents import fleet as fleets
+from launcher.controller.agents.fleet import Fleet
+from launcher.controller.agents.link import Inbox, Link
+from launcher.controller.placing import preflight
+from launcher.core.console.console import Output
+from launcher.core.deadline import deadline
+from launcher.core.job import Job, Node, Program
 from tests.launcher.runs import Launcher, until
 
 SILENT = "printf 'Enter \\033[31mcode: '; exec cat 3>&1 >/dev/null"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.gpu_choice import Choice, NodeGpus, choose
-from launcher.gpu_request import parse
-from launcher.gpus import Gpu
+from launcher.controller.placing.gpu_choice import Choice, NodeGpus, choose
+from launcher.controller.placing.gpus import Gpu
+from launcher.core.gpu_spec import parse
 from tests.launcher.machines import FOUR, GIB, SPLIT, broken, busy, exclusive, gpu, leased, on
 
 

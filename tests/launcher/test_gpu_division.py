@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.gpu_choice import Choice, NodeGpus, choose_all, node_gpus
-from launcher.gpu_request import parse
-from launcher.gpus import Gpu, to_json
+from launcher.controller.placing.gpu_choice import Choice, NodeGpus, choose_all, node_gpus
+from launcher.controller.placing.gpus import Gpu, to_json
+from launcher.core.gpu_spec import parse
 from tests.launcher.machines import FOUR, busy, gpu, on
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.gpu_lease import Lease, holder
+from launcher.agent.node.gpu_lease import Lease, holder
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30
 RUNNER = """
 import os, sys
-from launcher.gpu_lease import Lease
+from launcher.agent.node.gpu_lease import Lease
 lease = Lease("race")
 print("ready", flush=True)
 for line in sys.stdin:
@@ -203,7 +203,7 @@ def _lock_as_two_users(file: Path, mode: int) -> None:
     first.take(["GPU-a"])
     file.chmod(mode)
     code = (
-        "import os, sys; sys.path.insert(0, '.'); import launcher.gpu_lease as lease; "
+        "import os, sys; sys.path.insert(0, '.'); import launcher.agent.node.gpu_lease as lease; "
         "os.setuid(65534); mine = lease.Lease('j'); print(mine.take(['GPU-a'])[0], mine.problem)"
     )
     run = [sys.executable, "-c", code]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.gpu_lease import Lease
-from launcher.gpu_probe import DRIVER_FILES, probe_node, visible_units
-from launcher.gpus import Gpu, probe
+from launcher.agent.node.gpu_lease import Lease
+from launcher.agent.node.gpu_probe import DRIVER_FILES, probe_node, visible_units
+from launcher.controller.placing.gpus import Gpu, probe
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -39,7 +39,7 @@ def test_a_machine_without_a_driver_has_no_gpu() -> None:
     if any(map(os.path.exists, DRIVER_FILES)):
         pytest.skip("this machine has an NVIDIA driver")
     code = (
-        "import sys; from launcher.gpu_probe import probe_node; print(probe_node(None), "
+        "import sys; from launcher.agent.node.gpu_probe import probe_node; print(probe_node(None), "
         "{'pynvml', 'ctypes', 'dataclasses'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -273,7 +273,10 @@ def test_a_driver_that_does_not_answer(driver: Driver, code: int, error: str) ->
 def test_every_process_sees_the_stand_in(driver: Driver) -> None:
     """The stand-in also works in other processes, where its source is shipped."""
     driver(*THREE)
-    code = "from launcher.gpu_probe import probe_node; print(len(probe_node('0,2')['gpus']))"
+    code = (
+        "from launcher.agent.node.gpu_probe import probe_node; "
+        "print(len(probe_node('0,2')['gpus']))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )

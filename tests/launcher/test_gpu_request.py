@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.gpu_request import HOW, GpuRequest, GpuRequestError, parse
+from launcher.core.gpu_spec import HOW, GpuRequest, GpuRequestError, parse
 
 UUID = "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"
 

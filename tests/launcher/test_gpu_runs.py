@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.gpu_lease import holder
+from launcher.agent.node.gpu_lease import holder
 
 DEADLINE_S = 60
 SCRIPT = """
@@ -117,7 +117,7 @@ def test_more_gpus_than_there_are_is_exit_code_3(start: Start) -> None:
 
 LOSES_ITS_AGENT = """
 import os, signal, sys
-from launcher.gpu_lease import holder
+from launcher.agent.node.gpu_lease import holder
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()

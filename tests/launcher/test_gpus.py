@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.gpus import FREE_MEMORY_BYTES, Gpu, divide, from_json, to_json
+from launcher.controller.placing.gpus import FREE_MEMORY_BYTES, Gpu, divide, from_json, to_json
 
 ONE = Gpu(
     index=0,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.gpu_lease import Lease
-from launcher.gpus import Gpu, probe
+from launcher.agent.node.gpu_lease import Lease
+from launcher.controller.placing.gpus import Gpu, probe
 
 pytestmark = pytest.mark.gpu
 

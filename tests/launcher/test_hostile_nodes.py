@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import launcher
-from launcher import records
+from launcher.rundir import records
 from tests.launcher.runs import Launcher
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from launcher import index
-from launcher.index import Entry
+from launcher.rundir import index
+from launcher.rundir.index import Entry
 
 
 @pytest.fixture(autouse=True)

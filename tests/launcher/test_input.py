@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from launcher.agent import waits
-from launcher.agent.plain import Selector
-from launcher.agent.rank_input import RankInput
-from launcher.agent.workers import Group, Worker
+from launcher.agent.lowlevel import Selector
+from launcher.agent.ranks import waits
+from launcher.agent.ranks.stdin import RankInput
+from launcher.agent.ranks.workers import Group, Worker
 from tests.launcher.runs import PLAUNCH, Launcher, until
 
 LOOP = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.interleave import HOLD_BYTES, HOLD_S, STATE_S, Interleaver, end_of_whole
+from launcher.core.console.interleave import HOLD_BYTES, HOLD_S, STATE_S, Interleaver, end_of_whole
 
 
 class Shown:

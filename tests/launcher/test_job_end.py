@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
-from launcher.follow_job import Followed, Traces
-from launcher.job import Failure, PastAttempt, RankResult, Result, Verdict
-from launcher.job_end import conclude, read_result, worst
-from launcher.output import Output
-from launcher.rundir import result_as_data
-from launcher.slurm_jobs import Partition, SlurmJob, parse_partitions
-from launcher.slurm_words import exceeds_limits, never_starts, too_many_nodes, why_it_waits
-from launcher.tail import Tail
+from launcher.batch.follow import Followed, Traces
+from launcher.batch.outcome import conclude, read_result, worst
+from launcher.clusters.slurm.jobs import Partition, SlurmJob, parse_partitions
+from launcher.clusters.slurm.reasons import (
+    exceeds_limits,
+    never_starts,
+    too_many_nodes,
+    why_it_waits,
+)
+from launcher.core.console.console import Output
+from launcher.core.job import Failure, PastAttempt, RankResult, Result, Verdict
+from launcher.rundir.rundir import result_as_data
+from launcher.rundir.tail import Tail
 
 RESULT = Result(
     "0a1b2c3d", "failed", 7, 2, 1, 2, 3.5,

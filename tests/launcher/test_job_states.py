@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from launcher import job_status, run_facts, slurm_jobs
-from launcher.index import Entry
-from launcher.run_facts import RunFacts
-from launcher.slurm_jobs import SlurmJob
+from launcher.batch import states as job_status
+from launcher.clusters.slurm import jobs as slurm_jobs
+from launcher.clusters.slurm.jobs import SlurmJob
+from launcher.rundir import snapshot as run_facts
+from launcher.rundir.index import Entry
+from launcher.rundir.snapshot import RunFacts
 
 
 def test_who_leads(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.clusters.known_hosts import KnownKey, key_name, known_keys
+from launcher.clusters.ssh.known_hosts import KnownKey, key_name, known_keys
 
 
 def hashed(name: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.agent.logs import KEPT_LINES, LINE_BYTES, RAW_BYTES, LastLines
+from launcher.agent.ranks.last_lines import KEPT_LINES, LINE_BYTES, RAW_BYTES, LastLines
 
 
 def kept(*parts: bytes, digest: bool = True) -> list[str]:

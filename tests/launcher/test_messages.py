@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from launcher import controller, records
-from launcher.follow import Follower
-from launcher.frames import ChannelError, Decoder, encode
-from launcher.gpu_choice import node_gpus
-from launcher.history import read_events
-from launcher.job import Job, Node, Placement, Program
-from launcher.link import Event, Inbox, Link, Lost
-from launcher.messages import from_agent, from_rank
-from launcher.output import Output
-from launcher.plan import Plan
-from launcher.rundir import RunDir
-from launcher.shapes import DATA, wrong
+from launcher.controller import attempts as controller
+from launcher.controller.agents.link import Event, Inbox, Link, Lost
+from launcher.controller.monitor import Follower
+from launcher.controller.placing.gpu_choice import node_gpus
+from launcher.controller.placing.plan import Plan
+from launcher.core.console.console import Output
+from launcher.core.job import Job, Node, Placement, Program
+from launcher.core.protocol.frames import ChannelError, Decoder, encode
+from launcher.core.protocol.messages import from_agent, from_rank
+from launcher.core.protocol.shapes import DATA, wrong
+from launcher.rundir import records
+from launcher.rundir.events import read_events
+from launcher.rundir.rundir import RunDir
 
 REAL: list[dict[str, Any]] = [
     {"type": "beat"},
@@ -257,8 +258,8 @@ def test_reports_and_checkpoints_are_bounded(
     tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All values together have a size, said once; endless checkpoints don't fill the disk."""
-    monkeypatch.setattr("launcher.follow.ALL_REPORTS", 1000)
-    monkeypatch.setattr("launcher.follow.CHECKPOINTS", 20)
+    monkeypatch.setattr("launcher.controller.monitor.ALL_REPORTS", 1000)
+    monkeypatch.setattr("launcher.controller.monitor.CHECKPOINTS", 20)
     follower, fleet, _, rundir = follower_in(tmp_path / "run", quiet)
     for rank, size in ((0, 600), (1, 600), (0, 10), (0, 600)):
         value = {"type": "report", "rank": rank, "by": "user", "value": "x" * size}
@@ -343,7 +344,7 @@ def test_a_backlog_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few large messages stop the reading as many small ones do."""
     import threading
 
-    monkeypatch.setattr("launcher.link.BACKLOG_BYTES", 100)
+    monkeypatch.setattr("launcher.controller.agents.link.BACKLOG_BYTES", 100)
     inbox = Inbox()
     inbox.put(Event("a", {}, size=101))
     second = threading.Thread(target=inbox.put, args=(Event("a", {}, size=1),), daemon=True)

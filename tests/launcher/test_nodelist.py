@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.nodelist import MAX_NAMES, NodeListError, expand, fold, natural_key
+from launcher.core.nodelist import MAX_NAMES, NodeListError, expand, fold, natural_key
 
 NAMES = st.lists(
     st.one_of(

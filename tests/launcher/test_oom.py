@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent import health
+from launcher.agent.node import cleanup as health
 from tests.alone import alone
 from tests.launcher.runs import PLAUNCH, Launcher
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.job import Failure, RankResult, Result, Verdict
-from launcher.output import (
+from launcher.core.console.console import (
     Output,
     ranks_in_words,
     result_lines,
@@ -18,7 +17,8 @@ from launcher.output import (
     value_lines,
     verdict_lines,
 )
-from launcher.terminal import PALETTE, coloured
+from launcher.core.console.terminal import PALETTE, coloured
+from launcher.core.job import Failure, RankResult, Result, Verdict
 
 
 class Terminal(io.StringIO):

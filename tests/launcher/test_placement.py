@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
-from launcher.job import Job, Node, Placement, Program
-from launcher.placement import PlacementError, place, ranks_per_node, wanted_nodes
-from launcher.preflight import Facts, gather, master_addresses, problems, warnings
-from launcher.rendezvous import Meeting, default_env, rank_env
+from launcher.controller.placing.placement import (
+    PlacementError,
+    place,
+    ranks_per_node,
+    wanted_nodes,
+)
+from launcher.controller.placing.preflight import (
+    Facts,
+    gather,
+    master_addresses,
+    problems,
+    warnings,
+)
+from launcher.controller.rendezvous import Meeting, default_env, rank_env
+from launcher.core.job import Job, Node, Placement, Program
 
 NODES = tuple(Node(f"h{number}", f"10.0.0.{number}") for number in (1, 2, 3))
 SCRIPT = Program("script", "t.py")
@@ -153,7 +164,7 @@ def test_addresses_to_meet_at() -> None:
 
 def test_facts_from_an_agents_words() -> None:
     """What an agent sends about this very machine becomes facts; its clock is compared."""
-    from launcher.agent.probe import facts as look
+    from launcher.agent.node.probe import facts as look
 
     order = {
         "workdir": "/", "kind": "script", "target": "no.py", "run_dir": "/", "job_id": "j",

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.job import Failure, RankResult, Result, Verdict
-from launcher.policy import (
+from launcher.controller.policy import (
     Attempt,
     Decision,
     Scheduled,
@@ -15,6 +14,7 @@ from launcher.policy import (
     after_notice,
     is_notice,
 )
+from launcher.core.job import Failure, RankResult, Result, Verdict
 
 SAME = Verdict("exception", 0, "n", 1, exception=Failure("E", "m", "trace"))
 OTHER = Verdict("exception", 0, "n", 1, exception=Failure("E", "another", "trace"))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from launcher import index
-from launcher.job import Job, Program, Result
-from launcher.output import Output
-from launcher.prune import prune, seconds_of, size_words
-from launcher.request import make_id
-from launcher.rundir import RunDir, default_path
+from launcher.cli.prune import prune, seconds_of, size_words
+from launcher.core.console.console import Output
+from launcher.core.job import Job, Program, Result
+from launcher.request.request import make_id
+from launcher.rundir import index
+from launcher.rundir.rundir import RunDir, default_path
 from tests.launcher.runs import Launcher
 
 DAY_S = 86400.0

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from launcher.agent.plain import Selector
+from launcher.agent.lowlevel import Selector
 from launcher.agent.wire import MAX_LINES, Incoming, RankLines
-from launcher.frames import ChannelError, encode
-from launcher.seal import Sealer
+from launcher.core.protocol.frames import ChannelError, encode
+from launcher.core.protocol.seal import Sealer
 from tests.launcher.runs import until
 
 TALKER = """\

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.clusters.ray_bundles import Ask, Bundle, RayNode, choose, description, shortage
+from launcher.clusters.ray.bundles import Ask, Bundle, RayNode, choose, description, shortage
 
 
 def node(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.clusters.ray_holder import Holder
+from launcher.clusters.ray.actor import Holder
 from tests.launcher.runs import alive, until
 
 # Says what it was told and what it is given, and lives until its standard input ends.
@@ -25,7 +25,7 @@ sys.exit(7)"""
 # A holder in a process of its own, as in Ray.
 ALONE = """\
 import sys
-from launcher.clusters.ray_holder import Holder
+from launcher.clusters.ray.actor import Holder
 Holder(False).run(sys.argv[1:], b"hello\\n")"""
 
 

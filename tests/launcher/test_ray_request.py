@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from launcher.clusters.ray_bundles import Ask
-from launcher.config_error import ConfigError
-from launcher.ray_request import check_address, parse
-from launcher.request import Wanted
+from launcher.clusters.ray.bundles import Ask
+from launcher.clusters.ray.request import check_address, parse
+from launcher.core.errors import ConfigError
+from launcher.request.request import Wanted
 
 WITHOUT_RAY = """\
 import sys
 sys.modules["ray"] = None
-from launcher.cli import main
+from launcher.cli.command import main
 sys.exit(main(sys.argv[1:]))"""
 
 

@@ -10,15 +10,17 @@ import pytest
 
 from engine.errors import CheckpointError
 from engine.rundir import Index
-from launcher import run_facts
-from launcher.agent import cold, compiler, probe
-from launcher.history import read_events
-from launcher.job import Job, Program
-from launcher.job_logs import start_of_last
-from launcher.records import read
-from launcher.regular import open_regular, read_regular
-from launcher.rundir import RunDir, RunDirError
-from launcher.tail import Tail
+from launcher.agent.forkserver import needs_cold as cold
+from launcher.agent.forkserver import needs_compiler as compiler
+from launcher.agent.node import probe
+from launcher.cli.logs import start_of_last
+from launcher.core.job import Job, Program
+from launcher.core.regular import open_regular, read_regular
+from launcher.rundir import snapshot as run_facts
+from launcher.rundir.events import read_events
+from launcher.rundir.records import read
+from launcher.rundir.rundir import RunDir, RunDirError
+from launcher.rundir.tail import Tail
 from tests.launcher.runs import Launcher
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.cargo import Cargo
 from launcher.clusters.base import ProvenStream
 from launcher.clusters.dialback import Reception
-from launcher.frames import ChannelError
-from launcher.job import Job, Node, Program
-from launcher.link import Event, Inbox, Link, Lost, agent_config
+from launcher.controller.agents.bundle import Cargo
+from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
+from launcher.core.job import Job, Node, Program
+from launcher.core.protocol.frames import ChannelError
 from tests.launcher.dialled import ECHO, cargo, dialler, door_of, read_all
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from launcher.agent.rank import run_function
-from launcher.messages import from_rank
+from launcher.agent.ranks.rank import run_function
+from launcher.core.protocol.messages import from_rank
 from launcher.report import ReportError, report
 
 

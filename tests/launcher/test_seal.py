@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from launcher.frames import ChannelError
-from launcher.seal import MAX_RECORD, Opener, Sealer
+from launcher.core.protocol.frames import ChannelError
+from launcher.core.protocol.seal import MAX_RECORD, Opener, Sealer
 
 KEY, OTHER = b"k" * 64, b"o" * 64
 

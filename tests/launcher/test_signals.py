@@ -226,7 +226,7 @@ def test_a_signal_that_comes_while_a_rank_is_forked() -> None:
     """The fork server ignores signals, its ranks don't: one sent in between is not lost."""
     code = """
 import os, signal
-from launcher.agent.warm import HELD, fork_with_signals_held
+from launcher.agent.forkserver.server import HELD, fork_with_signals_held
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 read, write = os.pipe()
 pid = fork_with_signals_held()

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher import slurm_jobs, slurmctl
-from launcher.slurm_jobs import SlurmJob
-from launcher.slurmctl import SlurmAway, SlurmError
+from launcher.clusters.slurm import client as slurmctl
+from launcher.clusters.slurm import jobs as slurm_jobs
+from launcher.clusters.slurm.client import SlurmAway, SlurmError
+from launcher.clusters.slurm.jobs import SlurmJob
 
 SAID = Path(__file__).parent / "slurm_says"
 

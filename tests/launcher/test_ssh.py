@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.clusters.ssh import SshCluster, command_line, explain_exit
-from launcher.clusters.ssh_config import parse_jump, read_config
-from launcher.clusters.ssh_errors import SshProblem
-from launcher.clusters.ssh_options import SshOptions
-from launcher.job import Node
+from launcher.clusters.ssh.cluster import SshCluster, command_line, explain_exit
+from launcher.clusters.ssh.config import parse_jump, read_config
+from launcher.clusters.ssh.errors import SshProblem
+from launcher.clusters.ssh.options import SshOptions
+from launcher.core.job import Node
 
 ODD = [
     "",

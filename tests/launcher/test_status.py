@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from launcher.job_logs import start_of_last
+from launcher.cli.logs import start_of_last
 from tests.launcher.runs import PLAUNCH, Launcher, Run, alive, until
 
 SHORT = "echo rank $RANK of $WORLD_SIZE; echo more; exit ${CODE:-0}"

@@ -8,17 +8,9 @@ from typing import Any
 
 import pytest
 
-from launcher import batch_script, request
-from launcher.batch_options import BatchOptions
-from launcher.cli import main
-from launcher.clusters.base import ClusterError
-from launcher.config import ClusterFile, SlurmOptions
-from launcher.config_error import ConfigError
-from launcher.discovery import Facts, Found, decide
-from launcher.job import Program
-from launcher.request import UsageError, Wanted, is_submitted, read_function
-from launcher.rundir import RunDirError
-from launcher.submit import (
+from launcher.batch import script as batch_script
+from launcher.batch.options import BatchOptions
+from launcher.batch.submit import (
     Submitted,
     check,
     environment,
@@ -27,6 +19,15 @@ from launcher.submit import (
     make_request,
     output_options,
 )
+from launcher.cli.command import main
+from launcher.clusters.base import ClusterError
+from launcher.core.errors import ConfigError
+from launcher.core.job import Program
+from launcher.request import request
+from launcher.request.cluster_file import ClusterFile, SlurmOptions
+from launcher.request.discovery import Facts, Found, decide
+from launcher.request.request import UsageError, Wanted, is_submitted, read_function
+from launcher.rundir.rundir import RunDirError
 
 FACTS = Facts(python="/env/bin/python", workdir="/project")
 SCRIPT = Program("script", "train.py")

@@ -17,10 +17,10 @@ import pytest
 
 import launcher
 import plaunch as plaunch_package
-from launcher import gpu_lease
 from launcher.agent import __main__ as agent_main
-from launcher.clusters import ray
-from launcher.limits import too_few_files
+from launcher.agent.node import gpu_lease
+from launcher.clusters.ray import cluster as ray
+from launcher.core.limits import too_few_files
 from tests.launcher.runs import PLAUNCH, Launcher
 
 RANK = """\
@@ -98,7 +98,7 @@ def test_a_low_hard_limit_is_told(plaunch: Launcher) -> None:
 
 def test_too_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the hard limit, the nodes and the ranks."""
-    monkeypatch.setattr("launcher.limits.resource.getrlimit", lambda _: (32, 1024))
+    monkeypatch.setattr("launcher.core.limits.resource.getrlimit", lambda _: (32, 1024))
 
     assert too_few_files(1, 8) is None
     assert "1024 open files" in (too_few_files(200, 800) or "")

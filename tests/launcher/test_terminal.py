@@ -11,9 +11,8 @@ import pytest
 
 from launcher.api import JobFailed
 from launcher.clusters.base import ClusterError, NodeError
-from launcher.job import Failure, RankResult, Result, Verdict
-from launcher.output import Output, problem_lines, result_lines, table
-from launcher.terminal import (
+from launcher.core.console.console import Output, problem_lines, result_lines, table
+from launcher.core.console.terminal import (
     PALETTE,
     RED,
     Filter,
@@ -23,6 +22,7 @@ from launcher.terminal import (
     printable,
     wants_colour,
 )
+from launcher.core.job import Failure, RankResult, Result, Verdict
 
 # Title, clipboard, the screen, C1 controls, reordered text, a line of our own, a raw byte.
 EVIL = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launcher.agent import torch_parts
+from launcher.agent.ranks import torch_parts
 from tests.gloo import threads_have_names
 
 LAUNCHER = Path(torch_parts.__file__).parents[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.traces import folded, package_of, split_stack
+from launcher.core.console.traces import folded, package_of, split_stack
 
 SITE = "/opt/env/lib/python3.12/site-packages"
 TRACE = f"""\

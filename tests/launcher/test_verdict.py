@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.job import Failure
-from launcher.verdict import LostNode, Record, broke_with_peer, exit_code, failed, judge
+from launcher.controller.verdict import LostNode, Record, broke_with_peer, exit_code, failed, judge
+from launcher.core.job import Failure
 
 GLOO = (
     "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer "

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from launcher.clusters.base import NodeError
-from launcher.clusters.ssh import SshCluster, SshOptions, explain_exit
-from launcher.job import Node
+from launcher.clusters.ssh.cluster import SshCluster, SshOptions, explain_exit
+from launcher.core.job import Node
 
 
 def main() -> None:

@@ -53,8 +53,8 @@ def refusal(testbed: Testbed, node: str | dict[str, Any], **options: Any) -> tup
 def prelude(**options: Any) -> str:
     """The first lines of a program for the login host: a cluster of one node."""
     return (
-        "from launcher.clusters.ssh import SshCluster, SshOptions\n"
-        "from launcher.job import Node\n"
+        "from launcher.clusters.ssh.cluster import SshCluster, SshOptions\n"
+        "from launcher.core.job import Node\n"
         "node = Node('host1', 'host1')\n"
         f"cluster = SshCluster((node,), SshOptions(**{options!r}))\n"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from launcher.nodelist import expand
+from launcher.core.nodelist import expand
 from tests.real.runs import PROGRAMS, PROJECT, Run
 from tests.testbed import Slurm, wait_until
 

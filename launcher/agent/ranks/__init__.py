@@ -1,0 +1,1 @@
+"""The processes of a node's ranks: started, heard, ended. Standard library only."""

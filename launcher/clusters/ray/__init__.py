@@ -1,0 +1,1 @@
+"""The nodes of a Ray cluster. May import clusters.base, clusters.dialback and core."""

@@ -1,0 +1,1 @@
+"""The agents of a run: their code, and the connection to each."""

@@ -1,0 +1,1 @@
+"""Which nodes and GPUs a run gets, and what is wrong with them."""

@@ -1,0 +1,1 @@
+"""Data and functions that every package uses. Imports nothing else of ours."""

@@ -1,0 +1,1 @@
+"""Messages between processes: framed, checked and authenticated. Standard library only."""

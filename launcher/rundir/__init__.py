@@ -1,0 +1,1 @@
+"""The files of a run, and the index of a user's runs. May import core."""
