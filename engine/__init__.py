@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from engine import callbacks, loggers, metrics, profilers, tuner
     from engine.callbacks.base import Callback
     from engine.callbacks.base import Callback as LightningCallback
-    from engine.datamodule import LightningDataModule
-    from engine.distributed import rank_zero_info, rank_zero_only, rank_zero_warn
-    from engine.errors import CheckpointError, MisconfigurationException
-    from engine.lite import LightningLite
-    from engine.module import LightningModule
-    from engine.seed import seed_everything
-    from engine.trainer import Trainer
-    from engine.wrapped import wrap
+    from engine.compat.legacy.lite import LightningLite
+    from engine.module.datamodule import LightningDataModule
+    from engine.module.module import LightningModule
+    from engine.module.wrap import wrap
+    from engine.runtime.distributed.world import rank_zero_info, rank_zero_only, rank_zero_warn
+    from engine.runtime.errors import CheckpointError, MisconfigurationException
+    from engine.runtime.seed import seed_everything
+    from engine.trainer.trainer import Trainer
 
 __all__ = [
     "Callback",
@@ -42,18 +42,18 @@ __all__ = [
 # Imported when first asked for: `import engine` costs next to nothing.
 _WHERE = {
     "Callback": "engine.callbacks.base:Callback",
-    "CheckpointError": "engine.errors:CheckpointError",
+    "CheckpointError": "engine.runtime.errors:CheckpointError",
     "LightningCallback": "engine.callbacks.base:Callback",
-    "LightningDataModule": "engine.datamodule:LightningDataModule",
-    "LightningLite": "engine.lite:LightningLite",
-    "LightningModule": "engine.module:LightningModule",
-    "MisconfigurationException": "engine.errors:MisconfigurationException",
-    "Trainer": "engine.trainer:Trainer",
-    "rank_zero_info": "engine.distributed:rank_zero_info",
-    "rank_zero_only": "engine.distributed:rank_zero_only",
-    "rank_zero_warn": "engine.distributed:rank_zero_warn",
-    "seed_everything": "engine.seed:seed_everything",
-    "wrap": "engine.wrapped:wrap",
+    "LightningDataModule": "engine.module.datamodule:LightningDataModule",
+    "LightningLite": "engine.compat.legacy.lite:LightningLite",
+    "LightningModule": "engine.module.module:LightningModule",
+    "MisconfigurationException": "engine.runtime.errors:MisconfigurationException",
+    "Trainer": "engine.trainer.trainer:Trainer",
+    "rank_zero_info": "engine.runtime.distributed.world:rank_zero_info",
+    "rank_zero_only": "engine.runtime.distributed.world:rank_zero_only",
+    "rank_zero_warn": "engine.runtime.distributed.world:rank_zero_warn",
+    "seed_everything": "engine.runtime.seed:seed_everything",
+    "wrap": "engine.module.wrap:wrap",
 }
 
 

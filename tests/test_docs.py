@@ -127,7 +127,7 @@ def test_every_option_is_documented_in_help() -> None:
 
 def arguments_table() -> str:
     """The Trainer's arguments as a table, from the table that the Trainer itself reads."""
-    from engine.options import OLD, SHOWN
+    from engine.trainer.options import OLD, SHOWN
 
     rows = ["| argument | default | meaning | since |", "|---|---|---|---|"]
     for row in SHOWN:
@@ -147,7 +147,7 @@ def test_the_figures_in_the_readme_are_those_that_were_measured() -> None:
 
 
 def test_the_arguments_in_the_docs_are_those_of_the_trainer() -> None:
-    """The table in docs/engine.md is what `engine.options` says (write it anew if this fails)."""
+    """The table in docs/engine.md is what the table of arguments says; write it anew if not."""
     page = ROOT / "docs/engine.md"
     before, _, rest = page.read_text().partition("<!-- arguments -->\n")
     shown, _, after = rest.partition("<!-- /arguments -->")

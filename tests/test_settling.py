@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine import gloo_threads
+from engine.runtime.distributed import gloo_threads
 from launcher.agent.ranks import torch_parts
 
 SET_NAME = 15  # PR_SET_NAME

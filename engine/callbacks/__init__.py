@@ -5,59 +5,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
-from engine.lazy import on_demand
+from engine.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from engine.callbacks.accumulation import GradientAccumulationScheduler
-    from engine.callbacks.bar_counts import ProgressBarBase
-    from engine.callbacks.device_stats import DeviceStatsMonitor, GPUStatsMonitor
-    from engine.callbacks.early_stopping import EarlyStopping
-    from engine.callbacks.finetuning import BackboneFinetuning, BaseFinetuning
-    from engine.callbacks.function import LambdaCallback
-    from engine.callbacks.lr_monitor import LearningRateLogger, LearningRateMonitor
-    from engine.callbacks.model_checkpoint import ModelCheckpoint
-    from engine.callbacks.on_exception import OnExceptionCheckpoint
+    from engine.callbacks.checkpoint.model_checkpoint import ModelCheckpoint
+    from engine.callbacks.checkpoint.on_exception import OnExceptionCheckpoint
+    from engine.callbacks.lambda_callback import LambdaCallback
+    from engine.callbacks.monitors.device_stats import DeviceStatsMonitor, GPUStatsMonitor
+    from engine.callbacks.monitors.lr_monitor import LearningRateLogger, LearningRateMonitor
+    from engine.callbacks.monitors.summary import ModelSummary, RichModelSummary
     from engine.callbacks.prediction_writer import BasePredictionWriter, PredictionWriter
-    from engine.callbacks.print_table import PrintTableMetricsCallback
-    from engine.callbacks.progress import ProgressBar, RichProgressBar, TQDMProgressBar
-    from engine.callbacks.pruning import ModelPruning
-    from engine.callbacks.refused import QuantizationAwareTraining, XLAStatsMonitor
-    from engine.callbacks.summary import ModelSummary, RichModelSummary
-    from engine.callbacks.swa import StochasticWeightAveraging
-    from engine.callbacks.timer import Timer
-    from engine.callbacks.tuning import BatchSizeFinder, LearningRateFinder
-    from engine.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
+    from engine.callbacks.progress.bar import ProgressBar, RichProgressBar, TQDMProgressBar
+    from engine.callbacks.progress.bar_counts import ProgressBarBase
+    from engine.callbacks.progress.print_table import PrintTableMetricsCallback
+    from engine.callbacks.stopping.early_stopping import EarlyStopping
+    from engine.callbacks.stopping.timer import Timer
+    from engine.callbacks.training.accumulation import GradientAccumulationScheduler
+    from engine.callbacks.training.finetuning import BackboneFinetuning, BaseFinetuning
+    from engine.callbacks.training.pruning import ModelPruning
+    from engine.callbacks.training.swa import StochasticWeightAveraging
+    from engine.callbacks.training.tuning import BatchSizeFinder, LearningRateFinder
+    from engine.callbacks.training.weight_averaging import EMAWeightAveraging, WeightAveraging
+    from engine.compat.shims.callbacks import QuantizationAwareTraining, XLAStatsMonitor
 
 _MEMBERS = {
-    "BackboneFinetuning": "engine.callbacks.finetuning",
-    "BaseFinetuning": "engine.callbacks.finetuning",
+    "BackboneFinetuning": "engine.callbacks.training.finetuning",
+    "BaseFinetuning": "engine.callbacks.training.finetuning",
     "BasePredictionWriter": "engine.callbacks.prediction_writer",
-    "BatchSizeFinder": "engine.callbacks.tuning",
-    "DeviceStatsMonitor": "engine.callbacks.device_stats",
-    "EMAWeightAveraging": "engine.callbacks.weight_averaging",
-    "EarlyStopping": "engine.callbacks.early_stopping",
-    "GPUStatsMonitor": "engine.callbacks.device_stats",
-    "GradientAccumulationScheduler": "engine.callbacks.accumulation",
-    "LambdaCallback": "engine.callbacks.function",
-    "LearningRateFinder": "engine.callbacks.tuning",
-    "LearningRateLogger": "engine.callbacks.lr_monitor",
-    "LearningRateMonitor": "engine.callbacks.lr_monitor",
-    "ModelCheckpoint": "engine.callbacks.model_checkpoint",
-    "ModelPruning": "engine.callbacks.pruning",
-    "ModelSummary": "engine.callbacks.summary",
-    "OnExceptionCheckpoint": "engine.callbacks.on_exception",
+    "BatchSizeFinder": "engine.callbacks.training.tuning",
+    "DeviceStatsMonitor": "engine.callbacks.monitors.device_stats",
+    "EMAWeightAveraging": "engine.callbacks.training.weight_averaging",
+    "EarlyStopping": "engine.callbacks.stopping.early_stopping",
+    "GPUStatsMonitor": "engine.callbacks.monitors.device_stats",
+    "GradientAccumulationScheduler": "engine.callbacks.training.accumulation",
+    "LambdaCallback": "engine.callbacks.lambda_callback",
+    "LearningRateFinder": "engine.callbacks.training.tuning",
+    "LearningRateLogger": "engine.callbacks.monitors.lr_monitor",
+    "LearningRateMonitor": "engine.callbacks.monitors.lr_monitor",
+    "ModelCheckpoint": "engine.callbacks.checkpoint.model_checkpoint",
+    "ModelPruning": "engine.callbacks.training.pruning",
+    "ModelSummary": "engine.callbacks.monitors.summary",
+    "OnExceptionCheckpoint": "engine.callbacks.checkpoint.on_exception",
     "PredictionWriter": "engine.callbacks.prediction_writer",
-    "PrintTableMetricsCallback": "engine.callbacks.print_table",
-    "ProgressBar": "engine.callbacks.progress",
-    "ProgressBarBase": "engine.callbacks.bar_counts",
-    "QuantizationAwareTraining": "engine.callbacks.refused",
-    "RichModelSummary": "engine.callbacks.summary",
-    "RichProgressBar": "engine.callbacks.progress",
-    "StochasticWeightAveraging": "engine.callbacks.swa",
-    "TQDMProgressBar": "engine.callbacks.progress",
-    "Timer": "engine.callbacks.timer",
-    "WeightAveraging": "engine.callbacks.weight_averaging",
-    "XLAStatsMonitor": "engine.callbacks.refused",
+    "PrintTableMetricsCallback": "engine.callbacks.progress.print_table",
+    "ProgressBar": "engine.callbacks.progress.bar",
+    "ProgressBarBase": "engine.callbacks.progress.bar_counts",
+    "QuantizationAwareTraining": "engine.compat.shims.callbacks",
+    "RichModelSummary": "engine.callbacks.monitors.summary",
+    "RichProgressBar": "engine.callbacks.progress.bar",
+    "StochasticWeightAveraging": "engine.callbacks.training.swa",
+    "TQDMProgressBar": "engine.callbacks.progress.bar",
+    "Timer": "engine.callbacks.stopping.timer",
+    "WeightAveraging": "engine.callbacks.training.weight_averaging",
+    "XLAStatsMonitor": "engine.compat.shims.callbacks",
 }
 
 __all__ = [

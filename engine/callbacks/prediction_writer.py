@@ -13,11 +13,11 @@ from typing import Any, TextIO
 import torch
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
-from engine import distributed
 from engine.callbacks.base import Callback
-from engine.distributed import rank_zero_warn
-from engine.errors import MisconfigurationException
-from engine.files import open_new, replacing
+from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.errors import MisconfigurationException
+from engine.runtime.storage.files import open_new, replacing
 
 INTERVALS = ("batch", "epoch", "batch_and_epoch")
 

@@ -8,6 +8,17 @@ installed Lightning is neither imported nor touched.
 
 from __future__ import annotations
 
-from engine.compat.finder import NAMES, install
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.compat.imports.finder import NAMES, install
 
 __all__ = ["NAMES", "install"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from engine.compat.imports import finder
+
+    return getattr(finder, name)

@@ -1,5 +1,5 @@
 """python -m engine.compat NAME [-m] SCRIPT [ARGS]."""
 
-from engine.compat.program import main
+from engine.compat.imports.program import main
 
 main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.lazy import on_demand
 from engine.loggers.base import (
     FolderLogger,
     Logger,
@@ -15,24 +14,25 @@ from engine.loggers.base import (
 from engine.loggers.csv import CSVLogger
 from engine.loggers.memory import MemoryLogger
 from engine.loggers.tensorboard import TensorBoardLogger
+from engine.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from engine.loggers.comet import CometLogger
     from engine.loggers.dummy import DummyExperiment, DummyLogger, rank_zero_experiment
-    from engine.loggers.mlflow import MLFlowLogger
-    from engine.loggers.neptune import NeptuneLogger
+    from engine.loggers.services.comet import CometLogger
+    from engine.loggers.services.mlflow import MLFlowLogger
+    from engine.loggers.services.neptune import NeptuneLogger
+    from engine.loggers.services.wandb import WandbLogger
     from engine.loggers.snapshot import CodeSnapshotLogger, TestTubeLogger
-    from engine.loggers.wandb import WandbLogger
 
 _MEMBERS = {
     "CodeSnapshotLogger": "engine.loggers.snapshot",
-    "CometLogger": "engine.loggers.comet",
+    "CometLogger": "engine.loggers.services.comet",
     "DummyExperiment": "engine.loggers.dummy",
     "DummyLogger": "engine.loggers.dummy",
-    "MLFlowLogger": "engine.loggers.mlflow",
-    "NeptuneLogger": "engine.loggers.neptune",
+    "MLFlowLogger": "engine.loggers.services.mlflow",
+    "NeptuneLogger": "engine.loggers.services.neptune",
     "TestTubeLogger": "engine.loggers.snapshot",
-    "WandbLogger": "engine.loggers.wandb",
+    "WandbLogger": "engine.loggers.services.wandb",
     "rank_zero_experiment": "engine.loggers.dummy",
 }
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from engine.distributed import on_rank_zero
-from engine.files import FOLDER_MODE, make_folder
+from engine.runtime.distributed.world import on_rank_zero
+from engine.runtime.storage.files import FOLDER_MODE, make_folder
 
 DEFAULT_NAME = "lightning_logs"
 TEST_TUBES_NAME = "default"  # what test-tube's logger has by default

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from engine.files import open_to_append, replacing
 from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, write_hparams
+from engine.runtime.storage.files import open_to_append, replacing
 
 METRICS_FILE = "metrics.csv"
 FIRST_COLUMNS = ("epoch", "step")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from engine.distributed import on_rank_zero
 from engine.loggers.base import Logger, Silent
+from engine.runtime.distributed.world import on_rank_zero
 
 DummyExperiment = Silent
 

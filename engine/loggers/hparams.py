@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.files import write_whole
+from engine.runtime.storage.files import write_whole
 
 HPARAMS_FILE = "hparams.yaml"
 

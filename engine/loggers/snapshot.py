@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.distributed import on_rank_zero, rank_zero_warn
-from engine.files import write_whole
 from engine.loggers.base import TEST_TUBES_NAME
 from engine.loggers.tensorboard import TensorBoardLogger
+from engine.runtime.distributed.world import on_rank_zero, rank_zero_warn
+from engine.runtime.storage.files import write_whole
 
 FOLDER = "code"
 GIT_TIMEOUT_S = 30

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from engine.distributed import on_rank_zero
 from engine.loggers.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
-from engine.torch_parts import file_writer
+from engine.runtime.distributed.world import on_rank_zero
+from engine.runtime.torch_internals.torch_parts import file_writer
 
 
 class TensorBoardLogger(FolderLogger):

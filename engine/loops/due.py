@@ -4,9 +4,9 @@ to which a resumed run comes as well.
 
 from __future__ import annotations
 
-from engine.run import Run
-from engine.settings import FitSettings, OptimizerSteps
-from engine.state import Progress
+from engine.loops.run import Run
+from engine.loops.state import Progress
+from engine.runtime.settings import FitSettings, OptimizerSteps
 
 
 def epoch_validates(fit: FitSettings, progress: Progress) -> bool:

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from engine.distributed import rank_zero_warn
-from engine.entries import LOADER_MARK, Collection
-from engine.hooks import accepted, requires, takes
-from engine.loops.batches import note_length
-from engine.loops.missing import say_missing
-from engine.loops.optimize import detached
-from engine.loops.returned import was_logged
-from engine.loops.schedules import Schedules
-from engine.loops.uneven import in_step
-from engine.old_module import write_out
-from engine.run import Run, batches_of, send_to_loggers, until_told
+from engine.compat.legacy.module import write_out
+from engine.loops.ends.batches import note_length
+from engine.loops.ends.uneven import in_step
+from engine.loops.hooks import accepted, requires, takes
+from engine.loops.run import Run, batches_of, send_to_loggers, until_told
+from engine.loops.steps.automatic import detached
+from engine.loops.steps.missing import say_missing
+from engine.loops.steps.returned import was_logged
+from engine.loops.steps.schedulers import Schedules
+from engine.module.logging.entry import LOADER_MARK, Collection
+from engine.runtime.distributed.world import rank_zero_warn
 
 Results = list[dict[str, float]]
 
@@ -228,7 +228,7 @@ def without_gradients(run: Run) -> AbstractContextManager[object]:
 
 def by_loader(results: dict[str, torch.Tensor], count: int) -> Results:
     """An epoch's metrics as numbers, each loader's under the names that belong to it."""
-    from engine.logged import to_floats
+    from engine.module.logging.results import to_floats
 
     floats = to_floats(results)
     if count <= 1:

@@ -8,26 +8,26 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from engine.combined import begin_epoch
-from engine.distributed import rank_zero_info, rank_zero_warn
-from engine.errors import MisconfigurationException
-from engine.every import Every
-from engine.loops.batches import note_length, numbered
 from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_due, where
+from engine.loops.ends.batches import note_length, numbered
+from engine.loops.ends.padding import begin_last, end_last
+from engine.loops.ends.together import Together
 from engine.loops.evaluate import Plan, end_epoch, evaluate
-from engine.loops.manual import ManualStep
-from engine.loops.missing import say_skipped
-from engine.loops.padding import begin_last, end_last
-from engine.loops.returned import was_logged
-from engine.loops.schedules import Schedules
-from engine.loops.steps import step_of
-from engine.loops.together import Together
-from engine.reports import line
-from engine.run import Run, batches_of, send_to_loggers
-from engine.seed import random_state, set_random_state
-from engine.signals import notice
-from engine.state import accumulation_of, window_at
-from engine.stray import warn_of_stray_tensors
+from engine.loops.run import Run, batches_of, send_to_loggers
+from engine.loops.state import accumulation_of, window_at
+from engine.loops.steps.choose import step_of
+from engine.loops.steps.manual import ManualStep
+from engine.loops.steps.missing import say_skipped
+from engine.loops.steps.returned import was_logged
+from engine.loops.steps.schedulers import Schedules
+from engine.module.off_device import warn_of_stray_tensors
+from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.signals import notice
+from engine.runtime.data.combined import begin_epoch
+from engine.runtime.distributed.agent_client import line
+from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
+from engine.runtime.errors import MisconfigurationException
+from engine.runtime.seed import random_state, set_random_state
 
 
 @dataclass(frozen=True)

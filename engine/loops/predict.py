@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from engine import distributed
-from engine.data import mapped
-from engine.loops.batches import note_length
+from engine.loops.ends.batches import note_length
+from engine.loops.ends.uneven import in_step
 from engine.loops.evaluate import Plan, eval_mode, eval_step, first, without_gradients
-from engine.loops.uneven import in_step
-from engine.run import Run, batches_of, until_told
+from engine.loops.run import Run, batches_of, until_told
+from engine.runtime.data.samplers import mapped
+from engine.runtime.distributed import world as distributed
 
 
 def predict(run: Run, plan: Plan, returns: bool, keeps: bool) -> list[list[Any]]:

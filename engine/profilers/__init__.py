@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.lazy import on_demand
 from engine.profilers.base import PassThroughProfiler, Profiler
+from engine.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
     from engine.profilers.advanced import AdvancedProfiler

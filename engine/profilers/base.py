@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from engine.distributed import on_rank_zero
-from engine.files import write_whole
+from engine.runtime.distributed.world import on_rank_zero
+from engine.runtime.storage.files import write_whole
 
 T = TypeVar("T")
 

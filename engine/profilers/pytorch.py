@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from engine.distributed import rank_zero_warn
-from engine.errors import MisconfigurationException
-from engine.files import make_folder
 from engine.profilers.base import Profiler
+from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.errors import MisconfigurationException
+from engine.runtime.storage.files import make_folder
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 MOST_ROWS = 20

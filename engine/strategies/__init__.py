@@ -1,6 +1,13 @@
 """Strategies: where the model lives, how it is stepped, how ranks agree."""
 
-from engine.strategies.declared import (
+from engine.strategies.base import SingleDevice
+from engine.strategies.declared.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from engine.strategies.declared.objects import (
     DataParallelPlugin,
     DataParallelStrategy,
     DDP2Plugin,
@@ -19,13 +26,6 @@ from engine.strategies.declared import (
     SingleDevicePlugin,
     SingleDeviceStrategy,
 )
-from engine.strategies.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
-from engine.strategies.single import SingleDevice
 
 __all__ = [
     "ClusterEnvironment",

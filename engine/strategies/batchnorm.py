@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from engine.torch_parts import BatchNorm
+from engine.runtime.torch_internals.torch_parts import BatchNorm
 
 Replaced = list[tuple[torch.nn.Module, str, torch.nn.Module]]
 

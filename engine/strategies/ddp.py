@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.compat_flags import compat_flags
-from engine.distributed import World
-from engine.errors import MisconfigurationException
+from engine.runtime.compat_flags import compat_flags
+from engine.runtime.distributed.world import World
+from engine.runtime.errors import MisconfigurationException
+from engine.strategies.base import SingleDevice
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
-from engine.strategies.nothing import Abstentions, no_loss
-from engine.strategies.single import SingleDevice
+from engine.strategies.no_loss import Abstentions, no_loss
 
 
 class Steps(torch.nn.Module):

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from engine.distributed import World
-from engine.errors import MisconfigurationException
-from engine.strategies.nothing import Abstentions
-from engine.strategies.single import SingleDevice
+from engine.runtime.distributed.world import World
+from engine.runtime.errors import MisconfigurationException
+from engine.strategies.base import SingleDevice
+from engine.strategies.no_loss import Abstentions
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")

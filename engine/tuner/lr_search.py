@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine import distributed
+from engine.runtime.distributed import world as distributed
 from engine.tuner.lr_finder import LRFinder
 from engine.tuner.trial import Leaves
 

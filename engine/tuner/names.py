@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 
 LEARNING_RATES = ("lr", "learning_rate")
 _MISSING = object()

@@ -17,7 +17,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from engine.seed import random_state, set_random_state
+from engine.runtime.seed import random_state, set_random_state
 
 Undo = Callable[[], None]
 _FOREIGN = {"builtins", "torch", "engine"}

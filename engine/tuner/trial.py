@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from engine.callbacks.base import Callback
-from engine.errors import Preempted
 from engine.loggers.dummy import DummyLogger
-from engine.optimizers import configure
-from engine.settings import Settings, TuneSettings
-from engine.signals import notice
+from engine.loops.optimizers import configure
+from engine.runtime.coordination.signals import notice
+from engine.runtime.errors import Preempted
+from engine.runtime.settings import Settings, TuneSettings
 
 
 class Leaves(Callback):

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from engine import distributed, lifecycle
-from engine.datamodule import LightningDataModule
-from engine.distributed import rank_zero_info, rank_zero_warn
-from engine.errors import MisconfigurationException
-from engine.strategies.single import SingleDevice
-from engine.torch_parts import without_compiler
+from engine.module.datamodule import LightningDataModule
+from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
+from engine.runtime.errors import MisconfigurationException
+from engine.runtime.torch_internals.torch_parts import without_compiler
+from engine.strategies.base import SingleDevice
+from engine.trainer import lifecycle
 from engine.tuner import names, sizes
 from engine.tuner.lr_finder import MODES, LRFinder, learning_rates
 from engine.tuner.lr_search import Rising

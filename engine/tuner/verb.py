@@ -6,15 +6,15 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from engine import rundir
-from engine.devices import joined
-from engine.distributed import rank_zero_warn
-from engine.errors import MisconfigurationException, Preempted
 from engine.loops.fit import fit
-from engine.preemption import was_left_alone
-from engine.settings import Settings
-from engine.signals import listening
-from engine.strategies.single import SingleDevice
+from engine.runtime.coordination.signals import listening
+from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.errors import MisconfigurationException, Preempted
+from engine.runtime.settings import Settings
+from engine.runtime.storage import run_folder as rundir
+from engine.strategies.base import SingleDevice
+from engine.strategies.choose import joined
+from engine.trainer.saving.preemption import was_left_alone
 from engine.tuner.tuner import Tuner
 
 

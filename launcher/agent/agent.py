@@ -14,8 +14,7 @@ import time
 from launcher.agent import pulse
 from launcher.agent.forkserver.client import RANK, ForkServer, Started
 from launcher.agent.lowlevel import READ, Selector, signal, suppress
-from launcher.agent.node import cleanup as health
-from launcher.agent.node import limits, probe
+from launcher.agent.node import cleanup, limits, probe
 from launcher.agent.node.requests import Errands
 from launcher.agent.ranks import processes, workers
 from launcher.agent.ranks.ending import LOOK_S, Ending
@@ -49,12 +48,10 @@ class Agent:
         started: Started,
     ) -> None:
         self.config, self.sources = config, sources
-        self.mark = started.mark
-        self.cwd = started.cwd
+        self.mark, self.cwd, self.env = started.mark, started.cwd, started.env
         self.python = config["python"]
         told = (config["kind"], config["target"], config["args"], unpacked(config["pickled"]))
         self.program = workers.Program(*told, config["compat"])
-        self.env = started.env
         self.group: workers.Group | None = None
         self.ending: Ending | None = None  # while its ranks end because one has failed
         self.folder = folder
@@ -313,7 +310,7 @@ class Agent:
         assert self.group is not None
         server = None if self.server is None else self.server.pid
         keep = {pid for pid in (os.getppid(), server, self.store.pid) if pid is not None}
-        left = health.sweep(self.mark, keep)
+        left = cleanup.sweep(self.mark, keep)
         for worker in self.group.workers.values():
             self.outputs.read_once(worker)
             self.outputs.close(worker)
@@ -399,5 +396,5 @@ class Agent:
     def _clean_up(self) -> None:
         if self.group is not None:
             self.group.kill()
-        health.sweep(self.mark, {os.getppid()}, health.reap)
+        cleanup.sweep(self.mark, {os.getppid()}, cleanup.reap)
         self.out.flush(timeout_s=1.0)

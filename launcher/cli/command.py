@@ -286,15 +286,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in ("nodes", "doctor"):
         return look(words[0], words[1:])
     if words and words[0] in JOB_WORDS and not os.path.isfile(words[0]):
-        from launcher.cli import jobs as job_words
+        from launcher.cli import jobs
 
-        return job_words.main(words[0], words[1:], Parser)
+        return jobs.main(words[0], words[1:], Parser)
     parser = run_parser()
     options = parser.parse_program(words)
     if options.version:
-        from importlib.metadata import version
+        from importlib import metadata
 
-        print(f"plaunch {version('plaunch')}")
+        print(f"plaunch {metadata.version('plaunch')}")
         return 0
     if not options.program:
         parser.error("what shall run? Give a script: plaunch [options] script.py [script args]")
@@ -384,18 +384,14 @@ def look(word: str, argv: Sequence[str]) -> int:
     add_output_options(parser)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
     options = parser.parse_args(list(argv))
-    from launcher.cli import nodes as look
+    from launcher.cli import nodes
     from launcher.core.console.console import Output
     from launcher.request import request
 
     output = Output(quiet=options.quiet, verbose=options.verbose)
     wanted = request.Wanted(cluster=options.cluster, hosts=options.hosts, nodes=options.nodes)
     try:
-        return look.look(word, wanted, output, as_json=options.json)
+        return nodes.look(word, wanted, output, as_json=options.json)
     except request.UsageError as error:
         print(f"plaunch: {shown(str(error))}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine import signals
+from engine.runtime.coordination import signals
 from tests.engine.ranks import free_port as find_port
 from tests.engine.ranks import ranks_in
 

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from engine import Callback, LightningModule, Trainer, seed_everything
 from engine.callbacks import ModelCheckpoint
-from engine.signals import notice
+from engine.runtime.coordination.signals import notice
 
 options = json.loads(sys.argv[1])
 rank = int(os.environ.get("RANK", 0))

@@ -11,7 +11,7 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException, Trainer
-from engine.accelerators import Accelerator, CPUAccelerator, GPUAccelerator
+from engine.compat.legacy.accelerators import Accelerator, CPUAccelerator, GPUAccelerator
 from engine.strategies import DDPPlugin, SingleDevice
 
 

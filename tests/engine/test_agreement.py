@@ -8,9 +8,9 @@ import threading
 import pytest
 from torch.distributed import HashStore
 
-from engine import agreement
-from engine.agreement import Agreement
-from engine.distributed import World
+from engine.runtime.coordination import consensus as agreement
+from engine.runtime.coordination.consensus import Agreement
+from engine.runtime.distributed.world import World
 
 DEADLINE_S = 60
 STEPS = 400

@@ -13,8 +13,8 @@ from toy import Toy, loader, quiet
 
 from engine import LightningModule, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
-from engine.every import Every
 from engine.loggers import CSVLogger, DummyLogger, MemoryLogger, TensorBoardLogger
+from engine.runtime.coordination.interval import Every
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 PLAIN = {

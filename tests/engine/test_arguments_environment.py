@@ -6,8 +6,8 @@ import pytest
 from toy import Toy, loader, quiet
 
 from engine import Trainer
-from engine.compat.kept.arguments import parse_env_variables
-from engine.errors import MisconfigurationException
+from engine.compat.commandline.arguments import parse_env_variables
+from engine.runtime.errors import MisconfigurationException
 
 
 @pytest.mark.filterwarnings("ignore:there is a validation_step")

@@ -11,11 +11,12 @@ import pytest
 import torch
 from toy import Toy, loader, quiet, weights
 
-from engine import MisconfigurationException, Trainer, devices, seed_everything
-from engine.distributed import World
-from engine.gradients import grad_norm
+from engine import MisconfigurationException, Trainer, seed_everything
+from engine.callbacks.monitors.gradients import grad_norm
 from engine.loggers import MemoryLogger
-from engine.options import parse
+from engine.runtime.distributed.world import World
+from engine.strategies import choose as devices
+from engine.trainer.options import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -283,7 +284,7 @@ def test_gpu_memory_is_logged(driver):
     hear of; the driver is asked by NVML, no program is started."""
     from types import SimpleNamespace
 
-    from engine.callbacks.gpu_memory import GpuMemory
+    from engine.callbacks.monitors.gpu_memory import GpuMemory
 
     driver(
         {"uuid": "GPU-a", "memory_used": 2 * GB},

@@ -9,9 +9,9 @@ import torch
 
 from engine import Trainer
 from engine.callbacks import Callback, EMAWeightAveraging, StochasticWeightAveraging
-from engine.callbacks.annealing import annealed
-from engine.callbacks.swa import first_epoch
-from engine.errors import MisconfigurationException
+from engine.callbacks.training.annealing import annealed
+from engine.callbacks.training.swa import first_epoch
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet, weights
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine import checkpoint as files
-from engine.archive import archive
-from engine.errors import CheckpointError
-from engine.yaml_data import load_yaml
+from engine.runtime.errors import CheckpointError
+from engine.runtime.storage import checkpoint as files
+from engine.runtime.storage.archive import archive
+from engine.runtime.storage.yaml_data import load_yaml
 
 HUGE = 1 << 30
 LEAST_MIB = 150  # that a bomb may take, with all that a process takes of itself meanwhile

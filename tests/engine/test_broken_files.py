@@ -11,7 +11,7 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import CheckpointError
-from engine import checkpoint as files
+from engine.runtime.storage import checkpoint as files
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

@@ -20,8 +20,8 @@ from engine.callbacks import (
     LearningRateMonitor,
     OnExceptionCheckpoint,
 )
-from engine.errors import MisconfigurationException
 from engine.loggers.memory import MemoryLogger
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet
 
 NAMES = """BackboneFinetuning BaseFinetuning BasePredictionWriter DeviceStatsMonitor

@@ -10,7 +10,7 @@ from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException, Trainer
 from engine.loggers import MemoryLogger
-from engine.options import CHANGEABLE
+from engine.trainer.options import CHANGEABLE
 
 
 class Counts(Toy):

@@ -19,12 +19,12 @@ from toy import Toy, loader
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.children import processes
-from engine.children.safety import why_not_fork
-from engine.distributed import read_world
-from engine.errors import Preempted, RankFailed, RankTraceback
+from engine.runtime.distributed.world import read_world
+from engine.runtime.errors import Preempted, RankFailed, RankTraceback
 from engine.strategies import DDPSpawnStrategy, DDPStrategy
-from engine.strategies.wanted import wanted
+from engine.strategies.declared.requested import wanted
+from engine.trainer.children import processes
+from engine.trainer.children.safety import why_not_fork
 
 DEADLINE_S = 60
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -111,7 +111,7 @@ def nobody_is_left():
     if os.path.exists(children):
         for pid in Path(children).read_text().split():
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                assert b"engine.children" not in file.read()
+                assert b"engine.trainer.children" not in file.read()
     changed = {name for name in os.environ if before.get(name) != os.environ[name]}
     assert changed <= {"PYTORCH_NVML_BASED_CUDA_CHECK", "PYTEST_CURRENT_TEST"}
     assert not read_world().launched

@@ -252,7 +252,7 @@ print(json.dumps([made.__module__, pickle.dumps(made).count(b"pytorch_lightning"
         tmp_path,
     )
 
-    assert found == ["engine.callbacks.model_checkpoint", 0]
+    assert found == ["engine.callbacks.checkpoint.model_checkpoint", 0]
 
 
 def test_an_installed_pl_bolts_is_a_program_as_others(tmp_path: Path) -> None:

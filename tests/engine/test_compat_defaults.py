@@ -12,10 +12,10 @@ from compat_runs import found_by
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import LearningRateMonitor, Timer
-from engine.compat.kept.cli import LightningArgumentParser
+from engine.compat.commandline.cli import LightningArgumentParser
 from engine.loggers import CSVLogger
-from engine.options.parsers import as_list
 from engine.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
+from engine.trainer.options.parsers import as_list
 from tests.engine.toy import Toy, loader, quiet
 
 VERSION_1 = """
@@ -146,7 +146,7 @@ try:
     L.Trainer(logger=False, accelerator="cpu").test(net)
 except Exception as error:
     failed = str(error)
-from engine.compat_flags import compat_flags
+from engine.runtime.compat_flags import compat_flags
 print(json.dumps([
     rank, made("--model.lr", "1"), made("--model.lr=1", "--model.net=4"), made(), shown,
     net._device, list(scores.shape), words.vocab_size, failed,
@@ -234,7 +234,7 @@ def test_any_iterable_of_callbacks_and_loggers_is_taken(tmp_path: Path, kind: An
 
 def test_devices_and_accelerator_come_with_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy object that names them counts as the Trainer's arguments do; both are an error."""
-    from engine.options import parse
+    from engine.trainer.options import parse
 
     hardware = parse({"strategy": DDPStrategy(accelerator="cpu", num_nodes=1)}).hardware
     assert hardware.accelerator == "cpu"

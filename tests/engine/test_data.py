@@ -21,9 +21,9 @@ from torch.utils.data import (
 from toy import Toy, loader, quiet, samples
 
 from engine import MisconfigurationException
-from engine.data import Stripe, Turns, begin_epoch, drawn, for_training, limited
-from engine.distributed import World
-from engine.seed import mix, random_state, reset_seed, seed_everything, set_random_state
+from engine.runtime.data.samplers import Stripe, Turns, begin_epoch, drawn, for_training, limited
+from engine.runtime.distributed.world import World
+from engine.runtime.seed import mix, random_state, reset_seed, seed_everything, set_random_state
 
 sizes = st.integers(1, 40)
 worlds = st.integers(1, 7)

@@ -23,12 +23,13 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from engine import data, dealt
-from engine.combined import CombinedLoader, begin_epoch, each
-from engine.data import for_evaluation, for_training
-from engine.dealt import Dealt, Items, blocks, share
-from engine.distributed import World
-from engine.division import OF_RANKS, OF_WORKERS, digest, words_in
+from engine.runtime.data import samplers as data
+from engine.runtime.data import streams as dealt
+from engine.runtime.data.combined import CombinedLoader, begin_epoch, each
+from engine.runtime.data.division import OF_RANKS, OF_WORKERS, digest, words_in
+from engine.runtime.data.samplers import for_evaluation, for_training
+from engine.runtime.data.streams import Dealt, Items, blocks, share
+from engine.runtime.distributed.world import World
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import torch
 from scripted import Scripted, trainer_for
 
 from engine.callbacks import EarlyStopping
-from engine.callbacks.early_stopping import Patience
+from engine.callbacks.stopping.early_stopping import Patience
 
 
 def stops_after(rule: Patience, values: list[float]) -> int | None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from engine.strategies.wanted import WORDS
+from engine.strategies.declared.requested import WORDS
 from tests.engine.test_ranks import COMMON
 
 STRATEGIES = ("ddp", "fsdp")

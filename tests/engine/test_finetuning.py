@@ -7,7 +7,7 @@ import torch
 
 from engine import LightningModule
 from engine.callbacks import BackboneFinetuning, BaseFinetuning, Callback
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import loader, quiet, weights
 
 

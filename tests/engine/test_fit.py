@@ -12,7 +12,7 @@ from toy import Toy, loader, quiet, samples, weights
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import GradientAccumulationScheduler
 from engine.loggers import MemoryLogger
-from engine.loops import optimize
+from engine.loops.steps import automatic as optimize
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -32,7 +32,7 @@ Pair = namedtuple("Pair", "x y")
 )
 def test_batches_of_any_nesting_go_to_the_device(batch):
     """S022: every tensor moves, everything else and the containers stay as they are."""
-    from engine.data import move
+    from engine.runtime.data.samplers import move
 
     moved = move(batch, torch.device("meta"))
     assert type(moved) is type(batch)

@@ -13,9 +13,9 @@ from toy import quiet, weights
 
 from engine import Callback, LightningModule
 from engine.callbacks import EarlyStopping, ModelCheckpoint, OnExceptionCheckpoint
-from engine.errors import Preempted
 from engine.loggers import MemoryLogger
-from engine.signals import notice
+from engine.runtime.coordination.signals import notice
+from engine.runtime.errors import Preempted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the checkpoint holds states of callbacks"),

@@ -7,7 +7,7 @@ import pytest
 PROGRAM = """
 import json, os, sys
 import torch, torch.distributed as dist
-from engine.distributed import join_group, read_world
+from engine.runtime.distributed.world import join_group, read_world
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads of the group come late then
 join_group(read_world(), torch.device("cpu"))

@@ -14,9 +14,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from engine import callbacks, checkpoint, loggers, profilers
-from engine.callbacks import Callback, lr_monitor
+from engine import callbacks, loggers, profilers
+from engine.callbacks import Callback
+from engine.callbacks.monitors import lr_monitor
 from engine.profilers import simple
+from engine.runtime.storage import checkpoint
 from tests.engine.kept import grown, lengths_of_engine
 from tests.engine.toy import Toy, quiet
 from tests.engine.toy import loader as toy_loader

@@ -9,7 +9,7 @@ PRELUDE = """
 import sys
 import torch
 import engine
-from engine.late_dynamo import StandIn
+from engine.runtime.torch_internals.late_dynamo import StandIn
 
 class Model(engine.LightningModule):
     def __init__(self):
@@ -71,7 +71,7 @@ USES = (
 def test_whatever_asks_for_the_compiler_gets_it() -> None:
     """Every way to reach the compiler after a fit is a way to the real one, and is taken."""
     program = f"""
-import engine.late_dynamo as late
+import engine.runtime.torch_internals.late_dynamo as late
 fit(Model())
 late._refuses = True
 for use in {USES!r}:
@@ -92,7 +92,7 @@ def test_a_torch_that_asks_for_more_is_noticed() -> None:
     """Whether the stand-in suffices is tried without the compiler's import, also when it fails."""
     program = """
 import os
-import engine.late_dynamo as late
+import engine.runtime.torch_internals.late_dynamo as late
 if os.fork() == 0:
     late.StandIn.__init__ = lambda self: super(StandIn, self).__init__(late.NAME)
     assert late.suffices() is False

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from toy import loader, samples
 
 from engine import LightningLite, LightningModule, MisconfigurationException
-from engine.lite_parts import LiteDataLoader, LiteModule, LiteOptimizer
+from engine.compat.legacy.lite_parts import LiteDataLoader, LiteModule, LiteOptimizer
 
 
 def net(dtype: torch.dtype = torch.float32) -> torch.nn.Module:

@@ -13,7 +13,7 @@ import torch
 
 from engine import LightningDataModule
 from engine.callbacks import ModelCheckpoint
-from engine.errors import CheckpointError
+from engine.runtime.errors import CheckpointError
 from tests.engine.toy import Toy, loader, quiet, weights
 
 

@@ -10,7 +10,7 @@ from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.logged import DEFAULTS, ONCE_AN_EPOCH, to_floats
+from engine.module.logging.results import DEFAULTS, ONCE_AN_EPOCH, to_floats
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

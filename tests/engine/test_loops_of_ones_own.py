@@ -10,7 +10,7 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import LightningLite, MisconfigurationException
-from engine.compat.kept.loops import Loop
+from engine.compat.shims.loops import Loop
 from engine.strategies.fsdp import FSDP
 
 

@@ -5,7 +5,8 @@ import torch
 from scripted import Scripted, trainer_for
 
 from engine import MisconfigurationException
-from engine.callbacks import LearningRateLogger, LearningRateMonitor, lr_monitor
+from engine.callbacks import LearningRateLogger, LearningRateMonitor
+from engine.callbacks.monitors import lr_monitor
 from engine.loggers import MemoryLogger
 
 

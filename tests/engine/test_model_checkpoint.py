@@ -5,9 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.callbacks.checkpoint_name import checkpoint_name, fields_of, numbered
-from engine.callbacks.top_k import TopK
-from engine.every import Every
+from engine.callbacks.checkpoint.file_names import checkpoint_name, fields_of, numbered
+from engine.callbacks.checkpoint.top_k import TopK
+from engine.runtime.coordination.interval import Every
 
 # ------------------------------------------------------------------ names
 

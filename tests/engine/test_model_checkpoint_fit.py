@@ -9,7 +9,7 @@ import torch
 from scripted import Scripted, trainer_for
 
 from engine.callbacks import Callback, ModelCheckpoint
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 
 SCORES = [0.5, 0.3, 0.4, 0.2, 0.6]
 

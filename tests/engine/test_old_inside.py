@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from engine.compat.kept.accelerators import find_free_network_port, pick_single_gpu
-from engine.compat.kept.bars import get_standard_metrics
-from engine.compat.kept.numbers import multiplicative
-from engine.compat.kept.sharing import (
+from engine.compat.shims.accelerators import find_free_network_port, pick_single_gpu
+from engine.compat.shims.bars import get_standard_metrics
+from engine.compat.utilities.sharing import (
     TensorRunningAccum,
     find_shared_parameters,
     set_shared_parameters,
 )
-from engine.compat.kept.tensors import AllGatherGrad
+from engine.compat.utilities.tensors import AllGatherGrad
+from engine.compat.versions.numbers import multiplicative
 
 
 def test_parameters_that_are_one_are_found_and_made_so_again() -> None:
@@ -44,7 +44,7 @@ def test_the_last_values_come_to_a_mean() -> None:
 def test_small_functions(monkeypatch: Any) -> None:
     """A port, a GPU that is idle, a rate's factor, the run's number."""
     assert 0 < find_free_network_port() < 65536 and multiplicative(3) == 2.0
-    monkeypatch.setattr("engine.compat.kept.accelerators.pick_idle", lambda count, all_of: [1, 3])
+    monkeypatch.setattr("engine.compat.shims.accelerators.pick_idle", lambda count, all_of: [1, 3])
     assert pick_single_gpu() == 1 and pick_single_gpu([1]) == 3
     with pytest.raises(RuntimeError, match="no idle GPU"):
         pick_single_gpu([1, 3])
@@ -66,7 +66,7 @@ def test_gathering_alone_adds_a_dimension() -> None:
 PROGRAM = """
 import json, sys, torch
 import torch.distributed as dist
-from engine.compat.kept.tensors import AllGatherGrad
+from engine.compat.utilities.tensors import AllGatherGrad
 dist.init_process_group("gloo")
 tensor = torch.tensor([1.0 + dist.get_rank()], requires_grad=True)
 gathered = AllGatherGrad.apply(tensor)

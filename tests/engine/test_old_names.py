@@ -10,8 +10,8 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import Callback
-from engine.errors import MisconfigurationException
 from engine.loggers import TensorBoardLogger
+from engine.runtime.errors import MisconfigurationException
 
 # What a module calls otherwise than a callback, or has no hook for.
 _OF_CALLBACKS = {

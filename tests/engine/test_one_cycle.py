@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy import Toy, loader, quiet
 
-from engine.optimizers import configure
+from engine.loops.optimizers import configure
 
 
 @pytest.fixture

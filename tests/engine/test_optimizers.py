@@ -8,7 +8,7 @@ from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelCheckpoint
-from engine.optimizers import configure
+from engine.loops.optimizers import configure
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -10,7 +10,7 @@ from toy import Toy, loader, quiet, weights
 
 from engine import Callback, LightningDataModule, MisconfigurationException
 from engine.callbacks import ProgressBar
-from engine.hooks import by_name, fitted
+from engine.loops.hooks import by_name, fitted
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -16,7 +16,7 @@ import torch
 from toy import Toy, loader, quiet
 
 from engine import CheckpointError, LightningDataModule
-from engine import checkpoint as files
+from engine.runtime.storage import checkpoint as files
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:there is a validation_step", "ignore:hyper-parameter .scale. is a"

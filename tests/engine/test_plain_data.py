@@ -18,8 +18,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.letters import FIRST, Letter
-from engine.plain_data import Damaged, NotPlain, pack, unpack
+from engine.runtime.distributed.messages import FIRST, Letter
+from engine.runtime.distributed.plain_data import Damaged, NotPlain, pack, unpack
 from tests.engine.ranks import ranks_in
 
 ENGINE = Path(__file__).parents[2] / "engine"
@@ -227,9 +227,9 @@ def test_nothing_received_is_unpickled() -> None:
 RANKS = """
 import json, os, pickle, sys
 import torch, torch.distributed as dist
-from engine import distributed
-from engine.letters import FIRST, Letter
-from engine.plain_data import Damaged, NotPlain
+from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed.messages import FIRST, Letter
+from engine.runtime.distributed.plain_data import Damaged, NotPlain
 
 class Opens:
     def __reduce__(self):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import files
 from engine.callbacks import PredictionWriter
 from engine.loggers import CSVLogger
 from engine.loggers.csv import MetricsFile
 from engine.loggers.hparams import write_hparams
+from engine.runtime.storage import files
 from tests.engine.toy import Toy, loader, quiet
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from engine import MisconfigurationException, Trainer
-from engine.precision import make_precision, precision_name
+from engine.strategies.precision import make_precision, precision_name
 from tests.engine.toy import Toy, loader, quiet, samples
 
 

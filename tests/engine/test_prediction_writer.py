@@ -11,7 +11,7 @@ import torch
 
 from engine.callbacks import BasePredictionWriter, PredictionWriter
 from engine.callbacks.prediction_writer import joined, plain, samples
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet
 
 

@@ -166,7 +166,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from engine import LightningModule, Trainer, signals
 from engine.callbacks import ModelCheckpoint
-from engine.errors import Preempted
+from engine.runtime.errors import Preempted
 
 rank = int(os.environ.get("RANK", 0))
 draw = random.Random(rank)

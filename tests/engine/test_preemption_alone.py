@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from preempted import ends, environment, whole, words, write
 
-from engine.checkpoint import read
+from engine.runtime.storage.checkpoint import read
 from tests import forkserver
 from tests.forkserver import Program
 from tests.launcher.runs import carriers, until

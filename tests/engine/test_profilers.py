@@ -9,7 +9,7 @@ import torch
 from toy import Toy, loader, quiet, weights
 
 from engine import Callback, MisconfigurationException
-from engine.hooks import Hooks
+from engine.loops.hooks import Hooks
 from engine.profilers import (
     AdvancedProfiler,
     PassThroughProfiler,

@@ -10,9 +10,9 @@ from scripted import Scripted, trainer_for
 
 from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgressBar
 from engine.callbacks.base import Callback
-from engine.callbacks.lagged import LaggedValues
-from engine.callbacks.print_table import table_of
-from engine.callbacks.progress import CLEAR, is_terminal, text_of, total_of, without_steps
+from engine.callbacks.progress.async_values import LaggedValues
+from engine.callbacks.progress.bar import CLEAR, is_terminal, text_of, total_of, without_steps
+from engine.callbacks.progress.print_table import table_of
 
 
 class Terminal(io.StringIO):

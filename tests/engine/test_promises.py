@@ -14,8 +14,8 @@ import pytest
 from engine import MisconfigurationException, Trainer, loggers
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
-from engine.options.table import OLD, SHOWN
 from engine.profilers import SimpleProfiler
+from engine.trainer.options.table import OLD, SHOWN
 from tests.engine.toy import Toy, loader, quiet
 
 ROOT = Path(__file__).parents[2]

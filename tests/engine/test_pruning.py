@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils import prune
 
 from engine.callbacks import Callback, ModelCheckpoint, ModelPruning
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet, weights
 
 

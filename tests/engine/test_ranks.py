@@ -143,7 +143,7 @@ EVALUATION = (
     COMMON
     + """
 import torch.distributed as dist
-from engine import distributed
+from engine.runtime.distributed import world as distributed
 calls = []
 gather = distributed.gather_all
 distributed.gather_all = lambda value: calls.append(1) or gather(value)

@@ -12,7 +12,8 @@ import threading
 import pytest
 from toy import Toy, loader, quiet
 
-from engine import reports, results
+from engine.runtime.distributed import agent_client as reports
+from engine.trainer import lifecycle
 
 DEADLINE_S = 10
 
@@ -46,7 +47,7 @@ class Agent:
 @pytest.fixture
 def agent(tmp_path, monkeypatch):
     monkeypatch.setattr(reports, "_line", None)
-    monkeypatch.setattr(results, "_reported", {})
+    monkeypatch.setattr(lifecycle, "_reported", {})
     path = f"/tmp/engine-{os.getpid()}.sock"  # a socket's path must be short
     monkeypatch.setenv("PLAUNCH_SOCKET", path)
     agent = Agent(path)

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, CheckpointError, LightningModule
-from engine import checkpoint as files
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.rundir import Index
+from engine.runtime.storage import checkpoint as files
+from engine.runtime.storage.run_folder import Index
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -217,7 +217,7 @@ def test_a_namespace_saved_as_the_hyper_parameters(tmp_path):
 
 @pytest.fixture
 def run_dir(tmp_path, monkeypatch):
-    from engine import rundir
+    from engine.runtime.storage import run_folder as rundir
 
     monkeypatch.setenv("PLAUNCH_RUN_DIR", str(tmp_path / "run"))
     monkeypatch.setattr(rundir, "_fits", 0)
@@ -226,7 +226,7 @@ def run_dir(tmp_path, monkeypatch):
 
 def again(monkeypatch):
     """As if the program had been started anew."""
-    from engine import rundir
+    from engine.runtime.storage import run_folder as rundir
 
     monkeypatch.setattr(rundir, "_fits", 0)
 
@@ -265,7 +265,7 @@ def test_the_same_program_goes_on_where_it_was_cut(run_dir, monkeypatch):
     with pytest.raises(RuntimeError, match="power cut"):
         kept(max_epochs=4, callbacks=elsewhere).fit(Cut(dropout=0.5), loader(shuffle=True))
     resumed = Toy(dropout=0.5)
-    monkeypatch.setattr("engine.rundir._fits", 1)
+    monkeypatch.setattr("engine.runtime.storage.run_folder._fits", 1)
     trainer = kept(max_epochs=4, callbacks=ModelCheckpoint(run_dir.parent / "elsewhere"))
     trainer.fit(resumed, loader(shuffle=True))
     assert len(resumed.seen) == 48

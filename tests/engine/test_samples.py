@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.combined import CombinedLoader
-from engine.samples import Samples
+from engine.runtime.data.batch_size import Samples
+from engine.runtime.data.combined import CombinedLoader
 from tests.engine.toy import Toy, loader, quiet
 
 zeros = torch.zeros

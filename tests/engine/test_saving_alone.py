@@ -51,7 +51,7 @@ def test_nobody_waits_for_ever(run_ranks, tmp_path):
 SHARDED = """
 import json, sys, warnings
 from tests.engine.toy import Toy, loader, quiet
-from engine import rollcall
+from engine.runtime.coordination import barrier as rollcall
 
 rollcall.PATIENCE_S = 1.0
 warnings.simplefilter("ignore")

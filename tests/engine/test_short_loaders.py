@@ -10,8 +10,8 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
 from toy import Toy, loader, quiet, samples, weights
 
 from engine.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
-from engine.combined import CombinedLoader
-from engine.lengths import is_exact
+from engine.runtime.data.combined import CombinedLoader
+from engine.runtime.data.lengths import is_exact
 
 PROMISED, COME = 10, 6  # batches
 

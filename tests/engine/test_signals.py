@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Preempted
-from engine.signals import SIGNALS, is_listening, listening, notice
+from engine.runtime.coordination.signals import SIGNALS, is_listening, listening, notice
+from engine.runtime.errors import Preempted
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_under_a_launcher_they_are_noted_to_the_end():
 import atexit, os, signal
 def late():
     for number in signals.SIGNALS: os.kill(os.getpid(), number)
-from engine import signals
+from engine.runtime.coordination import signals
 atexit.register(late)
 with signals.listening(True, stays=True): pass
 with signals.listening(True, stays=True): pass

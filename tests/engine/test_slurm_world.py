@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.distributed import World, read_world
-from engine.slurm_world import FIRST_PORT, first_host, port_of, tasks_per_node, torchrun_variables
+from engine.runtime.distributed.slurm_env import (
+    FIRST_PORT,
+    first_host,
+    port_of,
+    tasks_per_node,
+    torchrun_variables,
+)
+from engine.runtime.distributed.world import World, read_world
 from tests.engine.test_strategies import TASK
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import MisconfigurationException, Trainer, starting
+from engine import MisconfigurationException, Trainer
+from engine.runtime.distributed import launch as starting
 from tests import forkserver
 from tests.engine.toy import Toy, loader
 from tests.forkserver import Program
@@ -85,7 +86,10 @@ second = Trainer(strategy="ddp_spawn", devices=2, default_root_dir=folder / "two
 second.fit(Net(), DataLoader(data, batch_size=8))
 validated = earlier.validate(model, DataLoader(data), verbose=False)
 validated += trainer.validate(model, DataLoader(data), verbose=False)
-asks = "from engine.distributed import read_world as r; print(r().world_size, r().launched)"
+asks = (
+        "from engine.runtime.distributed.world import read_world as r; "
+        "print(r().world_size, r().launched)"
+    )
 nested = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True).stdout
 facts = dict(
     before=before, world=[trainer.world_size, trainer.global_rank, trainer.local_rank],

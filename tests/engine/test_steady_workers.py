@@ -74,7 +74,8 @@ def test_every_process_of_a_job_is_signalled(plaunch):
 STORM = """
 import os, signal, subprocess, sys, time
 from torch.utils.data import DataLoader
-from engine import signals, workers
+from engine.runtime.coordination import signals
+from engine.runtime.data import workers
 import preempted_data
 from preempted_data import Data
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from engine import LightningDataModule, MisconfigurationException, Trainer
-from engine.devices import place
-from engine.distributed import World, read_world
-from engine.options import parse
+from engine.runtime.distributed.world import World, read_world
 from engine.strategies import (
     ClusterEnvironment,
     DataParallelPlugin,
@@ -25,7 +23,9 @@ from engine.strategies import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from engine.strategies.wanted import INSTEAD, WORDS, wanted
+from engine.strategies.choose import place
+from engine.strategies.declared.requested import INSTEAD, WORDS, wanted
+from engine.trainer.options import parse
 from tests.engine.toy import Toy, loader, quiet
 
 LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchmetrics
 
-from engine.stray import stray_tensors, warn_of_stray_tensors
+from engine.module.off_device import stray_tensors, warn_of_stray_tensors
 from tests.engine.toy import Toy, loader, quiet
 
 

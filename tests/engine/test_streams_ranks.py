@@ -9,7 +9,7 @@ import json, os, sys, warnings
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from engine import Callback
-from engine.combined import CombinedLoader
+from engine.runtime.data.combined import CombinedLoader
 from tests.engine.toy import Toy, loader, quiet, samples, weights
 
 warnings.simplefilter("ignore")

@@ -7,7 +7,7 @@ from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelSummary
-from engine.callbacks.summary import short_count, summarize
+from engine.callbacks.monitors.summary import short_count, summarize
 from engine.loggers import TensorBoardLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")

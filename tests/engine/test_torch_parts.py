@@ -13,11 +13,12 @@ import torch
 import torch.nn.utils.prune
 from torch.utils.data import DataLoader
 
-from engine import gloo_threads, torch_parts
-from engine.late_dynamo import _ddp_is_optimized
+from engine.runtime.distributed import gloo_threads
+from engine.runtime.torch_internals import torch_parts
+from engine.runtime.torch_internals.late_dynamo import _ddp_is_optimized
 from tests.gloo import threads_have_names
 
-ENGINE = Path(torch_parts.__file__).parent
+ENGINE = Path(torch_parts.__file__).parents[2]
 
 
 def takes(function: Any, *names: str) -> bool:

@@ -8,8 +8,8 @@ import torchmetrics
 from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision, MulticlassRecall
 
 from engine.callbacks import ModelCheckpoint
-from engine.errors import MisconfigurationException
 from engine.loggers import MemoryLogger
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import Toy, loader, quiet, samples
 
 

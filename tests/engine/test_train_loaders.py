@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 from toy import Toy, loader, quiet
 
 from engine import Callback, LightningDataModule, MisconfigurationException
-from engine.combined import CombinedLoader
-from engine.data import for_training
-from engine.distributed import World
+from engine.runtime.data.combined import CombinedLoader
+from engine.runtime.data.samplers import for_training
+from engine.runtime.distributed.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -135,7 +135,7 @@ def test_a_run_is_resumed_in_the_middle_of_a_round(tmp_path, is_ours):
 
 def test_ranks_divide_each_of_the_loaders(tmp_path):
     """S179: each rank has its own samples of each, and as many batches as the others."""
-    from engine.combined import begin_epoch, combined, each
+    from engine.runtime.data.combined import begin_epoch, combined, each
 
     taken = {"a": [], "b": []}
     for rank in (0, 1):

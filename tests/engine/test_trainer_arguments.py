@@ -12,14 +12,14 @@ from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from engine.options import NEVER, OLD, OPTIONS, SHOWN, parse
-from engine.settings import (
+from engine.runtime.settings import (
     DataSettings,
     FitSettings,
     HardwareSettings,
     OutputSettings,
     TuneSettings,
 )
+from engine.trainer.options import NEVER, OLD, OPTIONS, SHOWN, parse
 
 
 def test_each_argument_is_in_one_setting():

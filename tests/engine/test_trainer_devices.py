@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engine import MisconfigurationException, Trainer
-from engine.devices import device_indices, place
-from engine.distributed import World, read_world
-from engine.options import parse
+from engine.runtime.distributed.world import World, read_world
+from engine.strategies.choose import device_indices, place
+from engine.trainer.options import parse
 
 
 def hardware_of(**arguments):

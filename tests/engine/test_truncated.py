@@ -12,7 +12,7 @@ from toy import Toy, quiet, weights
 from toy import loader as flat_loader
 
 from engine import Callback, LightningModule, MisconfigurationException
-from engine.sequences import split_batch
+from engine.runtime.data.sequences import split_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

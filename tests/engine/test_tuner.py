@@ -19,10 +19,10 @@ from engine.callbacks import (
     LearningRateFinder,
     StochasticWeightAveraging,
 )
-from engine.errors import MisconfigurationException, Preempted
-from engine.rundir import coming_ordinal
-from engine.seed import random_state
-from engine.signals import notice
+from engine.runtime.coordination.signals import notice
+from engine.runtime.errors import MisconfigurationException, Preempted
+from engine.runtime.seed import random_state
+from engine.runtime.storage.run_folder import coming_ordinal
 from engine.tuner import Tuner
 from engine.tuner.memory import is_out_of_memory
 from tests.engine.toy import Toy, loader, quiet, samples, weights

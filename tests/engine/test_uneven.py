@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 import torch
 
-from engine.loops.uneven import unchanged
+from engine.loops.ends.uneven import unchanged
 
 
 class Keeps(torch.nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torchmetrics
 
 import engine
-from engine.errors import MisconfigurationException
+from engine.runtime.errors import MisconfigurationException
 from tests.engine.toy import quiet, samples
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from launcher import Handle, JobFailed, launch
-from launcher.batch import submit
+from launcher import Handle, JobFailed, launch, submit
 from launcher.request.request import UsageError, Wanted
 from tests.launcher.runs import DEADLINE_S, until
 

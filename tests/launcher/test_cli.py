@@ -102,7 +102,6 @@ def test_torchruns_words_mean_the_same() -> None:
         ("logs --rank x y", "'x' is not a number"),
         ("prune", "--older"),
         ("prune --older 30", "write it as 30d"),
-        ("prune --older 0d", "write it as 30d"),
         ("prune --older ", "--older"),
         ("prune 12 --older 30d", "12"),
         ("--quiet status", "'status' comes before options"),

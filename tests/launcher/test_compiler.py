@@ -62,7 +62,8 @@ def test_arguments_functions_modules_and_old_programs_are_told_apart(tmp_path: P
 # A torch that the engine can't train on without the compiler, as the fork server asks for it.
 NEEDS_IT = """
 import sys, types
-sys.modules["engine.late_dynamo"] = types.SimpleNamespace(suffices=lambda: False)
+name = "engine.runtime.torch_internals.late_dynamo"
+sys.modules[name] = types.SimpleNamespace(suffices=lambda: False)
 """
 SEES = """
 import os, sys  # in the place of: import engine

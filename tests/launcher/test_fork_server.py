@@ -7,11 +7,10 @@ import select
 import sys
 from pathlib import Path
 
-from launcher.agent import warm
-from launcher.agent.server import RANK, ForkServer
+from launcher.agent.forkserver.client import SERVER, ForkServer
 
-HERE = Path(warm.__file__).parent
-SOURCES = tuple((HERE / f"{name}.py").read_text() for name in ("warm", *RANK))
+ROOT = Path(__file__).parents[2]
+SOURCES = tuple((ROOT / name.replace(".", "/")).with_suffix(".py").read_text() for name in SERVER)
 LARGE = 40_000  # bytes of an order: more than one packet of a socket, less than one read
 
 

@@ -122,7 +122,7 @@ def test_a_fault_of_our_own_leaves_a_result(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("launcher.controller.run", breaks)
+    monkeypatch.setattr("launcher.controller.attempts.run", breaks)
     Path("job.py").write_text("")
     with pytest.raises(RuntimeError, match="a bug"):
         launcher.launch("job.py", procs=1, run_dir="run", start="cold", quiet=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import CheckpointError
-from engine.rundir import Index
+from engine.runtime.errors import CheckpointError
+from engine.runtime.storage.run_folder import Index
 from launcher.agent.forkserver import needs_cold as cold
 from launcher.agent.forkserver import needs_compiler as compiler
 from launcher.agent.node import probe

@@ -21,7 +21,7 @@ The above exception was the direct cause of the following exception:
 Traceback (most recent call last):
   File "/home/me/train.py", line 9, in <module>
     trainer.fit(net)
-  File "{SITE}/engine/trainer.py", line 1, in fit
+  File "{SITE}/engine/trainer/trainer.py", line 1, in fit
     self._fit()
   File "{SITE}/engine/loops/fit.py", line 2, in run
     step()
@@ -84,9 +84,9 @@ def test_groups_of_exceptions() -> None:
 def test_whose_a_file_is() -> None:
     """A program's own engine.py, and packages that are neither torch nor ours, are the user's."""
     assert package_of(f"{SITE}/torch/_ops.py") == "torch"
-    assert package_of(__file__.replace("tests/launcher/test_traces.py", "engine/trainer.py")) == (
-        "engine"
-    )
+    assert package_of(
+        __file__.replace("tests/launcher/test_traces.py", "engine/trainer/trainer.py")
+    ) == ("engine")
     for file in ("/home/me/engine.py", "/home/me/torch/x.py", f"{SITE}/timm/models.py", "<cell>"):
         assert package_of(file) is None, file
 

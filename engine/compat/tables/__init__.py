@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any
 
 from engine.compat.tables.fabric import FABRIC
-from engine.compat.tables.inside import INSIDE
-from engine.compat.tables.outside import BOLTS
+from engine.compat.tables.internals import INSIDE
 from engine.compat.tables.parts import PARTS
+from engine.compat.tables.third_party import BOLTS
 from engine.compat.tables.tools import TOOLS
 from engine.compat.tables.top import LIGHTNING, TOP
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_KEPT = "engine.compat.kept"
 _CALLBACKS = "engine.callbacks"
 _LOGGERS = "engine.loggers"
 _PROFILERS = "engine.profilers"
@@ -17,36 +16,41 @@ _PROFILER_BASE = {
 }
 _ALL_PROFILERS = {
     _PROFILERS: f"{_PROFILER_BASE[_PROFILERS]} AdvancedProfiler PyTorchProfiler SimpleProfiler",
-    f"{_KEPT}.absent": "XLAProfiler",
+    "engine.compat.shims.absent": "XLAProfiler",
 }
 _ALL_ENVIRONMENTS = {
     _STRATEGIES: "ClusterEnvironment LightningEnvironment SLURMEnvironment TorchElasticEnvironment",
-    f"{_KEPT}.absent": "KubeflowEnvironment LSFEnvironment MPIEnvironment XLAEnvironment",
+    "engine.compat.shims.absent": "KubeflowEnvironment LSFEnvironment MPIEnvironment "
+    "XLAEnvironment",
 }
 _PRECISION = {
-    f"{_KEPT}.absent": "ApexMixedPrecisionPlugin BitsandbytesPrecision "
+    "engine.compat.shims.absent": "ApexMixedPrecisionPlugin BitsandbytesPrecision "
     "TransformerEnginePrecision DeepSpeedPrecisionPlugin DoublePrecision "
     "TPUBf16PrecisionPlugin DoublePrecisionPlugin FSDPMixedPrecisionPlugin FSDPPrecision "
     "FullyShardedNativeMixedPrecisionPlugin HalfPrecision IPUPrecisionPlugin MixedPrecision "
     "MixedPrecisionPlugin NativeMixedPrecisionPlugin Precision PrecisionPlugin "
     "ShardedNativeMixedPrecisionPlugin TPUPrecisionPlugin"
 }
-_IO = {f"{_KEPT}.absent": "AsyncCheckpointIO CheckpointIO TorchCheckpointIO XLACheckpointIO"}
+_IO = {
+    "engine.compat.shims.absent": "AsyncCheckpointIO CheckpointIO TorchCheckpointIO XLACheckpointIO"
+}
 _OLD_STRATEGIES = {
     _STRATEGIES: "DDP2Plugin DDPFullyShardedPlugin DDPPlugin DDPShardedPlugin DDPSpawnPlugin "
     "DataParallelPlugin DeepSpeedPlugin SingleDevicePlugin",
-    f"{_KEPT}.absent": "DDPSpawnShardedPlugin HorovodPlugin IPUPlugin ParallelPlugin RPCPlugin "
+    "engine.compat.shims.absent": "DDPSpawnShardedPlugin HorovodPlugin IPUPlugin ParallelPlugin "
+    "RPCPlugin "
     "RPCSequentialPlugin SingleTPUPlugin TPUSpawnPlugin TrainingTypePlugin",
 }
 _NEW_STRATEGIES = {
     _STRATEGIES: "DDP2Strategy DDPFullyShardedNativeStrategy=FSDPStrategy "
     "DDPFullyShardedStrategy DDPShardedStrategy DDPSpawnStrategy DDPStrategy DataParallelStrategy "
     "DeepSpeedStrategy FSDPStrategy SingleDeviceStrategy Strategy=SingleDevice",
-    f"{_KEPT}.absent": "BaguaStrategy DDPSpawnShardedStrategy HivemindStrategy HorovodStrategy "
+    "engine.compat.shims.absent": "BaguaStrategy DDPSpawnShardedStrategy HivemindStrategy "
+    "HorovodStrategy "
     "IPUStrategy ModelParallelStrategy SingleTPUStrategy TPUSpawnStrategy "
     "XLAStrategy",
-    f"{_KEPT}.registries": "StrategyRegistry",
-    f"{_KEPT}.strategies": "ParallelStrategy",
+    "engine.compat.commandline.registries": "StrategyRegistry",
+    "engine.compat.shims.strategies": "ParallelStrategy",
 }
 
 PARTS: dict[str, dict[str, str]] = {
@@ -58,7 +62,7 @@ PARTS: dict[str, dict[str, str]] = {
         "OnExceptionCheckpoint ProgressBar ProgressBarBase QuantizationAwareTraining "
         "RichModelSummary RichProgressBar StochasticWeightAveraging TQDMProgressBar Timer "
         "WeightAveraging XLAStatsMonitor",
-        f"{_KEPT}.absent": "SpikeDetection ThroughputMonitor",
+        "engine.compat.shims.absent": "SpikeDetection ThroughputMonitor",
     },
     "callbacks.base": {_CALLBACKS: "Callback"},
     "callbacks.batch_size_finder": {_CALLBACKS: "BatchSizeFinder"},
@@ -68,7 +72,7 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.early_stopping": {_CALLBACKS: "EarlyStopping"},
     "callbacks.finetuning": {
         _CALLBACKS: "BackboneFinetuning BaseFinetuning",
-        f"{_KEPT}.numbers": "multiplicative",
+        "engine.compat.versions.numbers": "multiplicative",
     },
     "callbacks.gpu_stats_monitor": {_CALLBACKS: "GPUStatsMonitor"},
     "callbacks.gradient_accumulation_scheduler": {_CALLBACKS: "GradientAccumulationScheduler"},
@@ -81,33 +85,33 @@ PARTS: dict[str, dict[str, str]] = {
     "callbacks.on_exception_checkpoint": {_CALLBACKS: "OnExceptionCheckpoint"},
     "callbacks.prediction_writer": {
         _CALLBACKS: "BasePredictionWriter",
-        f"{_KEPT}.enums": "WriteInterval",
+        "engine.compat.utilities.enums": "WriteInterval",
     },
     "callbacks.progress": {
         _CALLBACKS: "ProgressBar ProgressBarBase RichProgressBar TQDMProgressBar",
-        f"{_KEPT}.bars": "tqdm",
+        "engine.compat.shims.bars": "tqdm",
     },
     "callbacks.progress.base": {
         _CALLBACKS: "ProgressBar ProgressBarBase",
-        f"{_KEPT}.bars": "get_standard_metrics",
+        "engine.compat.shims.bars": "get_standard_metrics",
     },
     "callbacks.progress.progress_bar": {_CALLBACKS: "ProgressBar"},
     "callbacks.progress.rich_progress": {
         _CALLBACKS: "RichProgressBar",
-        f"{_KEPT}.bars": "RichProgressBarTheme",
+        "engine.compat.shims.bars": "RichProgressBarTheme",
     },
     "callbacks.progress.tqdm_progress": {
         _CALLBACKS: "TQDMProgressBar",
-        f"{_KEPT}.bars": "_update_n Tqdm=tqdm convert_inf reset tqdm",
+        "engine.compat.shims.bars": "_update_n Tqdm=tqdm convert_inf reset tqdm",
     },
     "callbacks.pruning": {_CALLBACKS: "ModelPruning"},
     "callbacks.quantization": {_CALLBACKS: "QuantizationAwareTraining"},
     "callbacks.rich_model_summary": {_CALLBACKS: "RichModelSummary"},
-    "callbacks.spike": {f"{_KEPT}.absent": "SpikeDetection"},
-    "callbacks.throughput_monitor": {f"{_KEPT}.absent": "ThroughputMonitor"},
+    "callbacks.spike": {"engine.compat.shims.absent": "SpikeDetection"},
+    "callbacks.throughput_monitor": {"engine.compat.shims.absent": "ThroughputMonitor"},
     "callbacks.stochastic_weight_avg": {_CALLBACKS: "StochasticWeightAveraging"},
     "callbacks.swa": {_CALLBACKS: "StochasticWeightAveraging"},
-    "callbacks.timer": {_CALLBACKS: "Timer", f"{_KEPT}.enums": "Interval"},
+    "callbacks.timer": {_CALLBACKS: "Timer", "engine.compat.utilities.enums": "Interval"},
     "callbacks.weight_averaging": {_CALLBACKS: "EMAWeightAveraging WeightAveraging"},
     "callbacks.xla_stats_monitor": {_CALLBACKS: "XLAStatsMonitor"},
     # loggers
@@ -117,7 +121,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "loggers.base": _LOGGER_BASE,
     "loggers.comet": {_LOGGERS: "CometLogger"},
-    "loggers.csv_logs": {_LOGGERS: "CSVLogger", f"{_KEPT}.absent": "ExperimentWriter"},
+    "loggers.csv_logs": {_LOGGERS: "CSVLogger", "engine.compat.shims.absent": "ExperimentWriter"},
     "loggers.logger": _LOGGER_BASE,
     "loggers.mlflow": {_LOGGERS: "MLFlowLogger"},
     "loggers.neptune": {_LOGGERS: "NeptuneLogger"},
@@ -131,7 +135,7 @@ PARTS: dict[str, dict[str, str]] = {
     "profiler.profilers": _ALL_PROFILERS,
     "profiler.pytorch": {
         _PROFILERS: "PyTorchProfiler",
-        f"{_KEPT}.absent": "RegisterRecordFunction ScheduleWrapper",
+        "engine.compat.shims.absent": "RegisterRecordFunction ScheduleWrapper",
     },
     "profiler.simple": {_PROFILERS: "SimpleProfiler"},
     "profilers": _ALL_PROFILERS,
@@ -147,17 +151,17 @@ PARTS: dict[str, dict[str, str]] = {
     "strategies.deepspeed": {_STRATEGIES: "DeepSpeedStrategy"},
     "strategies.dp": {_STRATEGIES: "DataParallelStrategy"},
     "strategies.fsdp": {_STRATEGIES: "FSDPStrategy"},
-    "strategies.parallel": {f"{_KEPT}.strategies": "ParallelStrategy"},
+    "strategies.parallel": {"engine.compat.shims.strategies": "ParallelStrategy"},
     "strategies.sharded": {_STRATEGIES: "DDPShardedStrategy"},
     "strategies.single_device": {_STRATEGIES: "SingleDeviceStrategy"},
     "strategies.strategy": {_STRATEGIES: "Strategy=SingleDevice"},
     "plugins": {
         _STRATEGIES: f"{_OLD_STRATEGIES[_STRATEGIES]} ClusterEnvironment",
-        f"{_KEPT}.absent": " ".join(
+        "engine.compat.shims.absent": " ".join(
             [
-                _OLD_STRATEGIES[f"{_KEPT}.absent"],
-                _PRECISION[f"{_KEPT}.absent"],
-                _IO[f"{_KEPT}.absent"],
+                _OLD_STRATEGIES["engine.compat.shims.absent"],
+                _PRECISION["engine.compat.shims.absent"],
+                _IO["engine.compat.shims.absent"],
                 "LayerSync NativeSyncBatchNorm TorchSyncBatchNorm TrainingTypePluginsRegistry",
             ]
         ),
@@ -167,71 +171,74 @@ PARTS: dict[str, dict[str, str]] = {
     "plugins.environments.cluster_environment": {_STRATEGIES: "ClusterEnvironment"},
     "plugins.environments.lightning_environment": {
         _STRATEGIES: "LightningEnvironment",
-        f"{_KEPT}.accelerators": "find_free_network_port",
+        "engine.compat.shims.accelerators": "find_free_network_port",
     },
     "plugins.environments.slurm_environment": {_STRATEGIES: "SLURMEnvironment"},
     "plugins.environments.torchelastic_environment": {_STRATEGIES: "TorchElasticEnvironment"},
     "plugins.io": _IO,
-    "plugins.io.checkpoint_plugin": {f"{_KEPT}.absent": "CheckpointIO"},
-    "plugins.io.torch_plugin": {f"{_KEPT}.absent": "TorchCheckpointIO"},
+    "plugins.io.checkpoint_plugin": {"engine.compat.shims.absent": "CheckpointIO"},
+    "plugins.io.torch_plugin": {"engine.compat.shims.absent": "TorchCheckpointIO"},
     "plugins.precision": _PRECISION,
     "plugins.precision.native_amp": {
-        f"{_KEPT}.absent": "MixedPrecisionPlugin NativeMixedPrecisionPlugin"
+        "engine.compat.shims.absent": "MixedPrecisionPlugin NativeMixedPrecisionPlugin"
     },
     "plugins.precision.sharded_native_amp": {
-        f"{_KEPT}.absent": "ShardedNativeMixedPrecisionPlugin"
+        "engine.compat.shims.absent": "ShardedNativeMixedPrecisionPlugin"
     },
     "plugins.training_type": _OLD_STRATEGIES,
     "plugins.training_type.ddp": {_STRATEGIES: "DDPPlugin"},
     "plugins.training_type.ddp_spawn": {_STRATEGIES: "DDPSpawnPlugin"},
     "plugins.training_type.deepspeed": {_STRATEGIES: "DeepSpeedPlugin"},
-    "plugins.training_type.parallel": {f"{_KEPT}.absent": "ParallelPlugin"},
+    "plugins.training_type.parallel": {"engine.compat.shims.absent": "ParallelPlugin"},
     "plugins.training_type.sharded": {_STRATEGIES: "DDPShardedPlugin"},
-    "plugins.training_type.horovod": {f"{_KEPT}.absent": "HorovodPlugin"},
+    "plugins.training_type.horovod": {"engine.compat.shims.absent": "HorovodPlugin"},
     "plugins.training_type.single_device": {_STRATEGIES: "SingleDevicePlugin"},
-    "plugins.training_type.training_type_plugin": {f"{_KEPT}.absent": "TrainingTypePlugin"},
+    "plugins.training_type.training_type_plugin": {
+        "engine.compat.shims.absent": "TrainingTypePlugin"
+    },
     "accelerators": {
-        f"{_KEPT}.accelerators": "Accelerator CPUAccelerator CUDAAccelerator=GPUAccelerator "
+        "engine.compat.shims.accelerators": "Accelerator CPUAccelerator "
+        "CUDAAccelerator=GPUAccelerator "
         "GPUAccelerator find_usable_cuda_devices",
-        f"{_KEPT}.absent": "HPUAccelerator IPUAccelerator MPSAccelerator TPUAccelerator "
+        "engine.compat.shims.absent": "HPUAccelerator IPUAccelerator MPSAccelerator TPUAccelerator "
         "XLAAccelerator",
     },
-    "accelerators.accelerator": {f"{_KEPT}.accelerators": "Accelerator"},
-    "accelerators.cpu": {f"{_KEPT}.accelerators": "CPUAccelerator"},
-    "accelerators.cuda": {f"{_KEPT}.accelerators": "CUDAAccelerator=GPUAccelerator"},
-    "accelerators.gpu": {f"{_KEPT}.accelerators": "GPUAccelerator"},
-    "accelerators.mps": {f"{_KEPT}.absent": "MPSAccelerator"},
+    "accelerators.accelerator": {"engine.compat.shims.accelerators": "Accelerator"},
+    "accelerators.cpu": {"engine.compat.shims.accelerators": "CPUAccelerator"},
+    "accelerators.cuda": {"engine.compat.shims.accelerators": "CUDAAccelerator=GPUAccelerator"},
+    "accelerators.gpu": {"engine.compat.shims.accelerators": "GPUAccelerator"},
+    "accelerators.mps": {"engine.compat.shims.absent": "MPSAccelerator"},
     "overrides": {
-        f"{_KEPT}.wrapped": "LightningDistributedModule LightningParallelModule "
+        "engine.compat.shims.wrapped": "LightningDistributedModule LightningParallelModule "
         "unwrap_lightning_module"
     },
     "overrides.base": {
-        f"{_KEPT}.wrapped": "_LightningModuleWrapperBase=LightningDistributedModule "
+        "engine.compat.shims.wrapped": "_LightningModuleWrapperBase=LightningDistributedModule "
         "unwrap_lightning_module"
     },
     "overrides.data_parallel": {
-        f"{_KEPT}.wrapped": "LightningDataParallel LightningDistributedDataParallel "
+        "engine.compat.shims.wrapped": "LightningDataParallel LightningDistributedDataParallel "
         "LightningParallelModule"
     },
     "overrides.distributed": {
-        f"{_KEPT}.wrapped": "LightningDistributedModule",
-        f"{_KEPT}.absent": "DistributedSamplerWrapper IndexBatchSamplerWrapper "
+        "engine.compat.shims.wrapped": "LightningDistributedModule",
+        "engine.compat.shims.absent": "DistributedSamplerWrapper IndexBatchSamplerWrapper "
         "prepare_for_backward UnrepeatedDistributedSampler",
     },
     # finding sizes and rates
     "tuner": {"engine.tuner": "Tuner"},
-    "tuner.batch_size_scaling": {f"{_KEPT}.tuning": "scale_batch_size"},
+    "tuner.batch_size_scaling": {"engine.compat.shims.tuning": "scale_batch_size"},
     "tuner.lr_finder": {
         "engine.tuner.lr_finder": "LRFinder _LRFinder=LRFinder",
-        f"{_KEPT}.tuning": "lr_find",
+        "engine.compat.shims.tuning": "lr_find",
     },
     "tuner.tuning": {"engine.tuner": "Tuner"},
     # metrics, as before they became torchmetrics
-    "metrics": {"engine.metrics": "*", f"{_KEPT}.metrics": "Metric MetricCollection"},
+    "metrics": {"engine.metrics": "*", "engine.compat.shims.metrics": "Metric MetricCollection"},
     "metrics.classification": {"engine.metrics": "*"},
     "metrics.functional": {"engine.metrics.functional": "*"},
     "metrics.functional.classification": {"engine.metrics.functional": "*"},
     "metrics.functional.regression": {"engine.metrics.functional": "*"},
-    "metrics.metric": {f"{_KEPT}.metrics": "Metric MetricCollection"},
+    "metrics.metric": {"engine.compat.shims.metrics": "Metric MetricCollection"},
     "metrics.regression": {"engine.metrics": "*"},
 }

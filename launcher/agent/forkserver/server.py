@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # one name space with ours
     from launcher.agent.ranks.torch_parts import COMPILER, find_torch, store_on
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+# By its name: the launcher knows nothing else of the engine.
+WITHOUT_COMPILER = "engine.runtime.torch_internals.late_dynamo"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -107,8 +109,8 @@ def engine_does_without() -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            __import__("engine.late_dynamo")  # by its name: the launcher knows nothing else of it
-            os._exit(0 if sys.modules["engine.late_dynamo"].suffices() else 1)
+            __import__(WITHOUT_COMPILER)
+            os._exit(0 if sys.modules[WITHOUT_COMPILER].suffices() else 1)
         finally:
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0

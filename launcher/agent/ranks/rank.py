@@ -178,8 +178,8 @@ def run(
     words = [*["-m"] * (kind == "module"), target, *args]
     if compat is not None:
         # By its name: the launcher knows nothing else of it.
-        __import__("engine.compat.program")
-        sys.modules["engine.compat.program"].stand_in(compat, directory)
+        __import__("engine.compat.imports.program")
+        sys.modules["engine.compat.imports.program"].stand_in(compat, directory)
         words = ["-m", "engine.compat", compat, *words]
     sys.orig_argv[:] = [sys.executable, "-u", *words]
     if not getattr(sys.flags, "safe_path", False):

@@ -9,8 +9,8 @@ from which the run's secret word has come: each of its nodes says that word befo
 Nobody else can connect to the store behind it, since the kernel drops what comes from any port but
 one; and sockets on that port, which the door holds by SO_REUSEPORT, are for our user alone.
 
-launcher/agent/rendezvous/door.py and engine/door.py are one text, as the packages don't import
-each other.
+launcher/agent/rendezvous/door.py and engine/runtime/distributed/door.py are one text, as the
+packages don't import each other.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import torch
 import torchvision_stub
 from repairs import Repair, repaired
 
-from engine.compat import finder, spawned
-from engine.compat_flags import compat_flags
+from engine.compat.imports import finder, spawned
+from engine.runtime.compat_flags import compat_flags
 
 HERE = Path(__file__).parent
 STANDS_FOR = ("lightning", "pl_bolts", "pytorch_lightning")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from engine import LightningModule, Trainer, seed_everything
 from engine.callbacks import ModelCheckpoint
-from engine.signals import notice
+from engine.runtime.coordination.signals import notice
 
 ENOUGH = Path(os.environ["PLAUNCH_RUN_DIR"], "enough")
 

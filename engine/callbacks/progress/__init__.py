@@ -1,0 +1,1 @@
+"""Callbacks that show a person how far the run is."""

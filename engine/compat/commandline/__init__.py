@@ -1,0 +1,1 @@
+"""Arguments from a command line: argparse and LightningCLI."""

@@ -1,0 +1,1 @@
+"""Where `import pytorch_lightning` finds the engine."""

@@ -1,0 +1,1 @@
+"""Old names and forms on the engine's own classes."""

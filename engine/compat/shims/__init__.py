@@ -1,0 +1,1 @@
+"""Classes and functions of Lightning that are kept for old programs only."""

@@ -1,0 +1,1 @@
+"""What a program is told of the version it was written for."""

@@ -1,0 +1,1 @@
+"""Loggers of other services: imported only where they are asked for."""

@@ -1,0 +1,1 @@
+"""Where an epoch's data ends, on one rank and on all."""

@@ -1,0 +1,1 @@
+"""One training batch, in each way that a module may be stepped."""

@@ -1,0 +1,4 @@
+"""What a user subclasses: LightningModule and LightningDataModule.
+
+May import strategies.precision and runtime.
+"""

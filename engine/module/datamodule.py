@@ -1,0 +1,155 @@
+"""LightningDataModule: where the data comes from, apart from the model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from engine.compat.commandline.argparse import FromShell
+from engine.module.hyperparameters.hparams import KeepsHyperparameters
+from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LightningDataModule(KeepsHyperparameters, FromShell):
+    """Prepares data and makes loaders; every method may be left out.
+
+    `prepare_data` runs in one process of each node (download, tokenise; no attributes set), `setup`
+    in every process, with stage fit, validate, test or predict.
+    """
+
+    trainer: Any = None
+    dims: Any = ()
+    prepare_data_per_node = True  # False: in one process of all nodes
+
+    def __init__(
+        self,
+        train_transforms: Any = None,
+        val_transforms: Any = None,
+        test_transforms: Any = None,
+        dims: Any = None,
+    ) -> None:
+        self.train_transforms = train_transforms
+        self.val_transforms = val_transforms
+        self.test_transforms = test_transforms
+        self.dims = dims if dims is not None else ()
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape of one sample, `dims`, or one dimension of it."""
+        return self.dims if dim is None else self.dims[dim]
+
+    def prepare_data(self) -> None:
+        """Download and prepare, once a node."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make datasets, in every process."""
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Clean up, in every process."""
+
+    def train_dataloader(self) -> Any:
+        """The loader to train on."""
+
+    def val_dataloader(self) -> Any:
+        """One or several loaders to validate on."""
+
+    def test_dataloader(self) -> Any:
+        """One or several loaders to test on."""
+
+    def predict_dataloader(self) -> Any:
+        """One or several loaders to predict on."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch before it goes to the device."""
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Move a batch to the device."""
+        from engine.runtime.data.samplers import move
+
+        return move(batch, device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Change a batch on the device."""
+        return batch
+
+    @classmethod
+    def from_datasets(
+        cls,
+        train_dataset: Any = None,
+        val_dataset: Any = None,
+        test_dataset: Any = None,
+        predict_dataset: Any = None,
+        batch_size: int = 1,
+        num_workers: int = 0,
+        **kwargs: Any,
+    ) -> LightningDataModule:
+        """A data module of datasets, each one, several in a list, or by name in a dict.
+
+        Training data is shuffled. `kwargs` are arguments of the class itself.
+        """
+        from engine.runtime.data.samplers import loaders_of
+
+        module = cls(**kwargs)
+        given = {"train": train_dataset, "val": val_dataset, "test": test_dataset}
+        for kind, data in {**given, "predict": predict_dataset}.items():
+            if data is not None:
+                made = partial(loaders_of, data, batch_size, num_workers, kind == "train")
+                setattr(module, f"{kind}_dataloader", made)
+        return module
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        weights_only: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """A data module with the hyper-parameters and the state of a checkpoint or open file.
+
+        `kwargs` override hyper-parameters.
+        """
+        from engine.module.hyperparameters.loading import datamodule_from_checkpoint
+
+        module: Self = datamodule_from_checkpoint(
+            cls, checkpoint_path, map_location, weights_only, kwargs
+        )
+        return module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data to be kept in checkpoints."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add to a checkpoint."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See a checkpoint that is being loaded."""
+
+
+def given_loader(trainer: Any, kind: str) -> Any:
+    """What a trainer's verb was given to run on, or its data module's loader."""
+    given = trainer.given_loaders.get(kind)
+    if given is not None or trainer.datamodule is None:
+        return given
+    return getattr(trainer.datamodule, f"{kind}_dataloader")()
+
+
+def sorted_out(loaders: Any, datamodule: Any) -> tuple[Any, Any]:
+    """A data module may come in the place of loaders."""
+    if isinstance(loaders, LightningDataModule):
+        if datamodule is not None:
+            raise MisconfigurationException("two data modules were given: one is taken, which?")
+        return None, loaders
+    if datamodule is not None and not hasattr(datamodule, "setup"):
+        raise MisconfigurationException(
+            f"datamodule={type(datamodule).__name__}(...): this is no LightningDataModule; loaders "
+            "come first: fit(model, train_loader, val_loader)"
+        )
+    return loaders, datamodule

@@ -1,0 +1,1 @@
+"""Hyper-parameters: collected, kept, and given back when a checkpoint is loaded."""

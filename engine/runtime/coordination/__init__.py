@@ -1,0 +1,1 @@
+"""How ranks agree on a moment: barriers, consensus, signals."""

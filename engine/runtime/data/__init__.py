@@ -1,0 +1,1 @@
+"""Which rank reads which samples, and how batches get to the device."""

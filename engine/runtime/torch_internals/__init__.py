@@ -1,0 +1,1 @@
+"""What the engine takes of torch that torch does not promise."""

@@ -1,0 +1,1 @@
+"""What a user may pass in place of a strategy's name."""

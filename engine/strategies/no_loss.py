@@ -1,0 +1,79 @@
+"""What a rank does whose training step returned None while others have a loss.
+
+Their gradients are averaged by a collective that waits for every rank, so a rank without a loss
+takes part with gradients of zero. Where no rank had one there must be no step: a rank without any
+says so in the store of the process group before it takes part, and reads afterwards how many have.
+Ranks with a loss know without asking that there is a step, so a normal step costs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import torch
+
+from engine.runtime.distributed.world import World
+from engine.runtime.torch_internals.torch_parts import default_store
+
+# Ranks make these together, so the numbers are the same everywhere.
+_numbers = itertools.count()
+# How long a rank without a loss waits for the others where it can't take part without one.
+PATIENCE_S = 30.0
+_LOOK_EVERY_S = 0.01
+
+
+class _NoLoss(torch.autograd.Function):
+    """A zero whose gradients for all parameters are zero, whatever their values are."""
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(*parameters)
+        return parameters[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
+
+
+def no_loss(module: torch.nn.Module) -> torch.Tensor:
+    """The loss of a step that returned None, in the place of one."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    zero: torch.Tensor = _NoLoss.apply(*parameters)  # type: ignore[no-untyped-call]  # torch
+    return zero
+
+
+class Abstentions:
+    """Counts the ranks that have nothing to give to a step, in one fit."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._prefix = f"engine/no_loss/{next(_numbers)}"
+        self._told: list[str] = []
+
+    def tell(self, step: int) -> None:
+        """Say that this rank has nothing for this step."""
+        self._told.append(f"{self._prefix}/{step}")
+        default_store().add(self._told[-1], 1)
+
+    def were_all(self) -> bool:
+        """Whether all ranks had nothing, once all have taken part in the step."""
+        store = default_store()
+        while len(self._told) > 2:  # who told the one after this has read it
+            store.delete_key(self._told.pop(0))
+        return bool(store.add(self._told[-1], 0) >= self._world.world_size)
+
+    def must_be_all(self, step: int) -> None:
+        """Wait until all ranks have told the same of this step; raises if some never do."""
+        self.tell(step)
+        give_up = time.monotonic() + PATIENCE_S
+        while not self.were_all():
+            if time.monotonic() > give_up:
+                raise RuntimeError(
+                    f"training_step returned None on rank {self._world.rank} and not on all others "
+                    f"({PATIENCE_S:.0f} s have passed): with this strategy they can't go on "
+                    "without it. Return a loss on every rank, such as 0 times the sum of an "
+                    "output, or None on all of them"
+                )
+            time.sleep(_LOOK_EVERY_S)

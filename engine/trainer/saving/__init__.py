@@ -1,0 +1,1 @@
+"""What a run saves, where, and what it resumes from."""
