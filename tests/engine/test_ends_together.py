@@ -9,7 +9,7 @@ import json, os, sys
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from engine.callbacks import Callback
-from engine.loops import together
+from engine.loops.ends import together
 from tests.engine.toy import Toy, loader, quiet, samples
 
 together.PATIENCE_S = float(os.environ["PATIENCE_S"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 PROGRAM = """
 import json, os, sys, warnings
 from tests.engine.toy import Toy, loader, quiet
-from engine import Callback, rollcall
+from engine import Callback
+from engine.runtime.coordination import barrier as rollcall
 
 rollcall.PATIENCE_S = 2.0
 warnings.simplefilter("ignore")
