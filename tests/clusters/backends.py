@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.runs import Run
+from tests.clusters.runs import Run
 from tests.testbed import HostProcess, Testbed
 
 KINDS = ("local", "ssh", "slurm", "ray")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.alone import beside_others
 from tests.conftest import RAY, SLURM, SSH, unit
+from tests.support.alone import beside_others
 from tests.testbed import HostProcess, Ray, Slurm, Testbed, wait_until
 
 NUM_HOSTS = 4

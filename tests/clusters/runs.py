@@ -16,7 +16,7 @@ from typing import Any
 from tests.testbed import HostProcess, Testbed
 
 PROJECT = Path(__file__).parents[2]
-PROGRAMS = PROJECT / "tests/real/programs"
+PROGRAMS = PROJECT / "tests/clusters/programs"
 
 
 class Run:

@@ -10,8 +10,8 @@ import signal
 
 import pytest
 
-from tests.real.backends import KINDS, Backend, backend
-from tests.real.runs import PROGRAMS, Run
+from tests.clusters.backends import KINDS, Backend, backend
+from tests.clusters.runs import PROGRAMS, Run
 from tests.testbed import wait_until
 
 pytestmark = pytest.mark.hosts

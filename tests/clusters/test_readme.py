@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_docs import commands
+from tests.docs.test_docs import commands
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

@@ -1,4 +1,4 @@
-"""Which test shows which row of the Lightning API that engine owes (tests/rows.tsv).
+"""Which test shows which row of the Lightning API that engine owes (tests/docs/rows.tsv).
 
 A test says so itself: its docstring begins with the rows that it would fail without, such as
 ``S016, S036: once for each optimizer`` or ``S047-S066: ...``.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 _ROW = r"[SC]\d+(?:-[SC]\d+)?"
 _NAMED = re.compile(rf"({_ROW}(?:, {_ROW})*):\s")
 
@@ -28,7 +28,7 @@ class Shown:
 
 def rows() -> dict[str, str]:
     """What each row says."""
-    lines = (TESTS / "rows.tsv").read_text().splitlines()
+    lines = Path(__file__).with_name("rows.tsv").read_text().splitlines()
     return {number: text for number, _, text in (line.partition("\t") for line in lines)}
 
 

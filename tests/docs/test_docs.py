@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BIN = Path(sys.executable).parent
@@ -67,7 +67,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def local_commands() -> list[str]:
-    """Those that need no hosts and no build. Those on hosts run in tests/real, the demo below."""
+    """Those that need no hosts and no build. Those on hosts run in tests/clusters."""
     elsewhere = ("--hosts", "--cluster slurm", "--cluster ray", DEMO)
     here = [c for c in commands() if c.startswith("plaunch")]
     return [c for c in here if "--dry-run" in c or not any(word in c for word in elsewhere)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import forkserver
+from tests.support import forkserver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_S = 240

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests import forkserver
+from tests.support import forkserver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from tests import rows
+from tests.docs import rows
 
-PAGE = Path(__file__).parents[1] / "docs/rows.md"
+PAGE = Path(__file__).parents[2] / "docs/rows.md"
 
 
 def test_every_row_is_shown_by_a_test() -> None:

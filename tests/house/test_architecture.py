@@ -13,7 +13,7 @@ import pytest
 
 from launcher.controller.agents.bundle import PACKAGES, SOURCES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 HEAVY = {"torch", "numpy", "yaml", "paramiko", "rich", "ray", "psutil", "cloudpickle", "pynvml"}
 

@@ -24,7 +24,7 @@ from launcher.controller.rendezvous import (
 )
 from launcher.core.job import Node, Placement
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 PROBE = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
 # Values that differ from run to run.

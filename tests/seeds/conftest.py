@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision_stub
-from repairs import Repair, repaired
 
 from engine.compat.imports import finder, spawned
 from engine.runtime.compat_flags import compat_flags
+from tests.engine.conftest import _seed_as_before, _signals_as_before
+from tests.seeds import torchvision_stub
+from tests.seeds.repairs import Repair, repaired
 
+__all__ = ["_seed_as_before", "_signals_as_before"]  # fixtures of the engine's tests
 HERE = Path(__file__).parent
 STANDS_FOR = ("lightning", "pl_bolts", "pytorch_lightning")
 

@@ -8,8 +8,9 @@ from argparse import Namespace
 
 import pytest
 import torch
-from repairs import Repair
 from torch.utils.data import DataLoader
+
+from tests.seeds.repairs import Repair
 
 SKELETON = """
 class CIFARModule(pl.LightningModul):

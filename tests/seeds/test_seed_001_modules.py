@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from repairs import START, Repair
 from torch.utils.data import DataLoader, TensorDataset
-from toy import samples
+
+from tests.engine.support.toy import samples
+from tests.seeds.repairs import START, Repair
 
 ONE = (
     START

@@ -7,12 +7,13 @@ import sys
 
 import pytest
 import torch
-from foreign_fakes import Noted, install
-from repairs import START, missing_import
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision_stub import downloads
-from toy import samples
+
+from tests.engine.support.foreign_fakes import Noted, install
+from tests.engine.support.toy import samples
+from tests.seeds.repairs import START, missing_import
+from tests.seeds.torchvision_stub import downloads
 
 LOAD_LOGGERS = (
     START

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from repairs import Repair
 from sklearn.metrics import accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.seeds.repairs import Repair
 
 # The page shows it without its indentation.
 DATASET = """

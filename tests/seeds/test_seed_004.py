@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from repairs import START, missing_import
+
+from tests.seeds.repairs import START, missing_import
 
 LIT_MODEL = (
     START

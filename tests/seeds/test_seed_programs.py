@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import forkserver
+from tests.support import forkserver
 
 HERE = Path(__file__).parent
 DEADLINE_S = 120

@@ -3,8 +3,8 @@
 Most of what a small program costs is the import of torch: a second for each. One server for the
 whole test session imports it once and forks a process for every program, which then is what
 ``python WORDS`` would be: a process with its own environment, folder, standard streams, arguments,
-random state and ``__main__``, that ends by unwinding the interpreter. tests/test_forkserver.py
-compares the two. What needs options of python itself, other interpreters, or a parent of its own is
+random state and ``__main__``, that ends by unwinding the interpreter. test_forkserver.py compares
+the two. What needs options of python itself, other interpreters, or a parent of its own is
 started with `subprocess` as ever.
 """
 

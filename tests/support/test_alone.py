@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import alone
+from tests.support import alone
 
 DEADLINE_S = 30.0
 

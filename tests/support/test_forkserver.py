@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forkserver import ForkServer
+from tests.support.forkserver import ForkServer
 
 SAME = """
 import atexit, json, os, random, signal, sys, threading

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.real.runs import Run
+from tests.clusters.runs import Run
 from tests.testbed import Ray, wait_until
 
 

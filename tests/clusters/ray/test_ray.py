@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from tests.real.ray_runs import RayRun, claimed, wait_until_empty
-from tests.real.runs import PROGRAMS, PROJECT
+from tests.clusters.ray.ray_runs import RayRun, claimed, wait_until_empty
+from tests.clusters.runs import PROGRAMS, PROJECT
 from tests.testbed import Ray, wait_until
 
 pytestmark = pytest.mark.hosts

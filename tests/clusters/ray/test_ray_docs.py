@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.runs import PROJECT
+from tests.clusters.runs import PROJECT
 from tests.testbed import Ray
 
 pytestmark = pytest.mark.hosts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.login import LoginRun, jobs
+from tests.clusters.slurm.login import LoginRun, jobs
 from tests.testbed import Slurm, wait_until
 
 pytestmark = pytest.mark.hosts

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.runs import PROJECT
+from tests.clusters.runs import PROJECT
 from tests.testbed import Slurm
 
 pytestmark = pytest.mark.hosts

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.runs import PROGRAMS
+from tests.clusters.runs import PROGRAMS
 from tests.testbed import Slurm, wait_until
 
 pytestmark = pytest.mark.hosts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.runs import PROJECT
+from tests.clusters.runs import PROJECT
 from tests.testbed import Slurm
 
 pytestmark = pytest.mark.hosts

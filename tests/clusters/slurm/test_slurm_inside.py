@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from launcher.core.nodelist import expand
-from tests.real.runs import PROGRAMS, PROJECT, Run
+from tests.clusters.runs import PROGRAMS, PROJECT, Run
 from tests.testbed import Slurm, wait_until
 
 pytestmark = pytest.mark.hosts

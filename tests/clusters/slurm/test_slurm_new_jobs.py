@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real.login import LoginRun, jobs
+from tests.clusters.slurm.login import LoginRun, jobs
 from tests.testbed import Slurm, wait_until
 
 pytestmark = pytest.mark.hosts

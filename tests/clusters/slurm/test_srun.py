@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.runs import PROGRAMS, PROJECT
+from tests.clusters.runs import PROGRAMS, PROJECT
 from tests.testbed import Slurm
 
 pytestmark = pytest.mark.hosts

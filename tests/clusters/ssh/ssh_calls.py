@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.testbed import Testbed
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 ENV = {"PYTHONPATH": str(PROJECT)}
 
 
@@ -26,7 +26,7 @@ def connect(
         "options": {"connect_timeout_s": 3, **options},
         "argv": argv or ["hostname"],
     }
-    program = ["python", str(PROJECT / "tests/real/connect.py"), json.dumps(asked)]
+    program = ["python", str(PROJECT / "tests/clusters/ssh/connect.py"), json.dumps(asked)]
     done = testbed.call("host0", program, env={**ENV, **(env or {})}, user=user)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)
@@ -36,7 +36,7 @@ def connect(
 def with_agent(testbed: Testbed, prepare: str, **options: Any) -> list[dict[str, Any]]:
     """The same to host1, beside an ssh-agent, after the shell commands in ``prepare``."""
     asked = {"nodes": [{"address": "host1"}], "options": options, "argv": ["hostname"]}
-    program = ["python", str(PROJECT / "tests/real/connect.py"), json.dumps(asked)]
+    program = ["python", str(PROJECT / "tests/clusters/ssh/connect.py"), json.dumps(asked)]
     script = f'eval "$(ssh-agent -s)"; {prepare}; {shlex.join(program)} >&3; ssh-agent -k'
     done = testbed.call("host0", ["sh", "-c", f"exec 3>&1 >&2; {script}"], env=ENV)
     answers: list[dict[str, Any]] = json.loads(done.stdout)

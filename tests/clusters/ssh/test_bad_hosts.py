@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.real.runs import PROGRAMS, Run
+from tests.clusters.runs import PROGRAMS, Run
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

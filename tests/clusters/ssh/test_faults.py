@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real.runs import PROGRAMS, PROJECT, Run, kill
+from tests.clusters.runs import PROGRAMS, PROJECT, Run, kill
 from tests.testbed import Testbed, wait_until
 
 pytestmark = pytest.mark.hosts

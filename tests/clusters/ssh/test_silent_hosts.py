@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.runs import Run
-from tests.real.test_bad_hosts import refused
+from tests.clusters.runs import Run
+from tests.clusters.ssh.test_bad_hosts import refused
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

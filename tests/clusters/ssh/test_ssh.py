@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.ssh_calls import ENV, connect, on_login_host, prelude, with_agent
+from tests.clusters.ssh.ssh_calls import ENV, connect, on_login_host, prelude, with_agent
 from tests.testbed import Testbed, wait_until
 
 pytestmark = pytest.mark.hosts

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.ssh_calls import connect, refusal, with_agent
+from tests.clusters.ssh.ssh_calls import connect, refusal, with_agent
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.real.runs import Run
+from tests.clusters.runs import Run
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

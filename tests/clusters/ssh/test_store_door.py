@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.real.runs import PROGRAMS, Run
+from tests.clusters.runs import PROGRAMS, Run
 from tests.testbed import Testbed
 
 pytestmark = pytest.mark.hosts

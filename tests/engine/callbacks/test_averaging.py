@@ -12,7 +12,7 @@ from engine.callbacks import Callback, EMAWeightAveraging, StochasticWeightAvera
 from engine.callbacks.training.annealing import annealed
 from engine.callbacks.training.swa import first_epoch
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import Toy, loader, quiet, weights
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 class Normed(Toy):
@@ -123,7 +123,7 @@ def test_two_ranks_average_alike(run_ranks):
 import json, sys
 from engine import Trainer
 from engine.callbacks import StochasticWeightAveraging
-from tests.engine.test_averaging import Normed, loader, weights
+from tests.engine.callbacks.test_averaging import Normed, loader, weights
 model = Normed()
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=3, logger=False,
     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

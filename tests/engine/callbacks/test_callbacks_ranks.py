@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.ranks import ranks_in
+from tests.engine.support.ranks import ranks_in
 
 PROGRAM = '''
 import json, sys
 from pathlib import Path
 
 import torch
-from tests.engine.scripted import Scripted, trainer_for
+from tests.engine.support.scripted import Scripted, trainer_for
 
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger

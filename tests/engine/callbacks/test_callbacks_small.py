@@ -22,7 +22,7 @@ from engine.callbacks import (
 )
 from engine.loggers.memory import MemoryLogger
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 NAMES = """BackboneFinetuning BaseFinetuning BasePredictionWriter DeviceStatsMonitor
         EarlyStopping GPUStatsMonitor GradientAccumulationScheduler LambdaCallback

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from scripted import Scripted, trainer_for
 
 from engine.callbacks import EarlyStopping
 from engine.callbacks.stopping.early_stopping import Patience
+from tests.engine.support.scripted import Scripted, trainer_for
 
 
 def stops_after(rule: Patience, values: list[float]) -> int | None:

@@ -8,7 +8,7 @@ import torch
 from engine import LightningModule
 from engine.callbacks import BackboneFinetuning, BaseFinetuning, Callback
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import loader, quiet, weights
+from tests.engine.support.toy import loader, quiet, weights
 
 
 class Transfer(LightningModule):
@@ -85,7 +85,7 @@ def test_thawed_layers_learn_from_all_ranks(run_ranks):
     one, other = run_ranks("""
 import json, sys
 from engine import Trainer
-from tests.engine.test_finetuning import *
+from tests.engine.callbacks.test_finetuning import *
 model = Transfer()
 Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
     accumulate_grad_batches=2, enable_checkpointing=False, enable_progress_bar=False,

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from scripted import Scripted, trainer_for
 
 from engine import MisconfigurationException
 from engine.callbacks import LearningRateLogger, LearningRateMonitor
 from engine.callbacks.monitors import lr_monitor
 from engine.loggers import MemoryLogger
+from tests.engine.support.scripted import Scripted, trainer_for
 
 
 class Halving(Scripted):

@@ -12,7 +12,7 @@ import torch
 from engine.callbacks import BasePredictionWriter, PredictionWriter
 from engine.callbacks.prediction_writer import joined, plain, samples
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Says(Toy):
@@ -33,7 +33,7 @@ def test_two_ranks_write_one_ordered_file(tmp_path, run_ranks):
 import json, sys
 from engine import Trainer
 from engine.callbacks import PredictionWriter
-from tests.engine.test_prediction_writer import Says, loader
+from tests.engine.callbacks.test_prediction_writer import Says, loader
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False,
     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     callbacks=PredictionWriter("out/texts.jsonl"))

@@ -1,10 +1,10 @@
 """PrintTableMetricsCallback: the metrics of all epochs so far, whatever the steps return."""
 
 import pytest
-from scripted import Scripted, trainer_for
 
 from engine import Callback
 from engine.callbacks import PrintTableMetricsCallback
+from tests.engine.support.scripted import Scripted, trainer_for
 
 
 class Tutorial(Scripted):

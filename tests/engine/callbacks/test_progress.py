@@ -6,13 +6,13 @@ from time import perf_counter
 
 import pytest
 import torch
-from scripted import Scripted, trainer_for
 
 from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgressBar
 from engine.callbacks.base import Callback
 from engine.callbacks.progress.async_values import LaggedValues
 from engine.callbacks.progress.bar import CLEAR, is_terminal, text_of, total_of, without_steps
 from engine.callbacks.progress.print_table import table_of
+from tests.engine.support.scripted import Scripted, trainer_for
 
 
 class Terminal(io.StringIO):

@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from engine.callbacks import Callback, ModelCheckpoint, ModelPruning
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import Toy, loader, quiet, weights
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 def zeros(model):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelSummary
 from engine.callbacks.monitors.summary import short_count, summarize
 from engine.loggers import TensorBoardLogger
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

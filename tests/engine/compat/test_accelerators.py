@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException, Trainer
 from engine.compat.legacy.accelerators import Accelerator, CPUAccelerator, GPUAccelerator
 from engine.strategies import DDPPlugin, SingleDevice
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Asks(Toy):
@@ -88,14 +88,13 @@ PROGRAM = """
 import json, sys
 import torch
 from engine import Trainer
-sys.path.insert(0, {tests!r})
-from toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 class Asks(Toy):
     def on_train_batch_start(self, batch, batch_idx):
         plugin = self.trainer.training_type_plugin
         rank = torch.tensor(float(self.global_rank))
-        self.found = {{
+        self.found = {
             "model": type(self.trainer.accelerator.model).__name__,
             "module": self.trainer.accelerator.lightning_module is self,
             "sum": plugin.reduce(rank, reduce_op="sum").item(),
@@ -104,7 +103,7 @@ class Asks(Toy):
             "said": plugin.broadcast(["rank", self.global_rank]),
             "sampler": plugin.distributed_sampler_kwargs,
             "rank": plugin.global_rank,
-        }}
+        }
 
 model = Asks()
 quiet(".", strategy="ddp", accelerator="cpu").fit(model, loader(8), loader(8))
@@ -114,7 +113,7 @@ json.dump(model.found, open(sys.argv[1], "w"))
 
 def test_on_two_ranks_it_shows_what_averages_and_agrees(run_ranks: Any) -> None:
     """The wrapped module, sums, means and gathered values of both ranks."""
-    found = run_ranks(PROGRAM.format(tests=str(Path(__file__).parent)))
+    found = run_ranks(PROGRAM)
     common = {
         **{"model": "DistributedDataParallel", "module": True, "sum": 1.0, "mean": 0.5},
         **{"all": [0.0, 1.0], "said": ["rank", 0]},

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from compat_runs import compat
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
-from toy import loader, samples
 
 from engine import LightningLite, LightningModule, MisconfigurationException
 from engine.compat.legacy.lite_parts import LiteDataLoader, LiteModule, LiteOptimizer
+from tests.engine.support.compat_runs import compat
+from tests.engine.support.toy import loader, samples
 
 
 def net(dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -198,8 +198,7 @@ PROGRAM = """
 import os, sys, torch
 from torch.utils.data import DataLoader, RandomSampler
 from pytorch_lightning.lite import LightningLite
-sys.path.insert(0, {tests!r})
-from test_lite import Step, net, samples
+from tests.engine.compat.test_lite import Step, net, samples
 from torch.nn import functional
 
 class Lite(LightningLite):
@@ -235,9 +234,9 @@ class Lite(LightningLite):
         both = self.all_gather(weights)
         assert torch.equal(both[0], both[1])
         assert torch.equal(*self.all_gather(grads))
-        self.save({{"weights": weights.tolist(), "grads": grads.tolist(), "seen": seen[:2],
-                    "world": self.world_size}}, "zero.pt")
-        torch.save(orders, f"orders-{{self.global_rank}}.pt")
+        self.save({"weights": weights.tolist(), "grads": grads.tolist(), "seen": seen[:2],
+                    "world": self.world_size}, "zero.pt")
+        torch.save(orders, f"orders-{self.global_rank}.pt")
         self.barrier()
         self.print("done by", self.global_rank)
         return self.global_rank
@@ -251,7 +250,7 @@ def test_two_ranks_are_the_plain_loop_with_both_their_batches(tmp_path: Path) ->
     """Started by itself, as an old program: gradients are averaged, also of a `training_step` and
     with accumulation; samples are divided, shuffled anew in each epoch, none left out.
     """
-    (tmp_path / "program.py").write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
+    (tmp_path / "program.py").write_text(PROGRAM)
     done = compat(["program.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if "[Gloo]" not in line]  # so older torch

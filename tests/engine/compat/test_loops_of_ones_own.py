@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import LightningLite, MisconfigurationException
 from engine.compat.shims.loops import Loop
 from engine.strategies.fsdp import FSDP
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Epochs(Loop):

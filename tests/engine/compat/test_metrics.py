@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
-from toy import Toy, loader, quiet
 
 from engine import metrics
 from engine.metrics import functional as FM
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 @pytest.fixture

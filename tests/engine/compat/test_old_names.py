@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import Callback
 from engine.loggers import TensorBoardLogger
 from engine.runtime.errors import MisconfigurationException
+from tests.engine.support.toy import Toy, loader, quiet
 
 # What a module calls otherwise than a callback, or has no hook for.
 _OF_CALLBACKS = {
@@ -104,8 +104,7 @@ def test_all_gather_alone_gives_what_it_got() -> None:
 
 GATHERS = """
 import json, sys, torch
-sys.path.insert(0, FOLDER)
-from toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 class Gathers(Toy):
     def training_step(self, batch, batch_idx):
@@ -129,8 +128,7 @@ json.dump([module.told, module.plain, module.gradient], open(sys.argv[1], "w"))
 
 def test_all_gather_stacks_what_the_ranks_have(run_ranks, tmp_path) -> None:
     """In rank order; with `sync_grads` gradients flow back, each rank's summed over the ranks."""
-    program = GATHERS.replace("FOLDER", repr(str(Path(__file__).parent)))
-    first, second = run_ranks(program.replace("sys.argv[2]", repr(str(tmp_path))))
+    first, second = run_ranks(GATHERS.replace("sys.argv[2]", repr(str(tmp_path))))
 
     # Rank 0 gave w, rank 1 gave 2 w, both have the loss w + 20 w; DDP averages 2 and 40.
     assert first == second == [[0, 1], False, pytest.approx((2 * 1 + 2 * 20) / 2)]

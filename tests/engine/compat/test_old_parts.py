@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from toy import Toy, loader, quiet
 
 from engine import LightningDataModule, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, Logger
 from engine.profilers import PyTorchProfiler, SimpleProfiler
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Data(LightningDataModule):

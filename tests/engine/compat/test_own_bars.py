@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine.callbacks import ProgressBar, ProgressBarBase, RichProgressBar, TQDMProgressBar
+from tests.engine.support.toy import Toy, loader, quiet
 
 tqdm = pytest.importorskip("tqdm").tqdm
 

@@ -10,7 +10,7 @@ import pytest
 from engine import Callback, LightningDataModule, Trainer
 from engine.compat.commandline.argparse import FromShell
 from engine.trainer.options import NEVER, OLD, SHOWN, parse
-from tests.engine.toy import Toy, loader
+from tests.engine.support.toy import Toy, loader
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine import LightningModule
+from tests.engine.support.toy import Toy, loader, quiet
 
 ENDS = [f"{verb}_{end}" for verb in ("training", "validation", "test") for end in ("step_end",)]
 EPOCHS = ["training_epoch_end", "validation_epoch_end", "test_epoch_end"]

@@ -369,6 +369,6 @@ def test_importing_the_loggers_imports_no_tensorboard():
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert done.stdout.strip() == "[]", done.stderr

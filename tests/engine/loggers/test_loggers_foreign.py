@@ -9,10 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from foreign_fakes import Noted, install
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
-from toy import Toy, loader, quiet
 
 import engine.loggers
 from engine import MisconfigurationException
@@ -29,6 +27,8 @@ from engine.loggers import (
     WandbLogger,
 )
 from engine.loggers.base import Silent
+from tests.engine.support.foreign_fakes import Noted, install
+from tests.engine.support.toy import Toy, loader, quiet
 
 FOREIGN = {
     "CometLogger": "comet-ml",

@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine import loggers
 from engine.loggers import CodeSnapshotLogger
 from engine.loggers.snapshot import read_code
+from tests.engine.support.toy import Toy, loader, quiet
 
 PROGRAM = """
 from engine.loggers import TestTubeLogger

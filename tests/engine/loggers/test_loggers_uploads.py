@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foreign_fakes import Noted, install
-from toy import Toy, loader, quiet
 
 from engine.loggers import WandbLogger
+from tests.engine.support.foreign_fakes import Noted, install
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

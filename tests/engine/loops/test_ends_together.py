@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from engine.callbacks import Callback
 from engine.loops import together
-from tests.engine.toy import Toy, loader, quiet, samples
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 together.PATIENCE_S = float(os.environ["PATIENCE_S"])
 rank = int(os.environ["RANK"])

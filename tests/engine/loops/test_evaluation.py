@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import (
     CheckpointError,
@@ -13,6 +12,7 @@ from engine import (
     MisconfigurationException,
 )
 from engine.callbacks import ModelCheckpoint
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 class Worse(Toy):

@@ -7,12 +7,12 @@ import re
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import GradientAccumulationScheduler
 from engine.loggers import MemoryLogger
 from engine.loops.steps import automatic as optimize
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader
-from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, LightningDataModule
 from engine.loggers import MemoryLogger
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

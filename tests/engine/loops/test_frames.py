@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import traceback
-from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
+
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -84,7 +83,7 @@ def test_from_fit_to_the_step_there_are_few_frames(tmp_path, kind):
 RANKS = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-import test_frames as frames
+from tests.engine.loops import test_frames as frames
 
 model = frames.DeeperOverride()
 options = {"precision": "bf16", "limit_train_batches": 1, "gradient_clip_val": 1.0}
@@ -96,9 +95,7 @@ json.dump(model.found, open(sys.argv[1], "w"))
 
 def test_on_two_ranks_there_are_few_too(run_ranks):
     """With DistributedDataParallel at most 10 of ours lie between `fit` and the training step."""
-    here = Path(__file__).parent
-    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
-    for found in run_ranks(RANKS, 2, env=paths):
+    for found in run_ranks(RANKS):
         assert len(found) == 4
         for frames in found:
             assert frames[0] == "fit"

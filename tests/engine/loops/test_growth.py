@@ -19,9 +19,9 @@ from engine.callbacks import Callback
 from engine.callbacks.monitors import lr_monitor
 from engine.profilers import simple
 from engine.runtime.storage import checkpoint
-from tests.engine.kept import grown, lengths_of_engine
-from tests.engine.toy import Toy, quiet
-from tests.engine.toy import loader as toy_loader
+from tests.engine.support.kept import grown, lengths_of_engine
+from tests.engine.support.toy import Toy, quiet
+from tests.engine.support.toy import loader as toy_loader
 
 N = 15  # steps of an epoch; the other run has ten times as many
 SOME = 25  # by so much may a length differ: what waits to be written is written now and then

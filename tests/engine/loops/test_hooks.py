@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import Callback
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from test_hooks import FIT
+from tests.engine.loops.test_hooks import FIT
 
 PROGRAM = """
 import json, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
-import test_hooks as hooks
+from tests.engine.loops import test_hooks as hooks
 from engine import LightningDataModule
 
 small, calls, seen = hooks.loader, [], []
@@ -62,9 +59,7 @@ def test_each_rank_has_all_hooks_and_the_first_prepares_the_data(run_ranks):
     """S047-S065, S048, S049: on two ranks each calls the list of 1.5, entry by entry, but for
     `prepare_data`, which global rank zero alone calls, and is done with before anybody's `setup`;
     `setup` and `teardown` are called on every device."""
-    here = Path(__file__).parent
-    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
-    (zero, seen_by_zero), (one, seen_by_one) = run_ranks(PROGRAM, 2, env=paths)
+    (zero, seen_by_zero), (one, seen_by_one) = run_ranks(PROGRAM)
     assert zero == FIT
     assert one == [name for name in FIT if name != "prepare_data"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import Callback
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 class Asks(Callback):

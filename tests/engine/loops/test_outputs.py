@@ -7,10 +7,10 @@ import gc
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import Toy, loader, quiet, samples, weights
 
 from engine import LightningModule
 from engine.loggers import CSVLogger
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -7,11 +7,11 @@ import warnings
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
-from toy import Toy, loader, quiet, samples, weights
 
 from engine.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from engine.runtime.data.combined import CombinedLoader
 from engine.runtime.data.lengths import is_exact
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 PROMISED, COME = 10, 6  # batches
 
@@ -292,8 +292,7 @@ def test_which_lengths_are_known():
 RANKS = """
 import json, sys
 import torch
-sys.path.insert(0, "tests/engine")
-from test_short_loaders import *
+from tests.engine.loops.test_short_loaders import *
 
 class Half(Stream):
     def __iter__(self):
@@ -325,7 +324,7 @@ def test_ranks_end_together(run_ranks):
     """Streams and samplers that promise too much: each rank ends its epoch after the same batch,
     and learns what it does with loaders that say the truth.
     """
-    for found in run_ranks(RANKS.replace('"tests/engine"', repr(__file__.rpartition("/")[0]))):
+    for found in run_ranks(RANKS):
         honest, stream, sampler, batches = found
         assert honest[:3] == [[[2, 6], [4, 12]], [5, 11], COME]
         assert sampler == honest

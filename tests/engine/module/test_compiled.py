@@ -7,7 +7,7 @@ import torch
 
 from engine.callbacks import ModelCheckpoint
 from engine.loggers import MemoryLogger
-from tests.engine.toy import Toy, loader, quiet, weights
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 class Inner(Toy):
@@ -149,7 +149,7 @@ def test_logging_compiles_a_few_times_and_not_in_every_step(tmp_path, how):
 
 RANKS = """
 import json, sys, torch
-from tests.engine.toy import Toy, loader, quiet, weights
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 def fit(compiles):
     model = Toy()

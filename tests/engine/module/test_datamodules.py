@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, random_split
 
 from engine import LightningDataModule, seed_everything
-from tests.engine.toy import Toy, loader, quiet, samples
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 
 class Data(LightningDataModule):
@@ -129,7 +129,7 @@ def test_a_split_follows_from_the_seed():
 RANKS = """
 import json, os, sys, time, warnings
 from engine import Trainer, LightningDataModule, seed_everything
-from tests.engine.test_datamodules import *
+from tests.engine.module.test_datamodules import *
 calls = []
 
 class Prepares(Data):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engine import LightningDataModule, LightningModule, MisconfigurationException
-from tests.engine.toy import quiet
+from tests.engine.support.toy import quiet
 
 
 class Net(LightningModule):

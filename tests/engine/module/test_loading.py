@@ -14,7 +14,7 @@ import torch
 from engine import LightningDataModule
 from engine.callbacks import ModelCheckpoint
 from engine.runtime.errors import CheckpointError
-from tests.engine.toy import Toy, loader, quiet, weights
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 class Grown(Toy):

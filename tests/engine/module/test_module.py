@@ -7,10 +7,10 @@ from argparse import Namespace
 import pytest
 import torch
 import yaml
-from toy import Toy, loader, quiet, weights
 
 from engine import LightningModule, Trainer
 from engine.loggers import CSVLogger
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -6,11 +6,11 @@ import io
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import Callback, LightningDataModule, MisconfigurationException
 from engine.callbacks import ProgressBar
 from engine.loops.hooks import by_name, fitted
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 
 from engine.module.off_device import stray_tensors, warn_of_stray_tensors
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Layer(torch.nn.Module):

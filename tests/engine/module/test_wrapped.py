@@ -8,7 +8,7 @@ import torchmetrics
 
 import engine
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import quiet, samples
+from tests.engine.support.toy import quiet, samples
 
 
 def net():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import Callback, MisconfigurationException
 from engine.loops.hooks import Hooks
@@ -17,6 +16,7 @@ from engine.profilers import (
     PyTorchProfiler,
     SimpleProfiler,
 )
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 def calls_of(report: str) -> dict[str, int]:
@@ -201,7 +201,7 @@ def test_a_wrong_profiler_is_said(tmp_path):
 
 RANKS = """
 import json, sys
-from toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 from engine.profilers import SimpleProfiler
 profiler = SimpleProfiler(sys.argv[1] + ".reports", "times")
 quiet(".", devices=2, strategy="ddp", profiler=profiler).fit(Toy(), loader(16), loader(8))
@@ -211,8 +211,7 @@ json.dump(str(profiler.path()), open(sys.argv[1], "w"))
 
 def test_each_rank_has_a_report(run_ranks):
     """Under DDP every rank measures its own share of the steps, in a file of its own."""
-    tests = str(Path(__file__).parent)
-    reports = run_ranks(f"import sys; sys.path.insert(0, {tests!r})\n" + RANKS)
+    reports = run_ranks(RANKS)
 
     assert [Path(path).name for path in reports] == ["fit-times.txt", "fit-times-1.txt"]
     for path in reports:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from engine.strategies.declared.requested import WORDS
-from tests.engine.test_ranks import COMMON
+from tests.engine.strategies.test_ranks import COMMON
 
 STRATEGIES = ("ddp", "fsdp")
 

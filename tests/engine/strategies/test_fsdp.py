@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.strategies.fsdp import blocks_of
-from tests.engine.test_ranks import COMMON
+from tests.engine.strategies.test_ranks import COMMON
 
 PROGRAM = (
     COMMON

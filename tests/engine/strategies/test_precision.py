@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from engine import MisconfigurationException, Trainer
 from engine.strategies.precision import make_precision, precision_name
-from tests.engine.toy import Toy, loader, quiet, samples
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 
 @pytest.mark.parametrize(

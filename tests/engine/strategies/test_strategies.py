@@ -26,7 +26,7 @@ from engine.strategies import (
 from engine.strategies.choose import place
 from engine.strategies.declared.requested import INSTEAD, WORDS, wanted
 from engine.trainer.options import parse
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)
 

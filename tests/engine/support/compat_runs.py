@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests import forkserver
+from tests.support import forkserver
 
-ROOT = Path(__file__).parents[2]
-OLD = Path(__file__).with_name("old")
+ROOT = Path(__file__).parents[3]
+OLD = ROOT / "tests/engine/compat/programs/old"
 DEADLINE_S = 120
 
 

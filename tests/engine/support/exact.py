@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
-from toy import quiet, weights
 
 from engine import LightningModule
+from tests.engine.support.toy import quiet, weights
 
 BATCHES, STEPS, EPOCHS = 5, 4, 3
 RATE = 0.03  # small enough that what differs in the last bit stays there

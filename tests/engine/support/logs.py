@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from toy import Toy, loader, quiet
-
 from engine.loggers import MemoryLogger
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Logs(Toy):

@@ -9,9 +9,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import forkserver
-from tests.engine.ranks import DEADLINE_S, start_ranks
-from tests.forkserver import Program
+from tests.engine.support.ranks import DEADLINE_S, start_ranks
+from tests.support import forkserver
+from tests.support.forkserver import Program
 
 PROGRAM = """
 import json, os, sys, time

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests import forkserver
-from tests.forkserver import Program
+from tests.support import forkserver
+from tests.support.forkserver import Program
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_S = 240  # a limit, for a busy machine
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from toy import Toy, loader, quiet
 
 from engine import LightningModule, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
 from engine.loggers import CSVLogger, DummyLogger, MemoryLogger, TensorBoardLogger
 from engine.runtime.coordination.interval import Every
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 PLAIN = {
@@ -345,7 +345,7 @@ def test_all_ranks_stop_at_one_step(run_ranks):
     results = run_ranks(
         """
 import json, os, sys, time
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 from engine.callbacks import Timer
 from engine import LightningModule
 behind = 1000 * int(os.environ["RANK"])

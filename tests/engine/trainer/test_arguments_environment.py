@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine import Trainer
 from engine.compat.commandline.arguments import parse_env_variables
 from engine.runtime.errors import MisconfigurationException
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 @pytest.mark.filterwarnings("ignore:there is a validation_step")

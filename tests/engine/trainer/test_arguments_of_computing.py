@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException, Trainer, seed_everything
 from engine.callbacks.monitors.gradients import grad_norm
@@ -17,6 +16,7 @@ from engine.loggers import MemoryLogger
 from engine.runtime.distributed.world import World
 from engine.strategies import choose as devices
 from engine.trainer.options import parse
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -223,7 +223,7 @@ def test_logged_values_of_a_gpu_wait_on_the_cpu(tmp_path):
 ALONE = World()
 
 
-FAKES = Path(__file__).parents[1] / "fakes"
+FAKES = Path(__file__).parents[2] / "fakes"
 
 
 GB = 2**30

@@ -6,7 +6,7 @@ PROGRAM = """
 import json, os, sys
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
-from tests.engine.toy import Toy, loader, quiet, samples
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 rank, facts = int(os.environ["RANK"]), {}
 

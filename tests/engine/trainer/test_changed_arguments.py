@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException, Trainer
 from engine.loggers import MemoryLogger
 from engine.trainer.options import CHANGEABLE
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Counts(Toy):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, ModelCheckpoint
@@ -25,6 +24,7 @@ from engine.strategies import DDPSpawnStrategy, DDPStrategy
 from engine.strategies.declared.requested import wanted
 from engine.trainer.children import processes
 from engine.trainer.children.safety import why_not_fork
+from tests.engine.support.toy import Toy, loader
 
 DEADLINE_S = 60
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import Callback, MisconfigurationException, Trainer, seed_everything
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_S = 90
 
 
@@ -162,8 +162,7 @@ def test_after_an_exception_one_can_go_on(tmp_path, where):
 
 INTERRUPTED = """
 import json, os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 class Interrupted(Toy):
     def on_train_batch_start(self, batch, batch_idx):
@@ -193,7 +192,7 @@ def test_ctrl_c_for_real(tmp_path):
     script.write_text(INTERRUPTED)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), "facts.json", str(Path(__file__).parent)],
+        [sys.executable, "-W", "ignore", str(script), "facts.json"],
         cwd=tmp_path,
         env=environment,
         timeout=DEADLINE_S,

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import LightningDataModule, LightningModule, MisconfigurationException
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Counts(Toy):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine import MisconfigurationException
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Grows(Toy):

@@ -15,11 +15,11 @@ import pytest
 
 from engine import MisconfigurationException, Trainer
 from engine.runtime.distributed import launch as starting
-from tests import forkserver
-from tests.engine.toy import Toy, loader
-from tests.forkserver import Program
+from tests.engine.support.toy import Toy, loader
+from tests.support import forkserver
+from tests.support.forkserver import Program
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_S = 90
 
 SCRIPT = """

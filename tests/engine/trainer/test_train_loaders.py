@@ -7,12 +7,12 @@ import multiprocessing
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import Toy, loader, quiet
 
 from engine import Callback, LightningDataModule, MisconfigurationException
 from engine.runtime.data.combined import CombinedLoader
 from engine.runtime.data.samplers import for_training
 from engine.runtime.distributed.world import World
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 import numpy
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -20,6 +19,7 @@ from engine.runtime.settings import (
     TuneSettings,
 )
 from engine.trainer.options import NEVER, OLD, OPTIONS, SHOWN, parse
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 def test_each_argument_is_in_one_setting():

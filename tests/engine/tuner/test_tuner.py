@@ -25,7 +25,7 @@ from engine.runtime.seed import random_state
 from engine.runtime.storage.run_folder import coming_ordinal
 from engine.tuner import Tuner
 from engine.tuner.memory import is_out_of_memory
-from tests.engine.toy import Toy, loader, quiet, samples, weights
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 
 class Traced(Toy):
@@ -265,7 +265,7 @@ import json, sys
 import torch
 from torch.utils.data import DataLoader
 from engine import Trainer, seed_everything
-from tests.engine.test_tuner import Traced, samples, weights
+from tests.engine.tuner.test_tuner import Traced, samples, weights
 
 class Uneven(Traced):
     def training_step(self, batch, batch_idx):

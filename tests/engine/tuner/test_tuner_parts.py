@@ -9,7 +9,7 @@ import torch
 from engine.tuner.lr_finder import LRFinder, learning_rates
 from engine.tuner.sizes import largest
 from engine.tuner.snapshot import Snapshot
-from tests.engine.toy import Toy
+from tests.engine.support.toy import Toy
 
 
 def test_the_steepest_descent_is_suggested():

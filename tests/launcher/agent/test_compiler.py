@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.agent.forkserver.needs_compiler import NEVER, UNLESS_ENGINE, wants_compiler
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 
 def wanted(folder: Path, *args: str, compat: str | None = None) -> str:

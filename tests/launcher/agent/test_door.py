@@ -17,10 +17,10 @@ import pytest
 
 from launcher.agent.rendezvous import door as doors
 from launcher.agent.rendezvous.door import Door
-from tests import forkserver
-from tests.launcher.runs import Launcher, until
+from tests.launcher.support.runs import Launcher, until
+from tests.support import forkserver
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOBODY = 65534
 WORD = b"plaunch 0123456789abcdef"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

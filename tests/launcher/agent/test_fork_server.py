@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.agent.forkserver.client import SERVER, ForkServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCES = tuple((ROOT / name.replace(".", "/")).with_suffix(".py").read_text() for name in SERVER)
 LARGE = 40_000  # bytes of an order: more than one packet of a socket, less than one read
 

@@ -18,7 +18,7 @@ import pytest
 
 from launcher.agent.node.gpu_lease import Lease, holder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_S = 30
 RUNNER = """
 import os, sys

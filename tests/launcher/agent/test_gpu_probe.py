@@ -18,7 +18,7 @@ from launcher.agent.node.gpu_lease import Lease
 from launcher.agent.node.gpu_probe import DRIVER_FILES, probe_node, visible_units
 from launcher.controller.placing.gpus import Gpu, probe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GIB = 2**30
 Driver = Callable[..., None]
 A, B, C = "GPU-aa11", "GPU-aa22", "GPU-bb33"

@@ -18,7 +18,7 @@ from launcher.agent.lowlevel import Selector
 from launcher.agent.wire import MAX_LINES, Incoming, RankLines
 from launcher.core.protocol.frames import ChannelError, encode
 from launcher.core.protocol.seal import Sealer
-from tests.launcher.runs import until
+from tests.launcher.support.runs import until
 
 TALKER = """\
 import json, socket, sys

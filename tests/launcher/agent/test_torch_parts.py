@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from launcher.agent.ranks import torch_parts
-from tests.gloo import threads_have_names
+from tests.support.gloo import threads_have_names
 
 LAUNCHER = Path(torch_parts.__file__).parents[1]
 

@@ -12,7 +12,7 @@ from launcher.cli.command import is_no_program, main, run_parser
 from launcher.clusters.slurm import client as slurmctl
 from launcher.core.job import Program
 from launcher.request.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
-from tests.launcher.runs import PLAUNCH
+from tests.launcher.support.runs import PLAUNCH
 
 
 def parse(*words: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_a_run_in_somebodys_own_allocation() -> None:
 def test_a_whole_array() -> None:
     """Its tasks are counted, those that have not begun too."""
     entry = Entry("/runs/a", "slurm", slurm="2")
-    said = Path(__file__).parent / "slurm_says/jobs.txt"
+    said = Path(__file__).parents[1] / "clusters/slurm_says/jobs.txt"
     jobs = [job for job in slurm_jobs.parse_jobs(said.read_text()) if job.array]
     assert job_status.decide(entry, RunFacts("missing"), jobs, None) == (
         "running",

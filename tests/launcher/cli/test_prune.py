@@ -18,7 +18,7 @@ from launcher.core.job import Job, Program, Result
 from launcher.request.request import make_id
 from launcher.rundir import index
 from launcher.rundir.rundir import RunDir, default_path
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 DAY_S = 86400.0
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from launcher.cli.logs import start_of_last
-from tests.launcher.runs import PLAUNCH, Launcher, Run, alive, until
+from tests.launcher.support.runs import PLAUNCH, Launcher, Run, alive, until
 
 SHORT = "echo rank $RANK of $WORLD_SIZE; echo more; exit ${CODE:-0}"
 LONG = "echo rank $RANK waits; exec sleep 100"

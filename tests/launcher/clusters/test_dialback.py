@@ -13,7 +13,7 @@ from launcher.clusters import dialback
 from launcher.clusters.base import NodeError
 from launcher.clusters.dialback import Reception, addresses_towards
 from launcher.core.protocol import channel
-from tests.launcher.dialled import (
+from tests.launcher.support.dialled import (
     ECHO,
     TETHERED,
     call,
@@ -23,7 +23,7 @@ from tests.launcher.dialled import (
     read_all,
     rest,
 )
-from tests.launcher.runs import until
+from tests.launcher.support.runs import until
 
 
 def test_a_node_that_was_invited_runs_our_code(reception: Reception) -> None:

@@ -232,7 +232,7 @@ def test_it_is_light_to_import() -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        env={"PYTHONPATH": str(Path(__file__).parents[3])},
     ).stdout.split()
 
     assert not {"socket", "asyncio", "logging", "tempfile", "json", "yaml"} & set(modules)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.clusters.ray.actor import Holder
-from tests.launcher.runs import alive, until
+from tests.launcher.support.runs import alive, until
 
 # Says what it was told and what it is given, and lives until its standard input ends.
 AGENT = """\

@@ -1,4 +1,4 @@
-"""The SSH backend's pure parts; tests/real/test_ssh.py has the rest."""
+"""The SSH backend's pure parts; tests/clusters/ssh/test_ssh.py has the rest."""
 
 import json
 import shutil

@@ -21,7 +21,7 @@ from launcher.controller.placing import preflight
 from launcher.core.console.console import Output
 from launcher.core.deadline import deadline
 from launcher.core.job import Job, Node, Program
-from tests.launcher.runs import Launcher, until
+from tests.launcher.support.runs import Launcher, until
 
 SILENT = "printf 'Enter \\033[31mcode: '; exec cat 3>&1 >/dev/null"
 # As a login shell that starts another one: that takes the secret for a command.

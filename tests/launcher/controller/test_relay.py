@@ -18,7 +18,7 @@ from launcher.controller.agents.bundle import Cargo
 from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
 from launcher.core.job import Job, Node, Program
 from launcher.core.protocol.frames import ChannelError
-from tests.launcher.dialled import ECHO, cargo, dialler, door_of, read_all
+from tests.launcher.support.dialled import ECHO, cargo, dialler, door_of, read_all
 
 
 class Relay:

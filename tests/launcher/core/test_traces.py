@@ -85,7 +85,7 @@ def test_whose_a_file_is() -> None:
     """A program's own engine.py, and packages that are neither torch nor ours, are the user's."""
     assert package_of(f"{SITE}/torch/_ops.py") == "torch"
     assert package_of(
-        __file__.replace("tests/launcher/test_traces.py", "engine/trainer/trainer.py")
+        __file__.replace("tests/launcher/core/test_traces.py", "engine/trainer/trainer.py")
     ) == ("engine")
     for file in ("/home/me/engine.py", "/home/me/torch/x.py", f"{SITE}/timm/models.py", "<cell>"):
         assert package_of(file) is None, file

@@ -13,7 +13,7 @@ from launcher.cli.command import run_parser
 from launcher.core.job import Program
 from launcher.request.request import Wanted
 from launcher.request.resume_command import again
-from tests.launcher.runs import DEADLINE_S, PLAUNCH, Launcher
+from tests.launcher.support.runs import DEADLINE_S, PLAUNCH, Launcher
 
 
 @pytest.mark.parametrize(

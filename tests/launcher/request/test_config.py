@@ -22,7 +22,7 @@ from launcher.request.cluster_file import (
     parse_hosts,
 )
 
-EXAMPLES = Path(__file__).parents[2] / "cluster_configs"
+EXAMPLES = Path(__file__).parents[3] / "cluster_configs"
 Write = Callable[[str], str]
 
 

@@ -22,7 +22,7 @@ from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import read_events
 from launcher.rundir.rundir import RunDir, RunDirError, write_whole
 from launcher.rundir.tail import Tail
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 
 @pytest.fixture

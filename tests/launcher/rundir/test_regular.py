@@ -21,7 +21,7 @@ from launcher.rundir.events import read_events
 from launcher.rundir.records import read
 from launcher.rundir.rundir import RunDir, RunDirError
 from launcher.rundir.tail import Tail
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 
 def put(path: Path, kind: str) -> Path:

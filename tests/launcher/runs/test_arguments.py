@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.runs import Launcher, carriers
+from tests.launcher.support.runs import Launcher, carriers
 
 NASTY = [
     "a b", "", "it's", '"quoted"', "$(touch pwned)", "`touch pwned`", "; touch pwned", "new\nline",

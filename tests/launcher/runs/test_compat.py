@@ -15,7 +15,7 @@ from launcher.cli.command import main
 from launcher.core.job import Job, Program
 from launcher.request.request import COMPAT, Wanted
 from launcher.rundir.rundir import RunDir, RunDirError
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 OLD = '''
 """As programs of 1.x were written."""

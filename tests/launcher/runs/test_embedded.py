@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.launcher.runs import PLAUNCH, Launcher
+from tests.launcher.support.runs import PLAUNCH, Launcher
 
 SHOW = """
 import os

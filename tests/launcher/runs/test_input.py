@@ -13,7 +13,7 @@ from launcher.agent.lowlevel import Selector
 from launcher.agent.ranks import waits
 from launcher.agent.ranks.stdin import RankInput
 from launcher.agent.ranks.workers import Group, Worker
-from tests.launcher.runs import PLAUNCH, Launcher, until
+from tests.launcher.support.runs import PLAUNCH, Launcher, until
 
 LOOP = """
 while read -r turn; do

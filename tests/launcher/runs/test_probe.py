@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.launcher.runs import Launcher, launcher_in
+from tests.launcher.support.runs import Launcher, launcher_in
 
 BESIDE = """
 import os, torch.utils.data

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 
 @pytest.mark.parametrize("start", ["warm", "cold"])

@@ -9,7 +9,7 @@ import pytest
 
 from launcher import JobFailed, launch
 from launcher.request.request import UsageError
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 RESULT_KEYS = {
     "job_id", "state", "exit_code", "attempts", "preemptions", "world_size", "seconds", "nodes",

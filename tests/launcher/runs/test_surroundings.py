@@ -21,7 +21,7 @@ from launcher.agent import __main__ as agent_main
 from launcher.agent.node import gpu_lease
 from launcher.clusters.ray import cluster as ray
 from launcher.core.limits import too_few_files
-from tests.launcher.runs import PLAUNCH, Launcher
+from tests.launcher.support.runs import PLAUNCH, Launcher
 
 RANK = """\
 import engine, launcher, os, resource, sys

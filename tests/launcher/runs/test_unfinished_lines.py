@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.launcher.runs import PLAUNCH, Launcher, Run
+from tests.launcher.support.runs import PLAUNCH, Launcher, Run
 
 # Each step waits until the test has seen the one before.
 MAIN = """

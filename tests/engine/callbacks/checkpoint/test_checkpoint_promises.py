@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.callbacks import Callback, ModelCheckpoint
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Manual(Toy):
@@ -167,7 +167,7 @@ def test_a_resume_with_other_settings_goes_on_with_the_newest_file(tmp_path):
 DIES = """
 import os, signal, sys
 from engine.callbacks import ModelCheckpoint
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 class Deadly:
     def __reduce__(self):
@@ -190,7 +190,7 @@ def test_killed_while_it_saves(tmp_path, save, newest):
     """kill -9 in the middle of writing last.ckpt, or the file beside it: last.ckpt is whole, the
     newest there is, and a run that goes on from it clears away the part of a file."""
     command = [sys.executable, "-c", DIES, str(tmp_path), str(save)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     killed = subprocess.run(command, cwd=root, capture_output=True, timeout=90, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     found = steps_of(tmp_path)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripted import Scripted, trainer_for
 
 from engine.callbacks import Callback, ModelCheckpoint
 from engine.runtime.errors import MisconfigurationException
+from tests.engine.support.scripted import Scripted, trainer_for
 
 SCORES = [0.5, 0.3, 0.4, 0.2, 0.6]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripted import Scripted, trainer_for
-from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelCheckpoint
+from tests.engine.support.scripted import Scripted, trainer_for
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 def fit(folder: Path, checkpoint: ModelCheckpoint) -> None:

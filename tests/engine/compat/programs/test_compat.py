@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compat_runs import found_by, real_one, run
+
+from tests.engine.support.compat_runs import found_by, real_one, run
 
 
 def test_names_are_the_engines_own(tmp_path: Path) -> None:

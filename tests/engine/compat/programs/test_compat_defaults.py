@@ -8,7 +8,6 @@ from typing import Any, overload
 
 import pytest
 import torch
-from compat_runs import found_by
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import LearningRateMonitor, Timer
@@ -16,7 +15,8 @@ from engine.compat.commandline.cli import LightningArgumentParser
 from engine.loggers import CSVLogger
 from engine.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
 from engine.trainer.options.parsers import as_list
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.compat_runs import found_by
+from tests.engine.support.toy import Toy, loader, quiet
 
 VERSION_1 = """
 import lightning_utilities.core.rank_zero as before

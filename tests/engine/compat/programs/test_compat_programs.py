@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from compat_runs import OLD, compat, real_one, run
+from tests.engine.support.compat_runs import OLD, compat, real_one, run
 
 TWO_RANKS = """
 import sys

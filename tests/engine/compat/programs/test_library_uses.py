@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compat_runs import found_by
-from toy import Toy, loader, quiet, weights
-
 from engine.callbacks import ModelCheckpoint
 from engine.loggers import CSVLogger, MemoryLogger
+from tests.engine.support.compat_runs import found_by
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 def test_a_single_loader_has_loaders_too(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import multiprocessing
 
 import pytest
 import torch
-from exact import batches, by_hand, cases, fitted, serve
 from hypothesis import HealthCheck, given, settings
+
+from tests.engine.support.exact import batches, by_hand, cases, fitted, serve
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:training_step returned None"),

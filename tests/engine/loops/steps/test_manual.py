@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import quiet, samples
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import ModelCheckpoint
+from tests.engine.support.toy import quiet, samples
 
 WINDOW = 3
 

@@ -7,9 +7,9 @@ import warnings
 import pytest
 import torch
 from torch.utils.data import DataLoader, default_collate
-from toy import Toy, quiet, samples, weights
 
 from engine.loops.steps.missing import say_missing
+from tests.engine.support.toy import Toy, quiet, samples, weights
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:there is a validation_step", "ignore:the training loader gave None"

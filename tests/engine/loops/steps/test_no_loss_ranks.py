@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 PROGRAM = """
@@ -134,11 +132,10 @@ def test_a_rank_without_a_loss_holds_nobody_up(run_ranks):
 SHARDED = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
-sys.path.insert(0, os.environ["TOYS"])
 import torch
 from engine import Trainer
 from engine.strategies import nothing
-from toy import Toy, loader
+from tests.engine.support.toy import Toy, loader
 
 nothing.PATIENCE_S = 3.0
 rank, seen, error = int(os.environ["RANK"]), [], ""
@@ -166,6 +163,6 @@ os._exit(0)
 
 def test_where_a_rank_cannot_be_without_a_loss_it_is_named(run_ranks):
     """S020: sharded ranks skip a batch together; one that does it alone says so in seconds."""
-    (zero, _), (one, error) = run_ranks(SHARDED, 2, env={"TOYS": str(Path(__file__).parent)})
+    (zero, _), (one, error) = run_ranks(SHARDED)
     assert zero == one == [0, 1, 1]
     assert "None on rank 1 and not on all others" in error

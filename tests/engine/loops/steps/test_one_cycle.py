@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine.loops.optimizers import configure
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException
 from engine.callbacks import ModelCheckpoint
 from engine.loops.optimizers import configure
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

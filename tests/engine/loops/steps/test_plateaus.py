@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import Toy, loader, quiet, weights
 
 from engine import LightningModule, MisconfigurationException
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

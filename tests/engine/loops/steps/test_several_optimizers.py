@@ -7,9 +7,9 @@ import random
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import quiet, samples
 
 from engine import Callback, LightningModule, MisconfigurationException
+from tests.engine.support.toy import quiet, samples
 
 
 def batches(dtype=torch.float64):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from toy import Toy, quiet, weights
-from toy import loader as flat_loader
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.runtime.data.sequences import split_batch
+from tests.engine.support.toy import Toy, quiet, weights
+from tests.engine.support.toy import loader as flat_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 
@@ -336,7 +333,7 @@ def test_words_of_log_that_change_nothing(tmp_path):
 UNEVEN = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
-import test_truncated as truncated
+from tests.engine.loops.steps import test_truncated as truncated
 
 error = ""
 try:
@@ -353,7 +350,5 @@ json.dump(error, open(sys.argv[1], "w"))
 def test_ranks_with_unlike_sequences_are_named(run_ranks):
     """S163: ranks step together, so they need equally many splits: an error, where gradients of
     different splits would be averaged and the last rank would wait for ever."""
-    here = Path(__file__).parent
-    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
-    for error in run_ranks(UNEVEN, 2, env=paths):
+    for error in run_ranks(UNEVEN):
         assert "batch 0 has [3, 2] splits on the ranks" in error

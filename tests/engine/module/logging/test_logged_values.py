@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from logs import Logs, logged_by, series
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy import Toy, loader, quiet
 
 from engine import Callback, LightningModule, MisconfigurationException
 from engine.loggers import MemoryLogger
+from tests.engine.support.logs import Logs, logged_by, series
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from logs import Logs, logged_by, names_like_it, series
-from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.module.logging.results import DEFAULTS, ONCE_AN_EPOCH, to_floats
+from tests.engine.support.logs import Logs, logged_by, names_like_it, series
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

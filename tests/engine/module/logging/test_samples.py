@@ -19,7 +19,7 @@ from engine import Callback, LightningModule, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.runtime.data.batch_size import Samples
 from engine.runtime.data.combined import CombinedLoader
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 zeros = torch.zeros
 Pair = namedtuple("Pair", ["a", "b"])
@@ -304,7 +304,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader
 from engine import LightningModule
-from tests.engine.toy import quiet
+from tests.engine.support.toy import quiet
 
 @dataclass
 class Batch:

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassPrecision,
 from engine.callbacks import ModelCheckpoint
 from engine.loggers import MemoryLogger
 from engine.runtime.errors import MisconfigurationException
-from tests.engine.toy import Toy, loader, quiet, samples
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 
 def collection(prefix):
@@ -150,8 +150,8 @@ def test_one_object_for_two_kinds_of_data_is_named(tmp_path, kind):
 RANKS = """
 import json, sys
 from engine.loggers import MemoryLogger
-from tests.engine.test_torchmetrics import Guesses
-from tests.engine.toy import loader, quiet
+from tests.engine.module.logging.test_torchmetrics import Guesses
+from tests.engine.support.toy import loader, quiet
 
 log, found = MemoryLogger(), {}
 trainer = quiet(".", strategy="ddp", accelerator="cpu", devices=2, max_epochs=2)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from toy import Toy, loader, quiet
-
 from engine import Callback
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Counts(Toy):

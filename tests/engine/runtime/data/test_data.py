@@ -18,12 +18,12 @@ from torch.utils.data import (
     SequentialSampler,
     WeightedRandomSampler,
 )
-from toy import Toy, loader, quiet, samples
 
 from engine import MisconfigurationException
 from engine.runtime.data.samplers import Stripe, Turns, begin_epoch, drawn, for_training, limited
 from engine.runtime.distributed.world import World
 from engine.runtime.seed import mix, random_state, reset_seed, seed_everything, set_random_state
+from tests.engine.support.toy import Toy, loader, quiet, samples
 
 sizes = st.integers(1, 40)
 worlds = st.integers(1, 7)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import alone, ends, environment, words, write
 
-from tests import forkserver
-from tests.launcher.runs import Launcher, alive, launcher_in, until
+from tests.engine.support.preempted import alone, ends, environment, words, write
+from tests.launcher.support.runs import Launcher, alive, launcher_in, until
+from tests.support import forkserver
 
 DEADLINE_S = 90
 GONE_S = 60  # torch's workers look every 5 s whether their parent is there
@@ -145,7 +145,7 @@ def test_from_the_first_moment_of_a_worker_on(tmp_path, kind, times):
         "storm.py": STORMING,
     }.items():
         (tmp_path / name).write_text(text)
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[4])
     done = forkserver.shared().run(
         ["main.py", kind, str(times)],
         timeout=DEADLINE_S,

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from engine import Callback
 from engine.runtime.data.combined import CombinedLoader
-from tests.engine.toy import Toy, loader, quiet, samples, weights
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ PROGRAM = """
 import json, os, sys, warnings
 import torch
 from torch.utils.data import DataLoader, Subset
-from tests.engine.toy import Toy, quiet, samples
+from tests.engine.support.toy import Toy, quiet, samples
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from engine.runtime.distributed.messages import FIRST, Letter
 from engine.runtime.distributed.plain_data import Damaged, NotPlain, pack, unpack
-from tests.engine.ranks import ranks_in
+from tests.engine.support.ranks import ranks_in
 
-ENGINE = Path(__file__).parents[2] / "engine"
+ENGINE = Path(__file__).parents[4] / "engine"
 RAN: list[str] = []
 
 

@@ -10,10 +10,10 @@ import struct
 import threading
 
 import pytest
-from toy import Toy, loader, quiet
 
 from engine.runtime.distributed import agent_client as reports
 from engine.trainer import lifecycle
+from tests.engine.support.toy import Toy, loader, quiet
 
 DEADLINE_S = 10
 

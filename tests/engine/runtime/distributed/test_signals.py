@@ -14,7 +14,7 @@ import pytest
 from engine.runtime.coordination.signals import SIGNALS, is_listening, listening, notice
 from engine.runtime.errors import Preempted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def test_signals_are_noted_and_then_what_they_were():

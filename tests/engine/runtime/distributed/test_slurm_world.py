@@ -12,7 +12,7 @@ from engine.runtime.distributed.slurm_env import (
     torchrun_variables,
 )
 from engine.runtime.distributed.world import World, read_world
-from tests.engine.test_strategies import TASK
+from tests.engine.strategies.test_strategies import TASK
 
 
 def test_a_task_of_several_has_its_place():

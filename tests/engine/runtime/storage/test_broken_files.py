@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import CheckpointError
 from engine.runtime.storage import checkpoint as files
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):
@@ -64,7 +63,7 @@ def test_a_full_disk_is_named_on_all_ranks(tmp_path):
 
 UNSAVABLE = """
 import json, sys
-from toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 class Odd(Toy):
     def on_save_checkpoint(self, checkpoint):
@@ -81,6 +80,4 @@ except Exception as error:
 
 def test_what_cannot_be_written_is_an_error_of_all_ranks(run_ranks):
     """A rank never waits for one that has failed to write."""
-    here = Path(__file__).parent
-    paths = {"PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
-    assert all("pickle" in said for said in run_ranks(UNSAVABLE, 2, env=paths))
+    assert all("pickle" in said for said in run_ranks(UNSAVABLE))

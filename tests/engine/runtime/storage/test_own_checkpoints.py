@@ -13,10 +13,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from toy import Toy, loader, quiet
 
 from engine import CheckpointError, LightningDataModule
 from engine.runtime.storage import checkpoint as files
+from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:there is a validation_step", "ignore:hyper-parameter .scale. is a"

@@ -14,7 +14,7 @@ from engine.loggers import CSVLogger
 from engine.loggers.csv import MetricsFile
 from engine.loggers.hparams import write_hparams
 from engine.runtime.storage import files
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 @pytest.fixture

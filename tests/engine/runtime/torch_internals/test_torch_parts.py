@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from engine.runtime.distributed import gloo_threads
 from engine.runtime.torch_internals import torch_parts
 from engine.runtime.torch_internals.late_dynamo import _ddp_is_optimized
-from tests.gloo import threads_have_names
+from tests.support.gloo import threads_have_names
 
 ENGINE = Path(torch_parts.__file__).parents[2]
 

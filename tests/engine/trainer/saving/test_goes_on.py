@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import quiet, weights
 
 from engine import Callback, LightningModule
 from engine.callbacks import EarlyStopping, ModelCheckpoint, OnExceptionCheckpoint
 from engine.loggers import MemoryLogger
 from engine.runtime.coordination.signals import notice
 from engine.runtime.errors import Preempted
+from tests.engine.support.toy import quiet, weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the checkpoint holds states of callbacks"),
@@ -343,8 +343,7 @@ def test_the_same_trainer_goes_on_in_the_epoch_too(tmp_path):
 RANKS = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, FOLDER)
-from test_goes_on import *
+from tests.engine.trainer.saving.test_goes_on import *
 
 ranks = {"strategy": "ddp", "devices": 2}
 found = {}
@@ -367,5 +366,5 @@ json.dump(found, open(sys.argv[1], "w"))
 
 def test_ranks_go_on_as_one_does(run_ranks):
     """From what was saved in any hook around an epoch's last step, or by a stop within an epoch."""
-    for found in run_ranks(RANKS.replace("FOLDER", repr(str(Path(__file__).parent)))):
+    for found in run_ranks(RANKS):
         assert len(found) >= 13 and set(found.values()) == {True}, found

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import ends, seen, whole, words, write
 
-from tests.launcher.runs import Done, Launcher, launcher_in, until
+from tests.engine.support.preempted import ends, seen, whole, words, write
+from tests.launcher.support.runs import Done, Launcher, launcher_in, until
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 SHAPES = {1: (), 2: ("--procs", "2"), 4: ("--nodes", "2", "--procs", "2")}
 
 

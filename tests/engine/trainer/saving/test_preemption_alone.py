@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preempted import ends, environment, whole, words, write
 
 from engine.runtime.storage.checkpoint import read
-from tests import forkserver
-from tests.forkserver import Program
-from tests.launcher.runs import carriers, until
+from tests.engine.support.preempted import ends, environment, whole, words, write
+from tests.launcher.support.runs import carriers, until
+from tests.support import forkserver
+from tests.support.forkserver import Program
 
 DEADLINE_S = 90
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from toy import Toy, loader, quiet, samples, weights
 
 from engine import Callback, CheckpointError, LightningModule
 from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.runtime.storage import checkpoint as files
 from engine.runtime.storage.run_folder import Index
+from tests.engine.support.toy import Toy, loader, quiet, samples, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 PROGRAM = """
 import json, os, sys, warnings
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 from engine import Callback, rollcall
 
 rollcall.PATIENCE_S = 2.0
@@ -50,7 +50,7 @@ def test_nobody_waits_for_ever(run_ranks, tmp_path):
 
 SHARDED = """
 import json, sys, warnings
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 from engine.runtime.coordination import barrier as rollcall
 
 rollcall.PATIENCE_S = 1.0

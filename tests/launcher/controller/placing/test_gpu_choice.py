@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from launcher.controller.placing.gpu_choice import Choice, NodeGpus, choose
 from launcher.controller.placing.gpus import Gpu
 from launcher.core.gpu_spec import parse
-from tests.launcher.machines import FOUR, GIB, SPLIT, broken, busy, exclusive, gpu, leased, on
+from tests.launcher.support.machines import (
+    FOUR,
+    GIB,
+    SPLIT,
+    broken,
+    busy,
+    exclusive,
+    gpu,
+    leased,
+    on,
+)
 
 
 def chosen(text: str | None, gpus: tuple[Gpu, ...], limit: tuple[str, ...] | None = None) -> Choice:

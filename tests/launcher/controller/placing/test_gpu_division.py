@@ -7,7 +7,7 @@ import pytest
 from launcher.controller.placing.gpu_choice import Choice, NodeGpus, choose_all, node_gpus
 from launcher.controller.placing.gpus import Gpu, to_json
 from launcher.core.gpu_spec import parse
-from tests.launcher.machines import FOUR, busy, gpu, on
+from tests.launcher.support.machines import FOUR, busy, gpu, on
 
 
 def nodes(*machines: tuple[Gpu, ...]) -> list[NodeGpus]:

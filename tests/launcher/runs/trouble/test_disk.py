@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.runs import PLAUNCH, Launcher
+from tests.launcher.support.runs import PLAUNCH, Launcher
 
 TALKS = """
 import sys, time

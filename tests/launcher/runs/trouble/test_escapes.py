@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from launcher.rundir import index
-from tests.launcher.runs import PLAUNCH, Launcher, Run
+from tests.launcher.support.runs import PLAUNCH, Launcher, Run
 
 TITLE, CLIPBOARD, BIDI, C1 = "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "\u202e", "\x9b2J"
 EVIL = f"{TITLE}{CLIPBOARD}\x1b[2J{C1}{BIDI}evil"

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.launcher.runs import Done, Launcher
+from tests.launcher.support.runs import Done, Launcher
 
 MAIN = """
 import os, signal, sys, threading, time, atexit

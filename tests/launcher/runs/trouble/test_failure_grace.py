@@ -16,7 +16,7 @@ from launcher.agent.ranks import ending
 from launcher.agent.ranks.ending import QUIET_S, Stance, Watched, catches, stance
 from launcher.agent.ranks.reports import Told
 from launcher.agent.ranks.workers import Group, Worker
-from tests.launcher.runs import Launcher, until
+from tests.launcher.support.runs import Launcher, until
 
 # Rank 1 fails once rank 0 does what its word says.
 MAIN = """

@@ -11,9 +11,9 @@ import pytest
 
 import launcher
 from launcher.rundir import records
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PROBE = {
     "type": "probe", "hostname": "h", "cores": 4, "addresses": {"lo": ["127.0.0.1"]},
     "reached_at": [], "time": 0.0, "free_disk": None, "workdir": True, "program": None,
@@ -46,7 +46,7 @@ def test_a_node_that_lies(plaunch: Launcher, says: list[Any], verdict: str) -> N
     python = plaunch.folder / "fake-python"
     python.write_text(
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.launcher.fake_agent import main\nmain()\n"
+        "from tests.launcher.support.fake_agent import main\nmain()\n"
     )
     python.chmod(0o755)
     plaunch.write("cluster.yaml", f"cluster: local\npython: {python}\n")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from launcher.agent.node import cleanup as health
-from tests.alone import alone
-from tests.launcher.runs import PLAUNCH, Launcher
+from tests.launcher.support.runs import PLAUNCH, Launcher
+from tests.support.alone import alone
 
 LIMIT = 1 << 30  # a torch with CUDA takes half of it
 MAIN = """

@@ -14,7 +14,7 @@ import pytest
 
 from launcher.agent import pulse
 from launcher.agent.pulse import Pulse
-from tests.launcher.runs import Launcher, Run, alive, until
+from tests.launcher.support.runs import Launcher, Run, alive, until
 
 # Every rank brings: a grandchild in a session of its own that ignores polite signals, a daemon
 # that has wiped its environment, and workers by fork and by spawn; then it ends as its word says.

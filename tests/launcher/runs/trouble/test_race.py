@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 RACES = int(os.environ.get("RACES", "50"))
 

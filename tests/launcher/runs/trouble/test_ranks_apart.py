@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launcher.controller.phases import early_end, were_independent
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 APART = "ranks ran as independent copies"
 

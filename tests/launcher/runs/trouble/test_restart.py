@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.launcher.runs import Done, Launcher
+from tests.launcher.support.runs import Done, Launcher
 
 # Fails in its first attempts as the words say, after a collective; then meets again and reports.
 MAIN = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.launcher.runs import Launcher
+from tests.launcher.support.runs import Launcher
 
 BAD = [
     "env: TOKEN=s3cret",

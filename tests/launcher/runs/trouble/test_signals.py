@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.launcher.runs import Launcher, Run
+from tests.launcher.support.runs import Launcher, Run
 
 # Says what it gets in a file; ends as its word says.
 MAIN = """
