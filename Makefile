@@ -35,7 +35,7 @@ UNPINNED = torch|sympy|networkx|setuptools|triton
 test-torch:
 	@test -n "$(VERSION)" || { echo "say which: make test-torch VERSION=2.14.1" >&2; exit 2; }
 	$(MAKE) .venv-torch-$(VERSION)/.installed
-	.venv-torch-$(VERSION)/bin/python -m pytest tests/engine tests/launcher $(WORKERS) --durations=10 $(ARGS)
+	.venv-torch-$(VERSION)/bin/python -m pytest tests/engine tests/seeds tests/launcher $(WORKERS) --durations=10 $(ARGS)
 
 .venv-torch-%/.installed: pyproject.toml constraints.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)

@@ -18,7 +18,7 @@ from tests.slow import slow
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REQUIRE_HOSTS = "PLAUNCH_REQUIRE_HOSTS"
-REAL = "tests/real/"
+REAL = "tests/clusters/"
 WHOLE_RUNS = (
     "test_gpu_runs.py",
     "test_docs.py",
@@ -46,7 +46,8 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 
 
 SLURM, RAY, SSH = "real hosts with SLURM", "real hosts with Ray", "real hosts"
-ENGINE = "tests/engine/"
+ENGINE = "the engine"
+ENGINE_FOLDERS = ("tests/engine/", "tests/seeds/", "tests/docs/test_examples")
 ORDER = (SLURM, RAY, ENGINE, SSH)
 
 
@@ -79,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
     def place(item: pytest.Item) -> int:
-        name = ENGINE if item.nodeid.startswith(ENGINE) else unit(item.nodeid)
+        name = ENGINE if item.nodeid.startswith(ENGINE_FOLDERS) else unit(item.nodeid)
         return ORDER.index(name) if name in ORDER else len(ORDER)
 
     items.sort(key=place)

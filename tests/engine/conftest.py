@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.runtime.coordination import signals
-from tests.engine.ranks import free_port as find_port
-from tests.engine.ranks import ranks_in
+from tests.engine.support.ranks import free_port as find_port
+from tests.engine.support.ranks import ranks_in
 
 
 @pytest.fixture(autouse=True)

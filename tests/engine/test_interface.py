@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from public_api import FILE, public_api
 from torch.utils.data import DataLoader, TensorDataset
-from toy import Toy, loader, quiet, weights
 
 from engine import LightningModule
 from engine.callbacks import ProgressBarBase
+from tests.engine.public_api import FILE, public_api
+from tests.engine.support.toy import Toy, loader, quiet, weights
 
 
 def test_the_public_api_changes_only_on_purpose() -> None:
@@ -45,7 +45,7 @@ OLD_CODE = {
 def test_old_code_is_as_it_was_printed() -> None:
     """S010: the tutorials' code blocks, which tests run, are the same from version to version: what
     they need is mended in the engine, not in them."""
-    folder = Path(__file__).parent / "seeds"
+    folder = Path(__file__).parents[1] / "seeds"
     found = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted(folder.glob("old_*.py"))

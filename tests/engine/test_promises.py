@@ -16,7 +16,7 @@ from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from engine.loggers import CSVLogger, TensorBoardLogger
 from engine.profilers import SimpleProfiler
 from engine.trainer.options.table import OLD, SHOWN
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from launcher.clusters.dialback import Reception
-from tests.launcher.runs import Launcher, launcher_in
+from tests.launcher.support.runs import Launcher, launcher_in
 
 # The same examples in every run, and no time limit for one of them on a busy machine.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)

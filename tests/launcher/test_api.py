@@ -14,7 +14,7 @@ import pytest
 
 from launcher import Handle, JobFailed, launch, submit
 from launcher.request.request import UsageError, Wanted
-from tests.launcher.runs import DEADLINE_S, until
+from tests.launcher.support.runs import DEADLINE_S, until
 
 # What only the command line has: a run that isn't waited for is submit()'s, and arrays have many
 # results; how plaunch nodes looks at a Ray cluster.
