@@ -162,6 +162,7 @@ def _call(  # noqa: PLR0913 - those arguments that mean something else to the co
     **options: Any,
 ) -> _Call:
     from launcher.core.console.console import Output
+    from launcher.core.errors import UsageError
     from launcher.request import request
 
     if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
@@ -169,11 +170,11 @@ def _call(  # noqa: PLR0913 - those arguments that mean something else to the co
     for name in ("procs", "max_restarts", "signal_lead_s"):
         value = options[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise request.UsageError(f"{name}: a whole number is needed, not {value!r}")
+            raise UsageError(f"{name}: a whole number is needed, not {value!r}")
     for name in ("grace_s", "failure_grace_s", "timeout_s", "wait_s"):
         value = options[name]
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-            raise request.UsageError(f"{name}: a number of seconds is needed, not {value!r}")
+            raise UsageError(f"{name}: a number of seconds is needed, not {value!r}")
     wanted = request.Wanted(
         nodes=(nodes, nodes) if isinstance(nodes, int) else nodes,
         gpus=None if gpus is None else str(gpus),

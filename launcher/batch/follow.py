@@ -11,11 +11,11 @@ from queue import SimpleQueue
 
 from launcher.batch import outcome as job_end
 from launcher.batch.poll import Heard, Watch
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.clusters.slurm.client import SlurmError, cancel, finished, partitions
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.clusters.slurm.reasons import never_starts, why_it_waits
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Result
 from launcher.rundir.records import read_job, read_result
 from launcher.rundir.tail import Tail

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.request.request import UsageError, Wanted
+from launcher.core.errors import UsageError
+from launcher.request.request import Wanted
 
 if TYPE_CHECKING:
     from launcher.request.cluster_file import SlurmOptions

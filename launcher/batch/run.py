@@ -16,12 +16,12 @@ from launcher.batch import outcome as job_end
 from launcher.batch import script as batch_script
 from launcher.batch.poll import Heard, LeftRunning, listening
 from launcher.batch.submit import Submitted, forget_folder, make_request, submit
-from launcher.clusters.base import ClusterError
 from launcher.clusters.slurm import client as slurmctl
 from launcher.clusters.slurm.reasons import exceeds_limits
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, UsageError
 from launcher.core.job import Program, Result
-from launcher.request.request import UsageError, Wanted
+from launcher.request.request import Wanted
 from launcher.rundir import files, rundir
 
 if TYPE_CHECKING:

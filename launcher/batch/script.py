@@ -11,8 +11,9 @@ import shlex
 from dataclasses import dataclass, field
 
 from launcher.batch.options import BatchOptions
+from launcher.core.errors import UsageError
 from launcher.core.job import Program
-from launcher.request.request import UsageError, Wanted
+from launcher.request.request import Wanted
 
 WHY = """\
 # plaunch has written this script.

@@ -15,7 +15,7 @@ from launcher.clusters.slurm.client import SlurmError
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.clusters.slurm.reasons import why_it_waits
 from launcher.core.console.console import cause
-from launcher.request.request import UsageError
+from launcher.core.errors import UsageError
 from launcher.rundir import index
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import ENDS

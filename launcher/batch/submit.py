@@ -17,13 +17,13 @@ from launcher.batch import script as batch_script
 from launcher.batch.environ import without_job
 from launcher.batch.follow import Traces
 from launcher.batch.options import merge
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.clusters.slurm import client as slurmctl
 from launcher.clusters.slurm import jobs as slurm_jobs
 from launcher.clusters.slurm import reasons as slurm_words
+from launcher.core.errors import ClusterError, NodeError, UsageError
 from launcher.core.job import Program
 from launcher.request.cluster_file import SlurmOptions
-from launcher.request.request import UsageError, Wanted, make_job
+from launcher.request.request import Wanted, make_job
 from launcher.rundir import index
 from launcher.rundir.rundir import RunDir
 

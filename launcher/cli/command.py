@@ -300,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("what shall run? Give a script: plaunch [options] script.py [script args]")
     if is_no_program(options):
         check_word(parser, options.program, is_first=words[0] == options.program)
-    from launcher.request.request import UsageError
+    from launcher.core.errors import UsageError
 
     try:
         return launch(options)
@@ -386,12 +386,13 @@ def look(word: str, argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     from launcher.cli import nodes
     from launcher.core.console.console import Output
+    from launcher.core.errors import UsageError
     from launcher.request import request
 
     output = Output(quiet=options.quiet, verbose=options.verbose)
     wanted = request.Wanted(cluster=options.cluster, hosts=options.hosts, nodes=options.nodes)
     try:
         return nodes.look(word, wanted, output, as_json=options.json)
-    except request.UsageError as error:
+    except UsageError as error:
         print(f"plaunch: {shown(str(error))}", file=sys.stderr)
         return 2

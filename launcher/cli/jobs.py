@@ -27,7 +27,7 @@ def main(word: str, argv: Sequence[str], parser_class: type[argparse.ArgumentPar
     options = parser(word, parser_class).parse_args(list(argv))
     from launcher.clusters.slurm.client import SlurmError, trouble
     from launcher.core.console.console import Output
-    from launcher.request.request import UsageError
+    from launcher.core.errors import UsageError
 
     output = Output()
     try:

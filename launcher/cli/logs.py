@@ -16,7 +16,7 @@ from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, ranks_in_words
 from launcher.core.console.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.core.console.terminal import Filter, as_bytes, end_colours
-from launcher.request.request import UsageError
+from launcher.core.errors import UsageError
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.files import open_to_read
 from launcher.rundir.index import Entry

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.controller import rendezvous
 from launcher.controller.agents.bundle import pynvml_source
 from launcher.controller.agents.fleet import Fleet, Interrupted, signals_into
@@ -19,6 +18,7 @@ from launcher.controller.placing.plan import prepare, probe
 from launcher.controller.placing.preflight import Facts
 from launcher.core.console.console import Output, problem_lines, ranks_in_words, table
 from launcher.core.console.terminal import paragraph
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Job, Program
 from launcher.core.limits import more_open_files
 from launcher.request.request import Wanted, find_cluster, make_job

@@ -8,28 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from launcher.core.console.terminal import one_line
 from launcher.core.job import Node
 
 CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
 FIRST_WORDS_S = 20.0  # for a node that could be connected to
-
-
-class NodeError(Exception):
-    """A node that can't be used: what happened, and what to do about it."""
-
-    def __init__(self, node: str, problem: str, advice: str = "") -> None:
-        # what a host has said may be in it, and an exception may be printed by anyone
-        super().__init__(one_line(f"{node}: {problem}" + (f" ({advice})" if advice else "")))
-        self.node, self.problem, self.advice = node, problem, advice
-
-
-class ClusterError(Exception):
-    """The cluster is not as asked: every problem of every node."""
-
-    def __init__(self, problems: Sequence[NodeError]) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = tuple(problems)
 
 
 def last_line(text: str) -> str:

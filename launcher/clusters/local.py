@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from launcher.clusters.base import FIRST_WORDS_S, NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, never, spare_first
+from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
 ERRORS_KEPT_BYTES = 10_000

@@ -9,15 +9,20 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from launcher.clusters.base import ClusterError
 from launcher.controller.agents.fleet import Fleet, Interrupted, signals_into
 from launcher.controller.agents.link import Inbox
-from launcher.controller.placing.placement import PlacementError, wanted_nodes
+from launcher.controller.placing.placement import wanted_nodes
 from launcher.core.console.console import Output, problem_lines, result_lines
+from launcher.core.errors import (
+    AlreadySucceeded,
+    ClusterError,
+    PlacementError,
+    RunDirError,
+    UsageError,
+)
 from launcher.core.job import Job, Program, Result
 from launcher.core.limits import more_open_files
 from launcher.request.request import (
-    UsageError,
     Wanted,
     check_script,
     find,
@@ -26,7 +31,7 @@ from launcher.request.request import (
     make_cluster,
     make_job,
 )
-from launcher.rundir.rundir import AlreadySucceeded, RunDir, RunDirError
+from launcher.rundir.rundir import RunDir
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster

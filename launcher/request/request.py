@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from launcher.core.errors import ConfigError, UsageError
 from launcher.core.job import Job, Program, ProgramKind, StartMethod
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
     from launcher.core.console.console import Output
     from launcher.request.discovery import Found
-
-
-class UsageError(Exception):
-    """The request itself is wrong: what, and what to do. Exit code 2."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +202,6 @@ def check_gpus(text: str) -> None:
 
 def find(wanted: Wanted) -> Found:
     """What the request means by its cluster. Raises UsageError."""
-    from launcher.core.errors import ConfigError
     from launcher.request import discovery
 
     refuse_empty(wanted)
@@ -284,7 +280,6 @@ def make_cluster(wanted: Wanted, found: Found, output: Output) -> Cluster:
         return SlurmCluster(found.allocation, found.nodes, output.say)
     if found.kind == "ray":
         from launcher.clusters.ray.request import ray_cluster
-        from launcher.core.errors import ConfigError
 
         try:
             return ray_cluster(wanted, found, output.say)

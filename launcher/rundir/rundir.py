@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from launcher.core.errors import AlreadySucceeded, RunDirError
 from launcher.core.job import Job, PastAttempt, Result
 from launcher.rundir import files
 from launcher.rundir.events import TELLING, drop_cut_line, former_attempts, read_events
@@ -27,18 +28,6 @@ from launcher.rundir.events import TELLING, drop_cut_line, former_attempts, read
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 INDENTED_BYTES = 1 << 20
-
-
-class RunDirError(Exception):
-    """The folder can't be used for this run: which, why, and what to do."""
-
-
-class AlreadySucceeded(RunDirError):
-    """The run has succeeded; ``result`` is what it left (JSON data), ``job`` its description."""
-
-    def __init__(self, message: str, result: dict[str, Any], job: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.result, self.job = result, job
 
 
 def default_path(name: str, job_id: str) -> str:

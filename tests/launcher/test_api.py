@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from launcher import Handle, JobFailed, launch, submit
-from launcher.request.request import UsageError, Wanted
+from launcher.core.errors import UsageError
+from launcher.request.request import Wanted
 from tests.launcher.runs import DEADLINE_S, until
 
 # What only the command line has: a run that isn't waited for is submit()'s, and arrays have many

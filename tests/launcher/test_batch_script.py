@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from launcher.batch.options import BatchOptions, directives, merge
 from launcher.batch.script import Request, render, run_dir
 from launcher.cli.command import run_parser
+from launcher.core.errors import UsageError
 from launcher.core.job import Program
 from launcher.request.cluster_file import SlurmOptions
-from launcher.request.request import UsageError, Wanted
+from launcher.request.request import Wanted
 
 GOLDEN = Path(__file__).parent / "golden"
 SCRIPT = Program("script", "train.py", ("--lr", "0.1"))

@@ -10,8 +10,9 @@ import pytest
 
 from launcher.cli.command import is_no_program, main, run_parser
 from launcher.clusters.slurm import client as slurmctl
+from launcher.core.errors import UsageError
 from launcher.core.job import Program
-from launcher.request.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
+from launcher.request.request import Wanted, make_id, make_job, num_procs, parse_env
 from tests.launcher.runs import PLAUNCH
 
 

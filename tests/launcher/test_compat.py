@@ -12,9 +12,10 @@ import pytest
 import engine.compat
 from launcher.batch.script import Request, render
 from launcher.cli.command import main
+from launcher.core.errors import RunDirError
 from launcher.core.job import Job, Program
 from launcher.request.request import COMPAT, Wanted
-from launcher.rundir.rundir import RunDir, RunDirError
+from launcher.rundir.rundir import RunDir
 from tests.launcher.runs import Launcher
 
 OLD = '''

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from launcher.agent.node import gpu_lease
+from launcher.core.errors import RunDirError
 from launcher.core.job import Job, Program
 from launcher.rundir import files, index, records
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import read_events
-from launcher.rundir.rundir import RunDir, RunDirError, write_whole
+from launcher.rundir.rundir import RunDir, write_whole
 from launcher.rundir.tail import Tail
 from tests.launcher.runs import Launcher
 

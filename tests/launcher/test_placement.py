@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from launcher.controller.placing.placement import (
-    PlacementError,
-    place,
-    ranks_per_node,
-    wanted_nodes,
-)
+from launcher.controller.placing.placement import place, ranks_per_node, wanted_nodes
 from launcher.controller.placing.preflight import (
     Facts,
     gather,
@@ -21,6 +16,7 @@ from launcher.controller.placing.preflight import (
     warnings,
 )
 from launcher.controller.rendezvous import Meeting, default_env, rank_env
+from launcher.core.errors import PlacementError
 from launcher.core.job import Job, Node, Placement, Program
 
 NODES = tuple(Node(f"h{number}", f"10.0.0.{number}") for number in (1, 2, 3))

@@ -14,12 +14,13 @@ from launcher.agent.forkserver import needs_cold as cold
 from launcher.agent.forkserver import needs_compiler as compiler
 from launcher.agent.node import probe
 from launcher.cli.logs import start_of_last
+from launcher.core.errors import RunDirError
 from launcher.core.job import Job, Program
 from launcher.core.regular import open_regular, read_regular
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import read_events
 from launcher.rundir.records import read
-from launcher.rundir.rundir import RunDir, RunDirError
+from launcher.rundir.rundir import RunDir
 from launcher.rundir.tail import Tail
 from tests.launcher.runs import Launcher
 

@@ -20,14 +20,12 @@ from launcher.batch.submit import (
     output_options,
 )
 from launcher.cli.command import main
-from launcher.clusters.base import ClusterError
-from launcher.core.errors import ConfigError
+from launcher.core.errors import ClusterError, ConfigError, RunDirError, UsageError
 from launcher.core.job import Program
 from launcher.request import request
 from launcher.request.cluster_file import ClusterFile, SlurmOptions
 from launcher.request.discovery import Facts, Found, decide
-from launcher.request.request import UsageError, Wanted, is_submitted, read_function
-from launcher.rundir.rundir import RunDirError
+from launcher.request.request import Wanted, is_submitted, read_function
 
 FACTS = Facts(python="/env/bin/python", workdir="/project")
 SCRIPT = Program("script", "train.py")

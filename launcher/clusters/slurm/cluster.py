@@ -14,9 +14,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from launcher.clusters.base import FIRST_WORDS_S, ClusterError, NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, never, spare_first
 from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
 from launcher.clusters.slurm.allocation import Allocation
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from launcher.clusters.base import Cluster, ClusterError, NodeError
+from launcher.clusters.base import Cluster
 from launcher.controller.agents.bundle import Cargo
 from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Job, Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold, natural_key
