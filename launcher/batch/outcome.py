@@ -7,12 +7,17 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from launcher.clusters.slurm.jobs import SlurmJob
+from launcher.core.exit_codes import (
+    CANCELLED,
+    KILLED_FOR_MEMORY,
+    NOT_AS_ASKED,
+    PREEMPTED,
+    TIMED_OUT,
+    by_signal,
+)
 from launcher.core.job import Failure, PastAttempt, RankResult, Result, State, Verdict, VerdictKind
 
 Data = TypeVar("Data")
-
-CANCELLED, PREEMPTED, TIMED_OUT, KILLED_FOR_MEMORY = 143, 75, 124, 137
-NOT_AS_ASKED = 3
 
 # Of an array's tasks, the result that counts is the worst.
 _WORST = ("failed", "cancelled", "preempted", "succeeded")
@@ -39,7 +44,7 @@ def conclude(
         # it was back in the queue by then
         result = replace(result, state="cancelled", exit_code=CANCELLED)
     if cancelled_by is not None and result.state == "cancelled":
-        result = replace(result, exit_code=128 + cancelled_by)
+        result = replace(result, exit_code=by_signal(cancelled_by))
     return result
 
 
@@ -71,7 +76,7 @@ def judge(job: SlurmJob | None) -> tuple[State, int, VerdictKind | None]:
         return "failed", 1, "exit"
     if could_not_begin(job):
         return "failed", NOT_AS_ASKED, "start"
-    code = 128 + job.signal if job.signal else job.exit_code
+    code = by_signal(job.signal) if job.signal else job.exit_code
     kinds: dict[str, tuple[State, int, VerdictKind | None]] = {
         "COMPLETED": ("succeeded", 0, None),
         "CANCELLED": ("cancelled", CANCELLED, None),

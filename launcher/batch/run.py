@@ -20,6 +20,7 @@ from launcher.clusters.slurm import client as slurmctl
 from launcher.clusters.slurm.reasons import exceeds_limits
 from launcher.core.console.console import Output
 from launcher.core.errors import ClusterError, UsageError
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.core.job import Program, Result
 from launcher.request.request import Wanted
 from launcher.rundir import files, rundir
@@ -27,7 +28,6 @@ from launcher.rundir import files, rundir
 if TYPE_CHECKING:
     from launcher.request.discovery import Found
 
-NOT_AS_ASKED = 3
 LOOK_S = 5.0
 
 

@@ -18,6 +18,7 @@ from launcher.clusters.slurm import client as slurmctl
 from launcher.clusters.slurm.client import SlurmError
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.core.console.console import Output
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.index import Entry
 
@@ -25,7 +26,6 @@ GRACE_S = 30.0  # a run's own, if its folder doesn't say
 AFTER_GRACE_S = 30.0  # for killed ranks to be gone, and SLURM to notice
 POLL_S = 0.05
 ASK_S = (0.3, 0.5, 1.0, 2.0)  # between questions to SLURM; the last one again and again
-NOT_AS_ASKED = 3
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from launcher.core.exit_codes import USAGE
+
 if TYPE_CHECKING:
     from launcher.core.job import ProgramKind
 
@@ -38,11 +40,11 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest option for a typo."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2."""
+        """Exit with 2, and one line."""
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
             self.no_such_option(unknown.split()[0] if unknown.split() else unknown)
-        self.exit(2, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n")
+        self.exit(USAGE, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n")
 
     def no_such_option(self, word: str) -> NoReturn:
         """Exit with 2, and with what to use in the place of an option that we don't have."""
@@ -306,7 +308,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return launch(options)
     except UsageError as error:
         print(f"plaunch: {shown(str(error))}", file=sys.stderr)
-        return 2
+        return USAGE
 
 
 def check_word(parser: Parser, word: str, *, is_first: bool) -> None:
@@ -395,4 +397,4 @@ def look(word: str, argv: Sequence[str]) -> int:
         return nodes.look(word, wanted, output, as_json=options.json)
     except UsageError as error:
         print(f"plaunch: {shown(str(error))}", file=sys.stderr)
-        return 2
+        return USAGE

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from launcher.core.exit_codes import INTERRUPTED, NOT_AS_ASKED, USAGE
+
 WORDS = ("status", "logs", "cancel", "prune")
-NOT_AS_ASKED = 3
-INTERRUPTED = 130
 
 ABOUT = {
     "status": "Show how jobs are: all recent ones, or these in detail.",
@@ -34,7 +34,7 @@ def main(word: str, argv: Sequence[str], parser_class: type[argparse.ArgumentPar
         return _call(word, options)(output)
     except UsageError as error:
         output.error(str(error))
-        return 2
+        return USAGE
     except SlurmError as error:
         output.error(trouble(error))
         return NOT_AS_ASKED

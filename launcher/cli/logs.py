@@ -17,6 +17,7 @@ from launcher.core.console.console import Output, ranks_in_words
 from launcher.core.console.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.core.console.terminal import Filter, as_bytes, end_colours
 from launcher.core.errors import UsageError
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.files import open_to_read
 from launcher.rundir.index import Entry
@@ -26,7 +27,6 @@ TICK_S = 0.1
 LOOK_S = 1.0  # between two looks at the run folder
 ASK_S = 5.0  # between two questions to SLURM
 LONGEST_LINE = 1 << 20  # as JSON: a longer one is cut
-NOT_AS_ASKED = 3
 FINAL = ("succeeded", "failed", "cancelled")  # a preempted one may come back
 
 

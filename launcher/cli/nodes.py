@@ -19,12 +19,11 @@ from launcher.controller.placing.preflight import Facts
 from launcher.core.console.console import Output, problem_lines, ranks_in_words, table
 from launcher.core.console.terminal import paragraph
 from launcher.core.errors import ClusterError, NodeError
+from launcher.core.exit_codes import NOT_AS_ASKED, by_signal
 from launcher.core.job import Job, Program
 from launcher.core.limits import more_open_files
 from launcher.request.request import Wanted, find_cluster, make_job
 from launcher.rundir.rundir import RunDir
-
-NOT_AS_ASKED = 3
 
 
 @contextlib.contextmanager
@@ -57,7 +56,7 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
             gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
             paths = reachability(list(facts.values()), fleet)
         except Interrupted as interruption:
-            return 128 + interruption.number
+            return by_signal(interruption.number)
         except ClusterError as error:
             output.block(problem_lines(error.problems, "the nodes can't be looked at"))
             return NOT_AS_ASKED
@@ -191,7 +190,7 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
             fleet.begin(nodes)
             plan = prepare(job, nodes, fleet, output)
         except Interrupted as interruption:
-            return 128 + interruption.number
+            return by_signal(interruption.number)
     meeting = rendezvous.Meeting(
         "<first node>", 0, 1, plan.world_size, len(plan.places), job.id, job.run_dir,
         job.max_restarts,

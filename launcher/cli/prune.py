@@ -22,13 +22,13 @@ from pathlib import Path
 from launcher.batch import states as job_status
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, table
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir import index
 from launcher.rundir.records import read
 from launcher.rundir.snapshot import ago
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 FAILED = ("failed", "died")
-NOT_AS_ASKED = 3
 _OURS = re.compile(
     r"job\.json|result\.json|events\.jsonl|lock|function-[0-9a-f]{8}\.pickle"
     r"|\.(job|result)\.json\.[0-9a-f]{16}"  # written in part, as files.write_whole names it

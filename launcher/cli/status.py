@@ -15,13 +15,13 @@ from launcher.batch.outcome import read_result
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, table, verdict_lines
 from launcher.core.console.terminal import one_line, paragraph
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.core.job import PastAttempt
 from launcher.rundir import index
 from launcher.rundir.snapshot import ago, duration
 
 SHOWN = 20  # jobs that are over, in the table without --all
 STALE_S = 7 * 86400.0
-NOT_AS_ASKED = 3
 
 
 def status(words: Sequence[str], output: Output, *, everything: bool, as_json: bool) -> int:

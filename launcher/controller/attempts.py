@@ -17,11 +17,11 @@ from launcher.controller.placing import preflight
 from launcher.controller.placing.plan import Plan, prepare, revive
 from launcher.core.console.console import Output
 from launcher.core.errors import ClusterError, NodeError, PlacementError
+from launcher.core.exit_codes import TIMED_OUT
 from launcher.core.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.rundir.events import preemptions
 from launcher.rundir.rundir import RunDir
 
-TIMED_OUT = 124
 TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
 
 

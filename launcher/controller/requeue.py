@@ -19,6 +19,7 @@ from launcher.clusters.slurm import jobs as slurm_jobs
 from launcher.controller import policy
 from launcher.controller.agents.link import Inbox
 from launcher.core.console.console import Output
+from launcher.core.exit_codes import PREEMPTED
 from launcher.core.job import Result
 
 ASK_AGAIN_S = 2.0
@@ -121,7 +122,7 @@ def _by_exit_code(
         output.error(f"can't ask SLURM which exit codes put a job back: {error}")
         codes = frozenset()
     if codes:
-        code = policy.PREEMPTED if policy.PREEMPTED in codes else min(codes)
+        code = PREEMPTED if PREEMPTED in codes else min(codes)
         output.say(f"exit code {code} puts the job back in the queue (RequeueExit)")
         return code
     output.say("submit the job again: it goes on where it was saved")

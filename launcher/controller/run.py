@@ -20,6 +20,7 @@ from launcher.core.errors import (
     RunDirError,
     UsageError,
 )
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.core.job import Job, Program, Result
 from launcher.core.limits import more_open_files
 from launcher.request.request import (
@@ -36,8 +37,6 @@ from launcher.rundir.rundir import RunDir
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
     from launcher.request.discovery import Found
-
-NOT_AS_ASKED = 3
 
 
 def execute(wanted: Wanted, program: Program, output: Output) -> Result:
