@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from launcher.clusters.base import last_line
+from launcher.clusters.deadline import deadline
 from launcher.clusters.local import LocalCluster
 from launcher.controller.agents import fleet as fleets
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.agents.link import Inbox, Link
 from launcher.controller.placing import preflight
 from launcher.core.console.console import Output
-from launcher.core.deadline import deadline
 from launcher.core.errors import NodeError
 from launcher.core.job import Job, Node, Program
 from tests.launcher.runs import Launcher, until

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import paramiko
 
 from launcher.clusters.base import never, spare_first
+from launcher.clusters.deadline import deadline
 from launcher.clusters.ssh import errors as ssh_errors
 from launcher.clusters.ssh.config import SshConfig, read_config
 from launcher.clusters.ssh.errors import SshProblem, explain_exit
@@ -27,7 +28,6 @@ from launcher.clusters.ssh.session import Session
 from launcher.clusters.ssh.stream import SshStream
 from launcher.clusters.ssh.target import SshTarget
 from launcher.clusters.ssh.wire import Wire, direct, in_background, proxied, tunnel
-from launcher.core.deadline import deadline
 from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
