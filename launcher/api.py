@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import math
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from launcher.batch.handle import Handle, JobFailed, LedRun, QueuedRun, checked
-from launcher.core.job import Program, Result, StartMethod
+from launcher.core.job import Program, Result
+from launcher.core.options import OPTIONS, RunOptions, StartMethod
 
 if TYPE_CHECKING:
     from launcher.core.console.console import Output
-    from launcher.request.request import Wanted
+    from launcher.request.discovery import Found
 
 __all__ = ["Handle", "JobFailed", "launch", "submit"]
 
@@ -103,10 +101,22 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     request that makes no sense, ClusterError if the nodes are not as asked.
     """
     call = _call(**locals())
+    from launcher.request.dispatch import execute
+
+    result = execute(call.options, call.program, call.output, here=_run_here, queue=_run_queued)
+    return checked(result) if check else result
+
+
+def _run_here(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
     from launcher.controller.run import execute
 
-    result = execute(call.wanted, call.program, call.output)
-    return checked(result) if check else result
+    return execute(options, program, found, output)
+
+
+def _run_queued(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
+    from launcher.batch.run import execute
+
+    return execute(options, program, found, output)
 
 
 @_takes_arguments_of(launch)
@@ -121,100 +131,54 @@ def submit(**arguments: Any) -> Handle:
     which elsewhere ``result()`` raises.
     """
     call = _call(**arguments)
-    from launcher.request import request
+    from launcher.request.dispatch import execute
 
-    found = request.find(call.wanted)
-    if request.is_submitted(call.wanted, found):
-        from launcher.batch import run as queued
+    begun = execute(call.options, call.program, call.output, here=_begin_here, queue=_begin_queued)
+    return begun(check=call.check)
 
-        queued_job = queued.begin(call.wanted, call.program, found, call.output)
-        return QueuedRun(queued_job, call.output, check=call.check)
-    cluster = request.make_cluster(call.wanted, found, call.output)
-    request.check_script(cluster, call.program)
-    job = request.make_job(call.wanted, call.program)
-    return LedRun(job, cluster, call.output, check=call.check)
+
+def _begin_here(
+    options: RunOptions, program: Program, found: Found, output: Output
+) -> Callable[..., Handle]:
+    from launcher.request.make_cluster import check_script, make_cluster
+    from launcher.request.request import make_job
+
+    cluster = make_cluster(options, found, output)
+    check_script(cluster, program)
+    return partial(LedRun, make_job(options, program), cluster, output)
+
+
+def _begin_queued(
+    options: RunOptions, program: Program, found: Found, output: Output
+) -> Callable[..., Handle]:
+    from launcher.batch.run import begin
+
+    return partial(QueuedRun, begin(options, program, found, output), output)
 
 
 @dataclass(frozen=True)
 class _Call:
     """What the arguments of ``launch()`` and ``submit()`` mean."""
 
-    wanted: Wanted
+    options: RunOptions
     program: Program
     output: Output
     check: bool
 
 
-def _call(  # noqa: PLR0913 - those arguments that mean something else to the command line
+def _call(
     program: str | Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
-    *,
-    nodes: int | tuple[int, int] | None,
-    gpus: int | str | None,
-    env: Mapping[str, str] | None,
-    preload: Sequence[str],
-    compat: str | None,
-    time: str | int | None,
-    sbatch: str | Sequence[str],
-    check: bool,
-    quiet: bool,
-    **options: Any,
+    **keywords: Any,
 ) -> _Call:
     from launcher.core.console.console import Output
-    from launcher.core.errors import UsageError
-    from launcher.request import request
+    from launcher.request.program import from_python
+    from launcher.request.values import from_keywords
 
     if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
         raise TypeError(f"args: a list of arguments is needed, not {args!r}")
-    for name in ("procs", "max_restarts", "signal_lead_s"):
-        value = options[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UsageError(f"{name}: a whole number is needed, not {value!r}")
-    for name in ("grace_s", "failure_grace_s", "timeout_s", "wait_s"):
-        value = options[name]
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-            raise UsageError(f"{name}: a number of seconds is needed, not {value!r}")
-    wanted = request.Wanted(
-        nodes=(nodes, nodes) if isinstance(nodes, int) else nodes,
-        gpus=None if gpus is None else str(gpus),
-        env=dict(env or {}),
-        preload=(preload,) if isinstance(preload, str) else tuple(preload),
-        time=None if time is None else str(time),
-        sbatch=(sbatch,) if isinstance(sbatch, str) else tuple(sbatch),
-        **options,
-    )
-    made = _program(program, args, kwargs)
-    if compat is not None:
-        request.make_program(made.kind, made.target, (), compat)  # what is wrong with it is said
-        made = replace(made, compat=compat)
-    return _Call(wanted, made, Output(quiet=quiet), check)
-
-
-def _program(
-    program: str | Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None
-) -> Program:
-    if callable(program):
-        import cloudpickle
-
-        main = sys.modules.get("__main__")
-        name = getattr(program, "__name__", type(program).__name__)
-        module = sys.modules.get(getattr(program, "__module__", ""))
-        if module is not None and module is not main and not _is_installed(module):
-            # A function of a module beside the script: the nodes may not have that file.
-            cloudpickle.register_pickle_by_value(module)
-            try:
-                pickled = cloudpickle.dumps((program, tuple(args), dict(kwargs or {})))
-            finally:
-                cloudpickle.unregister_pickle_by_value(module)
-        else:
-            pickled = cloudpickle.dumps((program, tuple(args), dict(kwargs or {})))
-        return Program("function", name, (), pickled)
-    if kwargs:
-        raise TypeError("a script takes words, not keyword arguments: give them in args")
-    return Program("script", os.fspath(program), tuple(map(str, args)))
-
-
-def _is_installed(module: Any) -> bool:
-    path = getattr(module, "__file__", None) or ""
-    return not path or "site-packages" in path or path.startswith(sys.base_prefix)
+    given = {name: value for name, value in keywords.items() if name in OPTIONS}
+    options = from_keywords(given)
+    made = from_python(program, args, kwargs, keywords["compat"])
+    return _Call(options, made, Output(quiet=keywords["quiet"]), keywords["check"])

@@ -154,24 +154,24 @@ class QueuedRun(Handle):
 
     def done(self) -> bool:
         """Whether the run is over."""
-        return super().done() or self._look().over
+        return super().done() or self._ask().over
 
     def cancel(self) -> None:
         """Cancel the job. Raises SlurmError, SlurmAway."""
-        from launcher.clusters.slurm import client as slurmctl
+        from launcher.clusters.slurm import client
 
-        slurmctl.cancel(self._job.id)
+        client.cancel(self._job.id)
 
-    def _look(self) -> JobStatus:
-        from launcher.batch import states as job_status
+    def _ask(self) -> JobStatus:
+        from launcher.batch.states import job_states
 
-        (found,), _ = job_status.look([self._job.entry])
-        return found
+        (status,), _ = job_states([self._job.entry])
+        return status
 
     def _now(self) -> str:
-        return self._look().said
+        return self._ask().said
 
     def _follow(self) -> Result:
-        from launcher.batch import run as queued
+        from launcher.batch.run import end
 
-        return queued.end(self._job, self._output, self._heard)
+        return end(self._job, self._output, self._heard)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from launcher.clusters.slurm import client as slurmctl
+from launcher.clusters.slurm import client
 from launcher.clusters.slurm.client import SlurmAway, SlurmError
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.core.console.console import Output
@@ -192,7 +192,7 @@ class _Asker:
             try:
                 if self._cancelling:
                     self._cancel()
-                self._heard.put(slurmctl.show_tasks(self._id))
+                self._heard.put(client.show_tasks(self._id))
             except SlurmError as error:
                 pause = ASK_AWAY_S
                 self._heard.put(error)
@@ -201,7 +201,7 @@ class _Asker:
 
     def _cancel(self) -> None:
         try:
-            slurmctl.cancel(self._id)
+            client.cancel(self._id)
         except SlurmAway:
             raise  # and tried again
         except SlurmError as error:

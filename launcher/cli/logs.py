@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from launcher.batch import states as job_status
+from launcher.batch import states
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, ranks_in_words
 from launcher.core.console.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.core.console.terminal import Filter, as_bytes, end_colours
 from launcher.core.errors import UsageError
 from launcher.core.exit_codes import NOT_AS_ASKED
-from launcher.rundir import snapshot as run_facts
 from launcher.rundir.files import open_to_read
 from launcher.rundir.index import Entry
+from launcher.rundir.snapshot import snapshot
 from launcher.rundir.tail import Tail
 
 TICK_S = 0.1
@@ -57,7 +57,7 @@ def logs(
 
 def one_entry(word: str) -> Entry:
     """The only run that a word means. Raises UsageError, SlurmError."""
-    found = job_status.with_tasks(job_status.find(word))
+    found = states.with_tasks(states.find(word))
     if len(found) > 1:  # a submission that has become tasks, or a run, has no logs of its own
         found = [entry for entry in found if os.path.isdir(entry.run_dir)] or found[:1]
     if len(found) == 1:
@@ -126,7 +126,7 @@ class Reader:
     def _is_one(self) -> bool:
         """Whether there is one rank only to be shown."""
         if self._one is None:
-            self._one = self.rank is not None or run_facts.look(self.folder.parent).world_size == 1
+            self._one = self.rank is not None or snapshot(self.folder.parent).world_size == 1
         return self._one
 
     def _print(self, rank: int, data: bytes) -> None:
@@ -183,7 +183,7 @@ def _instead(entry: Entry, reader: Reader, output: Output) -> int:
             f"rank {reader.rank} has no log: there are those of ranks "
             f"{ranks_in_words(reader.ranks)}"
         )
-    jobs, problem = job_status.look([entry], details=True)
+    jobs, problem = states.job_states([entry], details=True)
     for job in jobs:
         _slurm_files(job)
         output.say(f"{job.name}: {job.said}; no rank has printed anything")
@@ -249,15 +249,17 @@ def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[J
 def _look(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
     """The job's state; SLURM may take long to answer, and ``work`` goes on meanwhile."""
     if entry.slurm is None:
-        return job_status.look([entry])
+        return states.job_states([entry])
     answers: list[tuple[list[JobStatus], str | None]] = []
     # no pool: leaving one would wait for SLURM, after a Ctrl-C as well
-    asking = threading.Thread(target=lambda: answers.append(job_status.look([entry])), daemon=True)
+    asking = threading.Thread(
+        target=lambda: answers.append(states.job_states([entry])), daemon=True
+    )
     asking.start()
     while asking.is_alive():
         if not work():
             asking.join(TICK_S)
-    return answers[0] if answers else job_status.look([entry])
+    return answers[0] if answers else states.job_states([entry])
 
 
 def _is_final(entry: Entry, job: JobStatus) -> bool:
@@ -267,4 +269,4 @@ def _is_final(entry: Entry, job: JobStatus) -> bool:
 
 def _has_ended(entry: Entry) -> bool:
     """Whether the run has written its last result, so that SLURM is worth a question at once."""
-    return entry.slurm is not None and run_facts.look(entry.run_dir).state in FINAL
+    return entry.slurm is not None and snapshot(entry.run_dir).state in FINAL

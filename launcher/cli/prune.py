@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from launcher.batch import states as job_status
+from launcher.batch import states
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, table
 from launcher.core.exit_codes import NOT_AS_ASKED
@@ -73,7 +73,7 @@ def prune(older_s: float, output: Output, *, failed: bool, dry_run: bool, as_jso
     The exit code is 0, or 3 if some could not be removed.
     """
     entries = list(dict.fromkeys([*index.entries()[::-1], *_beside()]))
-    jobs, problem = job_status.look(entries)
+    jobs, problem = states.job_states(entries)
     rows = []
     for job in jobs:
         if job.over and (not failed or job.state in FAILED):
@@ -98,7 +98,7 @@ def _beside() -> Iterator[index.Entry]:
     for path in sorted(Path.cwd().glob("plaunch_runs/*/job.json")):
         if str(path.parent) not in known and not path.parent.is_symlink():
             with contextlib.suppress(Exception):  # nothing that can be read as a run
-                yield from job_status.find(str(path.parent))
+                yield from states.find(str(path.parent))
 
 
 def _row(job: JobStatus) -> Pruned:

@@ -62,10 +62,19 @@ def never() -> bool:
 class Cluster(Protocol):
     """A kind of cluster. The constructor stores; only these methods act.
 
-    ``first_words_s`` is how long a node that is connected to may take to answer.
+    What differs between clusters is said by their attributes; nobody asks for a name.
+
+    Attributes:
+        name: What people call the kind; it is shown, and noted with the run.
+        one_machine: Whether all nodes are parts of this machine: they share its files and GPUs.
+        in_slurm_job: Whether the nodes are those of the SLURM job that we are in. Its state then
+            says what a signal means, and the run is known by its number.
+        first_words_s: How long a node that is connected to may take to answer, in seconds.
     """
 
     name: str
+    one_machine: bool
+    in_slurm_job: bool
     first_words_s: float
 
     @property

@@ -176,6 +176,8 @@ class LocalCluster:
     """``num_nodes`` nodes that are all this machine; each connection is a child process."""
 
     name = "local"
+    one_machine = True
+    in_slurm_job = False
     first_words_s = FIRST_WORDS_S
 
     def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:

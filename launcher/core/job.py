@@ -1,6 +1,7 @@
 """What a run is, as data: every part of the launcher speaks in these words.
 
-Frozen dataclasses without behaviour. Durations are in seconds and end in ``_s``.
+Frozen dataclasses without behaviour; what may be asked of a run is in ``options``. Durations are in
+seconds and end in ``_s``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from launcher.core.options import RunOptions
+
 ProgramKind = Literal["script", "module", "program", "function"]
 State = Literal["succeeded", "failed", "preempted", "cancelled"]
 VerdictKind = Literal["exception", "signal", "oom", "exit", "lost_node", "hang", "start"]
-StartMethod = Literal["warm", "cold"]
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,31 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run as the user asked for it."""
+class Job(RunOptions):
+    """One run as the user asked for it: its options, what runs, and which run it is.
+
+    Attributes:
+        id: Eight hexadecimal digits, the first of them a letter; what ``plaunch status`` calls it.
+        program: What every rank runs.
+        run_dir: The run's folder, as an absolute path.
+        result_file: The file for a copy of the result, as an absolute path, if one is asked for.
+
+    All the other fields are those of the options, with their names, units and defaults.
+    """
 
     id: str
     program: Program
-    run_dir: str
-    min_nodes: int | None = None
-    max_nodes: int | None = None
-    gpus: str | None = None
-    procs: int | None = None
-    max_restarts: int = 0
-    grace_s: float = 30.0
-    failure_grace_s: float = 5.0
-    timeout_s: float | None = None
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    preload: tuple[str, ...] = ()
-    start: StartMethod = "warm"
-    result_file: str | None = None
-    restart: bool = False
+    run_dir: str = field(kw_only=True)
+
+    @property
+    def min_nodes(self) -> int | None:
+        """The least number of nodes that the run starts with; None: all that there are."""
+        return None if self.nodes is None else self.nodes[0]
+
+    @property
+    def max_nodes(self) -> int | None:
+        """The greatest number of nodes that it uses; None: all that there are."""
+        return None if self.nodes is None else self.nodes[1]
 
 
 @dataclass(frozen=True)

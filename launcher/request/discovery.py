@@ -51,6 +51,11 @@ class Found:
     file: ClusterFile | None = None
     each: Node | None = None
 
+    @property
+    def is_queue(self) -> bool:
+        """Whether the nodes are SLURM's to give: the run has to go through its queue."""
+        return self.kind == "slurm" and self.allocation is None
+
 
 def discover(
     cluster: str | None,

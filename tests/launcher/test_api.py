@@ -14,12 +14,12 @@ import pytest
 
 from launcher import Handle, JobFailed, launch, submit
 from launcher.core.errors import UsageError
-from launcher.request.request import Wanted
+from launcher.core.options import OPTIONS, RunOptions
 from tests.launcher.runs import DEADLINE_S, until
 
 # What only the command line has: a run that isn't waited for is submit()'s, and arrays have many
-# results; how plaunch nodes looks at a Ray cluster.
-NOT_HERE = {"array", "detach", "visit"}
+# results.
+NOT_HERE = {name for name, option in OPTIONS.items() if not option.keyword}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_option_is_a_keyword_of_both() -> None:
     """By name in the signature, with the command line's default, and in the one docstring."""
-    options = {field.name: field for field in fields(Wanted) if field.name not in NOT_HERE}
+    options = {field.name: field for field in fields(RunOptions) if field.name not in NOT_HERE}
     shown = inspect.signature(launch).parameters
 
     assert set(shown) == {*options, "program", "args", "kwargs", "compat", "check", "quiet"}

@@ -105,7 +105,7 @@ def fleet(scripts: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> 
         Node("host1", "127.0.0.1", python=sys.executable, workdir=str(scripts)),
         Node("host2", "127.0.0.1", python=str(scripts / "half"), workdir=str(scripts)),
     ]
-    job = Job("job", Program("module", "this"), str(scripts / "run"), start="cold")
+    job = Job("job", Program("module", "this"), run_dir=str(scripts / "run"), start="cold")
     made = Fleet(job, LocalCluster(nodes=nodes), Inbox(), Output(stderr=said))
     yield made
     made.close()

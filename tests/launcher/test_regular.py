@@ -71,7 +71,7 @@ def test_a_pipe_in_the_place_of_a_file_holds_up_no_reader(tmp_path: Path, what: 
 
 def test_a_pipe_among_a_runs_files_is_said(tmp_path: Path) -> None:
     """Events can't be read or written: the run is refused; a log that can't: it is said once."""
-    job = Job("j", Program("script", "t.py"), str(tmp_path / "run"))
+    job = Job("j", Program("script", "t.py"), run_dir=str(tmp_path / "run"))
     events = put(tmp_path / "run" / "events.jsonl", "pipe")
     with pytest.raises(OSError):
         read_events(events)

@@ -52,6 +52,8 @@ class RayCluster:
     """
 
     name = "ray"
+    one_machine = False
+    in_slurm_job = False
     inherited_stdin = None
     first_words_s = FIRST_WORDS_S
 

@@ -45,6 +45,8 @@ class SlurmCluster:
     """The nodes of the allocation that we are inside of."""
 
     name = "slurm"
+    one_machine = False
+    in_slurm_job = True
     inherited_stdin = None
     first_words_s = FIRST_WORDS_S
 

@@ -66,6 +66,8 @@ class SshCluster:
     """Hosts that can be logged in to by SSH."""
 
     name = "ssh"
+    one_machine = False
+    in_slurm_job = False
     inherited_stdin = None
 
     def __init__(self, nodes: tuple[Node, ...], options: SshOptions = SshOptions()) -> None:  # noqa: B008  (frozen)

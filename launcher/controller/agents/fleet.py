@@ -122,7 +122,7 @@ class Fleet:
     @property
     def one_machine(self) -> bool:
         """Whether all nodes are parts of this machine."""
-        return self._cluster.name == "local"
+        return self._cluster.one_machine
 
     @property
     def inherited_stdin(self) -> int | None:
@@ -153,7 +153,7 @@ class Fleet:
     @property
     def in_slurm(self) -> bool:
         """Whether SLURM has given us the nodes."""
-        return self._cluster.name == "slurm"
+        return self._cluster.in_slurm_job
 
     def begin(self, nodes: Sequence[Node], signals_before: int = 0) -> None:
         """Start an agent on every node at once, in the background: :meth:`opened` waits for them.
