@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from launcher.core.errors import UsageError
-from launcher.core.options import RunOptions
+from launcher.core.job import RunOptions
 
 if TYPE_CHECKING:
     from launcher.request.cluster_file import SlurmOptions

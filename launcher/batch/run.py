@@ -19,8 +19,7 @@ from launcher.clusters.slurm.reasons import exceeds_limits
 from launcher.core.console.console import Output
 from launcher.core.errors import ClusterError, UsageError
 from launcher.core.exit_codes import NOT_AS_ASKED
-from launcher.core.job import Program, Result
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, Result, RunOptions
 from launcher.rundir import files, rundir
 from launcher.rundir.results import result_as_data
 

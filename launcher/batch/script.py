@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from launcher.batch.options import BatchOptions
 from launcher.core.errors import UsageError
-from launcher.core.job import Program
-from launcher.core.options import OPTIONS, RunOptions, command_words
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS
+from launcher.request.words import command_words
 
 WHY = """\
 # plaunch has written this script.

@@ -21,8 +21,7 @@ from launcher.clusters.slurm import client
 from launcher.clusters.slurm.jobs import numbers
 from launcher.clusters.slurm.reasons import too_many_nodes
 from launcher.core.errors import ClusterError, NodeError, UsageError
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 from launcher.request.cluster_file import SlurmOptions
 from launcher.request.request import make_job
 from launcher.rundir import index

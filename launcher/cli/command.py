@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from launcher.cli.options import Parser, add_group, add_output_options, run_parser, shown
 from launcher.core.exit_codes import USAGE
-from launcher.core.options import WHERE, RunOptions
+from launcher.core.options import WHERE
 
 LATER = ("preempt", "stacks")
 JOB_WORDS = ("status", "logs", "cancel", "prune")
@@ -84,6 +84,7 @@ def inspect_nodes(word: str, argv: Sequence[str]) -> int:
     from launcher.cli import nodes
     from launcher.core.console.console import Output
     from launcher.core.errors import UsageError
+    from launcher.core.job import RunOptions
 
     output = Output(quiet=typed.quiet, verbose=typed.verbose)
     options = RunOptions(cluster=typed.cluster, hosts=typed.hosts, nodes=typed.nodes)

@@ -17,8 +17,7 @@ from launcher.core.console.console import Output, problem_lines, table
 from launcher.core.console.terminal import paragraph
 from launcher.core.errors import ClusterError, NodeError
 from launcher.core.exit_codes import NOT_AS_ASKED, by_signal
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 from launcher.request.make_cluster import make_cluster
 from launcher.request.request import find, make_job
 

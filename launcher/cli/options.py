@@ -7,18 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from launcher.core.exit_codes import USAGE
-from launcher.core.options import (
-    KEEP,
-    OPTIONS,
-    RAY,
-    SLURM,
-    WHAT,
-    WHEN,
-    WHERE,
-    Kind,
-    Option,
-    RunOptions,
-)
+from launcher.core.options import KEEP, OPTIONS, RAY, SLURM, WHAT, WHEN, WHERE, Kind, Option
 
 DESCRIPTION = "Start a PyTorch program on every node of a cluster, follow it, gather its results."
 EXAMPLES = """\
@@ -133,8 +122,8 @@ KINDS: dict[Kind, dict[str, Any]] = {
     "text": {},
     "choice": {},
     "ranks": {},
-    "texts": {"action": "append"},
-    "variables": {"action": "append"},
+    "texts": {"action": "append", "default": []},
+    "variables": {"action": "append", "default": []},
     "flag": {"action": "store_true"},
     "count": {"type": count},
     "number": {"type": restarts},
@@ -143,16 +132,14 @@ KINDS: dict[Kind, dict[str, Any]] = {
 }
 
 
-def add_option(group: argparse._ArgumentGroup, name: str, option: Option, default: Any) -> None:
-    """Add one option of a run to a group of a parser."""
-    how = {"help": option.help, "default": default, **KINDS[option.kind]}
-    if how.get("action") == "append":
-        how["default"] = []
+def add_option(group: argparse._ArgumentGroup, name: str, option: Option) -> None:
+    """Add one option of a run to a group of a parser. Not typed, it is None, [] or False."""
+    how = dict(KINDS[option.kind])
     if option.choices:
         how["choices"] = option.choices
     elif option.metavar is not None:
         how["metavar"] = option.metavar
-    group.add_argument(*option.words, dest=name, **how)
+    group.add_argument(*option.words, dest=name, help=option.help, **how)
 
 
 def add_group(
@@ -162,10 +149,9 @@ def add_group(
 ) -> None:
     """Add a group of a run's options. ``after`` adds others behind some of them, by name."""
     group = parser.add_argument_group(title)
-    defaults = RunOptions()
     for name, option in OPTIONS.items():
         if option.group == title:
-            add_option(group, name, option, getattr(defaults, name))
+            add_option(group, name, option)
             if after and name in after:
                 after[name](group)
 

@@ -15,8 +15,7 @@ from launcher.core.console.console import (
 )
 from launcher.core.errors import ClusterError, PlacementError, RunDirError, UsageError
 from launcher.core.exit_codes import NOT_AS_ASKED, by_signal
-from launcher.core.job import Program, ProgramKind, Result
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, ProgramKind, Result, RunOptions
 from launcher.request.dispatch import execute
 from launcher.request.make_cluster import make_cluster
 from launcher.request.program import make_program, read_function

@@ -20,9 +20,8 @@ from launcher.core.errors import (
     PlacementError,
     RunDirError,
 )
-from launcher.core.job import Job, Program, Result
+from launcher.core.job import Job, Program, Result, RunOptions
 from launcher.core.limits import more_open_files
-from launcher.core.options import RunOptions
 from launcher.request.make_cluster import check_script, make_cluster
 from launcher.request.request import make_job
 from launcher.request.values import is_requeued

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from launcher.core.errors import UsageError
-from launcher.core.job import Program
-from launcher.core.options import OPTIONS, RAY, SLURM, Option, RunOptions, is_given
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS, RAY, SLURM, Option
 from launcher.request.request import find
+from launcher.request.words import is_given
 
 if TYPE_CHECKING:
     from launcher.core.console.console import Output

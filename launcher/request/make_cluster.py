@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from launcher.core.errors import ConfigError, UsageError
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from launcher.core.errors import ConfigError, UsageError
-from launcher.core.job import Job, Program
-from launcher.core.options import OPTIONS, RunOptions, values_of
+from launcher.core.job import Job, Program, RunOptions
+from launcher.core.options import OPTIONS
 
 if TYPE_CHECKING:
     from launcher.request.discovery import Found
@@ -73,7 +73,7 @@ def make_job(options: RunOptions, program: Program) -> Job:
     job_id = make_id()
     own, file = options.run_dir, options.result_file
     values = {
-        **values_of(options),
+        **{name: getattr(options, name) for name in OPTIONS},
         "run_dir": full_path(own) if own else default_path(program.target, job_id),
         "result_file": full_path(file) if file else None,
     }

@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
-from launcher.core.job import Program
-from launcher.core.options import OPTIONS, RunOptions, command_words
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS
+from launcher.request.words import command_words
 
 NOT_AGAIN = ("restart",)  # or what is there would be thrown away
 

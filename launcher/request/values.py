@@ -9,20 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launcher.core.errors import UsageError
-from launcher.core.options import OPTIONS, Kind, RunOptions
+from launcher.core.job import RunOptions
+from launcher.core.options import OPTIONS, Kind
 from launcher.request.request import MAX_PROCS
 
 
 def from_command_line(typed: Mapping[str, Any], ours: Mapping[str, str]) -> RunOptions:
     """The options as argparse has them, by name; ``ours`` are our variables. Raises UsageError."""
-    values = {name: typed[name] for name in OPTIONS}
-    for name, one in OPTIONS.items():
-        if one.kind == "ranks":
-            values[name] = num_procs(values[name])
-        elif one.kind == "variables":
-            values[name] = parse_env(values[name], ours)
-        elif one.kind == "texts":
-            values[name] = tuple(values[name])
+    values = {name: typed[name] for name in OPTIONS if typed[name] is not None}
+    for name, value in values.items():
+        kind = OPTIONS[name].kind
+        if kind == "ranks":
+            values[name] = num_procs(value)
+        elif kind == "variables":
+            values[name] = parse_env(value, ours)
+        elif kind == "texts":
+            values[name] = tuple(value)
     # A job that SLURM has started again goes on, whatever its script was told at first.
     values["restart"] = values["restart"] and not is_requeued(ours)
     return RunOptions(**values)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli.options import run_parser
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 from launcher.request.resume_command import resume_command
 from tests.launcher.runs import DEADLINE_S, PLAUNCH, Launcher
 

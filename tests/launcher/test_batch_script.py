@@ -17,8 +17,7 @@ from launcher.batch.options import BatchOptions, directives, merge
 from launcher.batch.script import Request, render, run_dir
 from launcher.cli.options import run_parser
 from launcher.core.errors import UsageError
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 from launcher.request.cluster_file import SlurmOptions
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -16,8 +16,7 @@ from typing import Any
 
 from launcher.controller.agents.bundle import PACKAGES, SOURCES, TEXTS, Cargo, own_kind
 from launcher.controller.agents.link import agent_config
-from launcher.core.job import Node, Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Node, Program, RunOptions
 from launcher.core.protocol import channel
 from launcher.core.protocol.frames import Decoder, encode
 from launcher.request.request import make_job

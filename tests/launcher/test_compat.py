@@ -13,8 +13,7 @@ import engine.compat
 from launcher.batch.script import Request, render
 from launcher.cli.command import main
 from launcher.core.errors import RunDirError
-from launcher.core.job import Job, Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Job, Program, RunOptions
 from launcher.request.program import COMPAT
 from launcher.rundir.rundir import RunDir
 from tests.launcher.runs import Launcher

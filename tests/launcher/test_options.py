@@ -13,12 +13,13 @@ from launcher import launch, submit
 from launcher.batch.options import BatchOptions, merge
 from launcher.batch.script import Request, render
 from launcher.cli.options import GROUPS, KINDS, run_parser
-from launcher.core.job import Job, Program
-from launcher.core.options import OPTIONS, RunOptions, command_words, is_given, values_of
+from launcher.core.job import Job, Program, RunOptions
+from launcher.core.options import OPTIONS
 from launcher.request.cluster_file import SlurmOptions
 from launcher.request.request import make_job
 from launcher.request.resume_command import NOT_AGAIN, resume_command
 from launcher.request.values import from_command_line, from_keywords
+from launcher.request.words import command_words, is_given
 
 SCRIPT = Program("script", "train.py")
 # Of each kind a value that is no default.
@@ -27,6 +28,10 @@ VALUES: dict[str, Any] = {
     "ranks": 4, "seconds": 2.5, "nodes": (2, 4), "variables": {"MODE": "a b"},
 }  # fmt: skip
 ALL = RunOptions(**{name: VALUES[option.kind] for name, option in OPTIONS.items()})
+
+
+def values_of(options: RunOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in OPTIONS}
 
 
 def typed(words: list[str]) -> RunOptions:

@@ -17,8 +17,7 @@ from launcher.controller.agents.link import Inbox
 from launcher.controller.run import lead
 from launcher.core.console.console import Output
 from launcher.core.errors import UsageError
-from launcher.core.job import Program
-from launcher.core.options import RunOptions
+from launcher.core.job import Program, RunOptions
 from launcher.request.make_cluster import check_script
 from launcher.request.request import make_job
 from launcher.rundir import index

@@ -8,7 +8,7 @@ import pytest
 from launcher.clusters.ray.bundles import Ask
 from launcher.clusters.ray.request import check_address, parse
 from launcher.core.errors import ConfigError
-from launcher.core.options import RunOptions
+from launcher.core.job import RunOptions
 
 WITHOUT_RAY = """\
 import sys

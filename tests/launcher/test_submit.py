@@ -21,8 +21,8 @@ from launcher.batch.submit import (
 )
 from launcher.cli.command import main
 from launcher.core.errors import ClusterError, ConfigError, RunDirError, UsageError
-from launcher.core.job import Program
-from launcher.core.options import OPTIONS, RunOptions
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS
 from launcher.request import request
 from launcher.request.cluster_file import ClusterFile, SlurmOptions
 from launcher.request.discovery import Facts, Found, decide

@@ -9,8 +9,7 @@ from dataclasses import replace
 from launcher.clusters.ray.bundles import Ask
 from launcher.clusters.ray.cluster import RayCluster
 from launcher.core.errors import ConfigError
-from launcher.core.job import Node
-from launcher.core.options import RunOptions
+from launcher.core.job import Node, RunOptions
 
 WAIT_S = 60.0
 AUTO = "auto"
