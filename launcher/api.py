@@ -14,7 +14,7 @@ from launcher.core.options import OPTIONS
 
 if TYPE_CHECKING:
     from launcher.core.console.console import Output
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 __all__ = ["Handle", "JobFailed", "launch", "submit"]
 
@@ -158,16 +158,20 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     return checked(result) if check else result
 
 
-def _run_here(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
+def _run_here(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
     from launcher.controller.run import execute
 
-    return execute(options, program, found, output)
+    return execute(options, program, discovered, output)
 
 
-def _run_queued(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
+def _run_queued(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
     from launcher.batch.run import execute
 
-    return execute(options, program, found, output)
+    return execute(options, program, discovered, output)
 
 
 @_takes_arguments_of(launch)
@@ -202,22 +206,22 @@ def submit(**arguments: Any) -> Handle:
 
 
 def _begin_here(
-    options: RunOptions, program: Program, found: Found, output: Output
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
 ) -> Callable[..., Handle]:
     from launcher.request.make_cluster import check_script, make_cluster
     from launcher.request.request import make_job
 
-    cluster = make_cluster(options, found, output)
+    cluster = make_cluster(options, discovered, output)
     check_script(cluster, program)
     return partial(LedRun, make_job(options, program), cluster, output)
 
 
 def _begin_queued(
-    options: RunOptions, program: Program, found: Found, output: Output
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
 ) -> Callable[..., Handle]:
     from launcher.batch.run import begin
 
-    return partial(QueuedRun, begin(options, program, found, output), output)
+    return partial(QueuedRun, begin(options, program, discovered, output), output)
 
 
 @dataclass(frozen=True)

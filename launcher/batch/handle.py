@@ -210,7 +210,7 @@ class QueuedRun(Handle):
         return status
 
     def _now(self) -> str:
-        return self._ask().said
+        return self._ask().text
 
     def _follow(self) -> Result:
         from launcher.batch.run import end

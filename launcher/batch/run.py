@@ -24,30 +24,34 @@ from launcher.rundir import files, rundir
 from launcher.rundir.results import result_as_data
 
 if TYPE_CHECKING:
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
-LOOK_S = 5.0
+REFUSAL_S = 5.0  # for SLURM's word on a job that is beyond a limit
 
 
-def show_script(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def show_script(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> int:
     """``--dry-run``: print the batch script, and nothing else. Raises UsageError."""
-    request = make_request(options, program, found, output.talk)
+    request = make_request(options, program, discovered, output.talk)
     output.raw(script.render(request), err=False)  # to the byte
     return 0
 
 
-def run_and_report(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def run_and_report(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> int:
     """Submit, wait (unless ``--detach``), and return the exit code. Raises UsageError.
 
     What the run itself says, its verdict too, comes from the job.
     """
-    request = make_request(options, program, found, output.talk)
+    request = make_request(options, program, discovered, output.talk)
     with listening() as heard:
         try:
-            job = submit(request, found)
+            job = submit(request, discovered)
             _say_queued(job, output)
             if options.detach:
-                _look_once(job)
+                _cancel_if_never_starts(job)
                 output.stdout(f"{job.id}\n")
                 return 0
             wait = _end_of_array if job.tasks else _end_of_job
@@ -61,22 +65,26 @@ def run_and_report(options: RunOptions, program: Program, found: Found, output: 
             return left.exit_code
 
 
-def execute(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
+def execute(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
     """Submit and wait, for ``launch()``. Raises UsageError, ClusterError, LeftRunning."""
     with listening() as heard:
-        job = begin(options, program, found, output)
+        job = begin(options, program, discovered, output)
         return end(job, output, heard)
 
 
-def begin(options: RunOptions, program: Program, found: Found, output: Output) -> Submitted:
+def begin(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Submitted:
     """Submit a run with one result. Raises UsageError, RunDirError, ClusterError."""
     if options.detach or options.array is not None:
         raise UsageError(
             "launch() waits for one result: detach and array are for the plaunch command"
         )
-    request = _with_function(make_request(options, program, found, output.talk))
+    request = _with_function(make_request(options, program, discovered, output.talk))
     try:
-        job = submit(request, found)
+        job = submit(request, discovered)
     except BaseException:
         _remove_function(request, request.workdir or ".")
         raise
@@ -97,23 +105,23 @@ def end(job: Submitted, output: Output, heard: SimpleQueue[Heard]) -> Result:
     return result
 
 
-def _look_once(job: Submitted) -> None:
+def _cancel_if_never_starts(job: Submitted) -> None:
     """Nobody waits for the job: if it is beyond a limit, SLURM's word on it is waited for here.
 
     Raises ClusterError for a job that can't ever start.
     """
-    give_up = time.monotonic() + LOOK_S
+    give_up = time.monotonic() + REFUSAL_S
     with contextlib.suppress(client.SlurmError):
-        found = client.show(job.id)
-        if found is None or not exceeds_limits(found, client.partitions()):
+        queued = client.show(job.id)
+        if queued is None or not exceeds_limits(queued, client.partitions()):
             return
-        while found is not None and found.waiting and time.monotonic() < give_up:
-            why = follow.can_not_start(found)
+        while queued is not None and queued.waiting and time.monotonic() < give_up:
+            why = follow.can_not_start(queued)
             if why is not None:
                 _forget(job)
             follow.refuse(job.id, why)
             time.sleep(0.1)
-            found = client.show(job.id)
+            queued = client.show(job.id)
 
 
 @contextlib.contextmanager

@@ -59,10 +59,10 @@ class JobStatus:
         return theirs if self.job_id is None else f"job {self.job_id} ({theirs})"
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The state with its reason."""
-        said = f"{self.state} ({self.reason})" if self.reason else self.state
-        return f"{said}: {self.why}" if self.why else said
+        text = f"{self.state} ({self.reason})" if self.reason else self.state
+        return f"{text}: {self.why}" if self.why else text
 
 
 # -- which jobs are meant

@@ -28,7 +28,7 @@ from launcher.rundir import index
 from launcher.rundir.rundir import RunDir
 
 if TYPE_CHECKING:
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 # sbatch takes these from the environment, over what the script says.
 _OTHER_NAMES = {"time": "SBATCH_TIMELIMIT", "array": "SBATCH_ARRAY_INX"}
@@ -78,13 +78,13 @@ class Submitted:
 
 
 def make_request(
-    options: RunOptions, program: Program, found: Found, talk: str | None = None
+    options: RunOptions, program: Program, discovered: Discovered, talk: str | None = None
 ) -> script.Request:
     """What the script depends on. Raises UsageError."""
     make_job(options, program)  # what is wrong with any run is wrong with this one
     if options.array is not None and options.detach and options.result_file is not None:
         raise UsageError("--result of a whole array is written at its end: leave --detach out")
-    file, each = found.file, found.each
+    file, each = discovered.file, discovered.each
     assert each is not None
     options = replace(
         options, run_dir=_at_home(options.run_dir), result_file=_at_home(options.result_file)
@@ -106,20 +106,20 @@ def make_request(
     )
 
 
-def submit(request: script.Request, found: Found) -> Submitted:
+def submit(request: script.Request, discovered: Discovered) -> Submitted:
     """Put the job into the queue.
 
     Raises UsageError, RunDirError, and ClusterError with SLURM's own words.
     """
-    assert found.each is not None
+    assert discovered.each is not None
     text = script.render(request).encode("utf-8", "surrogateescape")
     folder = os.path.abspath(request.workdir or ".")
     check(request, folder)
     tasks = sorted(numbers(request.options.array or ""))
-    env = environment(request, {**found.each.env, **request.run.env}, os.environ)
-    place = Path(folder, os.path.dirname(script.run_dir(request, "0")))
+    env = environment(request, {**discovered.each.env, **request.run.env}, os.environ)
+    parent = Path(folder, os.path.dirname(script.run_dir(request, "0")))
     own = request.run.run_dir
-    make_folder(place if own is None else Path(folder, own))
+    make_folder(parent if own is None else Path(folder, own))
     # SLURM makes no folders for what a job prints. One that is called by the job's number is made
     # when that is known, and only then may the job begin. (SLURM does not check one that is held.)
     later = own is None and "--begin" not in request.options.own
@@ -133,7 +133,7 @@ def submit(request: script.Request, found: Found) -> Submitted:
         number = client.submit(text, env, options)
         job = Submitted(number, request, folder, tasks, time.time())
     except client.SlurmError as error:
-        forget_folder(place)
+        forget_folder(parent)
         away = "; try again when it answers" if isinstance(error, client.SlurmAway) else ""
         advice = f"nothing is queued{away}"
         raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
@@ -181,13 +181,13 @@ def output_options(folder: str, run_dir: str, own: str | None, tasks: Sequence[i
 
 def _refuse_impossible(request: script.Request, env: Mapping[str, str]) -> None:
     """More nodes than there are would wait for ever. Raises SlurmError."""
-    said = dict(
+    asked_of_slurm = dict(
         re.split("[= ]", line.removeprefix("--"), maxsplit=1)
         for line in script.directives(request)
         if re.match("--(nodes|partition)[= ]", line)
     )
-    least = re.match(r"\d+", said.get("nodes", "").strip('"'))
-    asked = said.get("partition", "").strip('"') or env.get("SBATCH_PARTITION", "")
+    least = re.match(r"\d+", asked_of_slurm.get("nodes", "").strip('"'))
+    asked = asked_of_slurm.get("partition", "").strip('"') or env.get("SBATCH_PARTITION", "")
     if least is None or int(least[0]) < 2:
         return
     try:
@@ -240,13 +240,13 @@ def environment(
 
     Nor any that tell of the job, or of the run, that we are in: the new one is none of it.
     """
-    found = {**without_job(ours), **env}
+    variables = {**without_job(ours), **env}
     for line in script.directives(request):
         name = re.split(r"[= ]", line.removeprefix("--"), maxsplit=1)[0]
-        found.pop("SBATCH_" + name.upper().replace("-", "_"), None)
-        found.pop(_OTHER_NAMES.get(name, ""), None)
-    found.pop("SBATCH_EXPORT", None)  # the run's own variables travel in it
-    return found
+        variables.pop("SBATCH_" + name.upper().replace("-", "_"), None)
+        variables.pop(_OTHER_NAMES.get(name, ""), None)
+    variables.pop("SBATCH_EXPORT", None)  # the run's own variables travel in it
+    return variables
 
 
 def remember(job: Submitted) -> None:

@@ -186,7 +186,7 @@ def _instead(entry: Entry, reader: Reader, output: Output) -> int:
     jobs, problem = states.job_states([entry], details=True)
     for job in jobs:
         _slurm_files(job)
-        output.say(f"{job.name}: {job.said}; no rank has printed anything")
+        output.say(f"{job.name}: {job.text}; no rank has printed anything")
     if problem is not None:
         output.error(problem)
         return NOT_AS_ASKED
@@ -210,43 +210,43 @@ def _slurm_files(job: JobStatus) -> None:
 
 def _follow(entry: Entry, reader: Reader, output: Output) -> int:
     """Print until the job is over, and tell how it ended."""
-    for seen in _looks(entry, reader.print_new, output):
+    for seen in _states(entry, reader.print_new, output):
         job = seen
     while reader.print_new():
         pass
     reader.finish()
     if reader.empty:
         _slurm_files(job)
-    output.say(f"{job.name}: {job.said}")
+    output.say(f"{job.name}: {job.text}")
     return 0
 
 
-def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[JobStatus]:
+def _states(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[JobStatus]:
     """The job's state again and again until it is over; ``work`` is done all the time."""
-    said = ""
+    shown = ""
     while True:
-        jobs, problem = _look(entry, work)
+        jobs, problem = _ask_state(entry, work)
         job = jobs[0]
         yield job
         if job.over and (problem is None or _is_final(entry, job)):
             return
         words = problem and f"{problem}; going on by the run folder"
-        words = words or (job.said if not job.over and job.state != "running" else "")
-        if words and words != said:
+        words = words or (job.text if not job.over and job.state != "running" else "")
+        if words and words != shown:
             output.say(f"{job.name}: {words}")
-        said = words or said
+        shown = words or shown
         again = time.monotonic() + (LOOK_S if entry.slurm is None else ASK_S)
-        look_at = time.monotonic() + LOOK_S
+        next_look = time.monotonic() + LOOK_S
         while time.monotonic() < again:
             if not work():
                 time.sleep(TICK_S)
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_S
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK_S
                 if _has_ended(entry):
                     break
 
 
-def _look(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
+def _ask_state(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
     """The job's state; SLURM may take long to answer, and ``work`` goes on meanwhile."""
     if entry.slurm is None:
         return states.job_states([entry])

@@ -23,7 +23,7 @@ from launcher.request.request import make_job
 from launcher.request.values import from_command_line
 
 if TYPE_CHECKING:
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 
 def run_typed(typed: argparse.Namespace) -> int:
@@ -54,40 +54,44 @@ def _program(typed: argparse.Namespace) -> Program:
     return program
 
 
-def _run_queued(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def _run_queued(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> int:
     from launcher.batch.run import run_and_report
 
-    return run_and_report(options, program, found, output)
+    return run_and_report(options, program, discovered, output)
 
 
-def _show_script(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def _show_script(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> int:
     from launcher.batch.run import show_script
 
-    return show_script(options, program, found, output)
+    return show_script(options, program, discovered, output)
 
 
-def run_here(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def run_here(options: RunOptions, program: Program, discovered: Discovered, output: Output) -> int:
     """Run, print how it ended, and return the exit code.
 
     Raises UsageError, ClusterError, PlacementError, RunDirError.
     """
     from launcher.controller import run
 
-    result = run.execute(options, program, found, output)
+    result = run.execute(options, program, discovered, output)
     if result.verdict is not None:
         output.verdict(result.verdict)
     if result.state == "failed":
         output.error(f"failed after {result.seconds:.1f} s; logs in {result.run_dir}/logs")
     else:
         output.summary(result_lines(result))
-    if result.state == "preempted" and not _is_in_batch_job(found):
+    if result.state == "preempted" and not _is_in_batch_job(discovered):
         _say_how_to_resume(options, program, result, output)
     return result.exit_code
 
 
-def _is_in_batch_job(found: Found) -> bool:
+def _is_in_batch_job(discovered: Discovered) -> bool:
     """Whether the run is of a batch job: that is requeued by itself, or its script run again."""
-    if found.allocation is None:
+    if discovered.allocation is None:
         return False
     from launcher.controller import requeue
 
@@ -107,7 +111,7 @@ def _say_how_to_resume(
         output.error(f"to go on, type: {line}")
 
 
-def show_plan(options: RunOptions, program: Program, found: Found, output: Output) -> int:
+def show_plan(options: RunOptions, program: Program, discovered: Discovered, output: Output) -> int:
     """``--dry-run``: where every rank would run, and what it would be told.
 
     Raises UsageError, ClusterError, PlacementError, RunDirError.
@@ -123,7 +127,7 @@ def show_plan(options: RunOptions, program: Program, found: Found, output: Outpu
     rundir = RunDir(job)
     rundir.check()
     goes_on = " (it goes on from what is there)" if rundir.is_resumed() else ""
-    with agents(job, make_cluster(options, found, output), output) as fleet:
+    with agents(job, make_cluster(options, discovered, output), output) as fleet:
         try:
             nodes = wanted_nodes(job, fleet.nodes())
             fleet.begin(nodes)

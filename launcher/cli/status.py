@@ -79,7 +79,7 @@ def table_lines(jobs: Sequence[JobStatus]) -> list[str]:
                 "-" if facts.step is None else str(facts.step),
                 "-" if began is None else f"{ago(began)} ago",
                 took(job) or "-",
-                job.said[:60],
+                job.text[:60],
                 shown_path(entry.run_dir),
             )
         )
@@ -114,7 +114,7 @@ def detail_lines(job: JobStatus) -> list[str]:
     """All that is known of one job."""
     rows = [(name, text) for name, text in _details(job) if text]
     width = max(len(name) for name, _ in rows)
-    lines = [one_line(f"{job.name}: {job.said}")]
+    lines = [one_line(f"{job.name}: {job.text}")]
     lines += [f"  {name.ljust(width)}  {one_line(text)}" for name, text in rows]
     with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
         verdict = result_from_data(job.facts.result or {}).verdict

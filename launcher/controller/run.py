@@ -29,15 +29,17 @@ from launcher.rundir.rundir import RunDir
 
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 
-def execute(options: RunOptions, program: Program, found: Found, output: Output) -> Result:
+def execute(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
     """Run to the end, with this process as the controller.
 
     Raises UsageError, ClusterError, PlacementError, RunDirError.
     """
-    cluster = make_cluster(options, found, output)
+    cluster = make_cluster(options, discovered, output)
     check_script(cluster, program)
     return lead(make_job(options, program), cluster, Inbox(), output)
 

@@ -13,7 +13,7 @@ from launcher.request.words import is_given
 
 if TYPE_CHECKING:
     from launcher.core.console.console import Output
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 Outcome = TypeVar("Outcome")
 
@@ -23,8 +23,8 @@ def execute(
     program: Program,
     output: Output,
     *,
-    here: Callable[[RunOptions, Program, Found, Output], Outcome],
-    queue: Callable[[RunOptions, Program, Found, Output], Outcome],
+    here: Callable[[RunOptions, Program, Discovered, Output], Outcome],
+    queue: Callable[[RunOptions, Program, Discovered, Output], Outcome],
 ) -> Outcome:
     """Carry a request out in the one of two ways that it asks for.
 
@@ -34,7 +34,7 @@ def execute(
         options: The request.
         program: What every rank runs.
         output: Where we say what happens.
-        here: With this process as the controller, on the nodes of the cluster that was found.
+        here: With this process as the controller, on the nodes of the cluster that was discovered.
         queue: As a job that is submitted to SLURM, and runs plaunch there.
 
     Returns:
@@ -43,25 +43,25 @@ def execute(
     Raises:
         UsageError: The request makes no sense, or no such cluster is there.
     """
-    found = find(options)
-    way = queue if is_submitted(options, found) else here
-    return way(options, program, found, output)
+    discovered = find(options)
+    way = queue if is_submitted(options, discovered) else here
+    return way(options, program, discovered, output)
 
 
-def is_submitted(options: RunOptions, found: Found) -> bool:
+def is_submitted(options: RunOptions, discovered: Discovered) -> bool:
     """Whether the run goes into SLURM's queue. Raises UsageError for options of other clusters."""
     of_ray = [one.word for name, one in _group(RAY) if is_given(options, name)]
-    if of_ray and found.kind != "ray":
+    if of_ray and discovered.kind != "ray":
         raise UsageError(
             f"{', '.join(of_ray)}: for the resources of a Ray cluster, and this run is on "
-            f"{found.kind}: add --cluster ray, or leave it out"
+            f"{discovered.kind}: add --cluster ray, or leave it out"
         )
-    if found.is_queue:
+    if discovered.is_queue:
         return True
     given = [one.word for name, one in _group(SLURM) if getattr(options, name)]
     if given:
-        why = f"and this run is on {found.kind}: add --cluster slurm, or leave it out"
-        if found.allocation is not None:
+        why = f"and this run is on {discovered.kind}: add --cluster slurm, or leave it out"
+        if discovered.allocation is not None:
             why = (
                 "and this run is inside an allocation already: leave it out, or submit a job of "
                 "its own from here by --new-job"

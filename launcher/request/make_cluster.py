@@ -12,60 +12,60 @@ from launcher.core.job import Program, RunOptions
 if TYPE_CHECKING:
     from launcher.clusters.base import Cluster
     from launcher.core.console.console import Output
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 
 def make_cluster(
-    options: RunOptions, found: Found, output: Output, *, claim: bool = True
+    options: RunOptions, discovered: Discovered, output: Output, *, claim: bool = True
 ) -> Cluster:
-    """The cluster that was found. Raises UsageError if its nodes can't be known here.
+    """The cluster that was discovered. Raises UsageError if its nodes can't be known here.
 
     ``claim``: the run's resources are asked for, where a cluster gives them only then; else all its
     nodes can be looked at.
     """
-    for note in found.notes:
+    for note in discovered.notes:
         output.say(note)
     makers: dict[str, Callable[[], Cluster]] = {
-        "local": lambda: _local(found),
-        "ssh": lambda: _ssh(found),
-        "slurm": lambda: _slurm(found, output),
-        "ray": lambda: _ray(options, found, output, claim=claim),
+        "local": lambda: _local(discovered),
+        "ssh": lambda: _ssh(discovered),
+        "slurm": lambda: _slurm(discovered, output),
+        "ray": lambda: _ray(options, discovered, output, claim=claim),
     }
-    return makers[found.kind]()
+    return makers[discovered.kind]()
 
 
-def _local(found: Found) -> Cluster:
+def _local(discovered: Discovered) -> Cluster:
     from launcher.clusters.local import LocalCluster
 
-    return LocalCluster(nodes=found.nodes)
+    return LocalCluster(nodes=discovered.nodes)
 
 
-def _ssh(found: Found) -> Cluster:
+def _ssh(discovered: Discovered) -> Cluster:
     from launcher.clusters.ssh.cluster import SshCluster
 
-    return SshCluster(found.nodes, found.options)
+    return SshCluster(discovered.nodes, discovered.options)
 
 
-def _slurm(found: Found, output: Output) -> Cluster:
-    if found.allocation is None:
+def _slurm(discovered: Discovered, output: Output) -> Cluster:
+    if discovered.allocation is None:
         raise UsageError(
             "which nodes SLURM gives is known inside an allocation only: run this within "
             "salloc or in a batch script"
         )
     from launcher.clusters.slurm.cluster import SlurmCluster
 
-    return SlurmCluster(found.allocation, found.nodes, output.say)
+    return SlurmCluster(discovered.allocation, discovered.nodes, output.say)
 
 
-def _ray(options: RunOptions, found: Found, output: Output, *, claim: bool) -> Cluster:
+def _ray(options: RunOptions, discovered: Discovered, output: Output, *, claim: bool) -> Cluster:
     from launcher.clusters.ray.request import ray_cluster
 
-    assert found.each is not None
-    file = found.file
+    assert discovered.each is not None
+    file = discovered.file
     try:
         return ray_cluster(
             options if claim else None,
-            found.each,
+            discovered.each,
             output.say,
             address=file.ray.address if file else None,
             python=file.python if file else None,

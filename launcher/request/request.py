@@ -11,7 +11,7 @@ from launcher.core.job import Job, Program, RunOptions
 from launcher.core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 # More than this is a slip of the finger, which must not cost gigabytes.
 MAX_NODES = 10_000
@@ -19,7 +19,7 @@ MAX_PROCS = 4096  # on one machine
 MAX_LOCAL_NODES = 256
 
 
-def find(options: RunOptions) -> Found:
+def find(options: RunOptions) -> Discovered:
     """What the request means by its cluster. Raises UsageError."""
     from launcher.request import discovery
 
@@ -27,11 +27,13 @@ def find(options: RunOptions) -> Found:
     most = options.nodes[1] if options.nodes else None
     refuse_absurd(most or 1, options.procs, options.cluster or "")
     try:
-        found = discovery.discover(options.cluster, options.hosts, most, new_job=options.new_job)
+        discovered = discovery.discover(
+            options.cluster, options.hosts, most, new_job=options.new_job
+        )
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    refuse_absurd(len(found.nodes), options.procs, found.kind)
-    return found
+    refuse_absurd(len(discovered.nodes), options.procs, discovered.kind)
+    return discovered
 
 
 def refuse_empty(options: RunOptions) -> None:

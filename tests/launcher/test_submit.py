@@ -25,17 +25,17 @@ from launcher.core.job import Program, RunOptions
 from launcher.core.options import OPTIONS
 from launcher.request import request
 from launcher.request.cluster_file import ClusterFile, SlurmOptions
-from launcher.request.discovery import Facts, Found, decide
+from launcher.request.discovery import Discovered, Machine, decide
 from launcher.request.dispatch import is_submitted
 from launcher.request.program import read_function
 from launcher.request.values import is_requeued
 
-FACTS = Facts(python="/env/bin/python", workdir="/project")
+FACTS = Machine(python="/env/bin/python", workdir="/project")
 SCRIPT = Program("script", "train.py")
 Patch = pytest.MonkeyPatch
 
 
-def found(file: ClusterFile | None = None, environ: dict[str, str] | None = None) -> Found:
+def found(file: ClusterFile | None = None, environ: dict[str, str] | None = None) -> Discovered:
     return decide("slurm", file, None, None, environ or {}, FACTS)
 
 
@@ -219,7 +219,7 @@ def test_a_new_job_from_inside_an_allocation() -> None:
     """--new-job submits; of several tasks of a step only the first one may, and any rank."""
     inside = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "h1", "SLURM_STEP_NUM_TASKS": "2"}
 
-    def new(environ: dict[str, str]) -> Found:
+    def new(environ: dict[str, str]) -> Discovered:
         return decide(None, None, None, None, environ, FACTS, new_job=True)
 
     options = RunOptions(new_job=True, time="90")
