@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import math
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from launcher.batch.handle import Handle, JobFailed, LedRun, QueuedRun, checked
-from launcher.core.job import Program, Result, StartMethod
+from launcher.core.job import Program, Result, RunOptions, StartMethod
+from launcher.core.options import OPTIONS
 
 if TYPE_CHECKING:
     from launcher.core.console.console import Output
-    from launcher.request.request import Wanted
+    from launcher.request.discovery import Discovered
 
 __all__ = ["Handle", "JobFailed", "launch", "submit"]
 
@@ -77,143 +75,178 @@ def launch(  # noqa: PLR0913 - the command line's options, as keywords
     check: bool = True,
     quiet: bool = False,
 ) -> Result:
-    """Run a script or a function on every rank and return the result.
+    """Run a script or a function on every rank, wait for its end, and return the result.
 
-    ``program`` is a script's path (``args`` are its words), or a function, which every rank calls
-    with ``args`` and ``kwargs``; what it returns (JSON data; tensors and arrays become lists) is
-    the rank's value: ``result.values[rank]``. A function travels by cloudpickle, to the ranks only.
-    What an ``engine`` Trainer in it has measured is in ``result.metrics[rank]`` beside that (and is
-    the value of a function that returns nothing).
+    Every option of the ``plaunch`` command is a keyword, with the same default. From a SLURM login
+    node the run is a job in the queue, and is waited for, too.
 
-    Where: ``cluster`` (local, ssh, slurm, ray, or a cluster file), ``hosts`` ("h1,h[2-4]"),
-    ``nodes`` (N or (MIN, MAX)), ``gpus`` and ``procs`` of each node, ``wait_s`` for a Ray cluster's
-    resources. How: ``env`` for all ranks, ``preload`` (modules to import once a node), ``start``
-    ("warm" or "cold"), ``compat`` (the package that the engine stands in for). When something goes
-    wrong: ``max_restarts``, ``grace_s`` (to save after a signal), ``failure_grace_s`` (for ranks to
-    end when another one has failed), ``timeout_s`` (of the whole run). What is kept: ``run_dir``
-    (the same again continues a run), ``restart`` (begin anew in it), ``result_file`` (a copy of the
-    result). ``quiet`` leaves the ranks' output and errors only.
+    Example:
+        Four ranks on this machine, each of which returns what it has measured::
 
-    From a SLURM login node: ``time`` (minutes, or SLURM's forms), ``partition``, ``account``,
-    ``qos``, ``requeue``, ``signal_lead_s``, ``sbatch`` (its further options); ``new_job`` submits a
-    job of its own from inside an allocation. The job is waited for;
-    launcher.batch.poll.LeftRunning is raised when the user goes away from it.
+            def train(lr):
+                ...
+                return {"loss": loss}
 
-    Raises JobFailed if the job did not succeed (unless ``check`` is False), UsageError for a
-    request that makes no sense, ClusterError if the nodes are not as asked.
+            result = launch(train, args=[0.1], procs=4)
+            print(result.values[0]["loss"])
+
+    Args:
+        program: A script's path, or a function, which every rank calls. What a function returns
+            (JSON data; tensors and arrays become lists) is the rank's value,
+            ``result.values[rank]``. What an ``engine`` Trainer in it has measured is in
+            ``result.metrics[rank]`` (and is the value of a function that returns nothing). A
+            function travels by cloudpickle, to the ranks only.
+        args: The script's words, or the function's positional arguments.
+        kwargs: The function's keyword arguments; a script has none.
+        cluster: ``"local"``, ``"ssh"``, ``"slurm"``, ``"ray"``, or the path of a cluster file.
+            Default: the SLURM allocation or Ray cluster that we are in, ``"ssh"`` if there are
+            ``hosts``, else this machine.
+        hosts: SSH hosts, such as ``"h1,h[2-4],user@h5:2222"``.
+        nodes: How many nodes: a number, or a pair (least, most). Default: one on this machine and
+            from SLURM's queue, else all nodes of the cluster.
+        gpus: GPUs of each node: a number, ``"all"``, ``"free"``, ``"free:2"``, a list such as
+            ``"0,1"``, or a list for each node: ``"h1:0,1;h2:2"``. 0: none. Default: all.
+        procs: Ranks on each node. Default: one for each GPU, or one where there are none.
+        env: Variables for all ranks.
+        preload: Modules that each node imports once, beside torch, before its ranks are forked.
+        start: ``"warm"``: a node's ranks are forked from a process that has imported torch.
+            ``"cold"``: each starts an interpreter of its own.
+        compat: ``"pytorch_lightning"`` or ``"lightning"``: a program that was written for it runs
+            on the engine, unedited. Default: imports are left as they are.
+        max_restarts: How often the run is started again after a failure.
+        grace_s: How long ranks may take to save and end after Ctrl-C, SIGTERM or SLURM's warning,
+            in seconds.
+        failure_grace_s: How long the healthy ranks may take to end once one has failed, in seconds;
+            0: they are killed at once.
+        timeout_s: How long the whole run may take, restarts included, in seconds. Default: no
+            limit.
+        run_dir: The run's folder; the same again continues a run that was cut short. Default: a new
+            one in ``plaunch_runs/`` of the current folder.
+        restart: Begin anew in the folder of an old run: what it holds is thrown away.
+        result_file: A file that gets a copy of the result, as JSON.
+        wait_s: How long a Ray cluster's resources are waited for, in seconds. Default: 60.
+        time: The SLURM job's limit: a number of minutes, or SLURM's forms, such as ``"2:00:00"``.
+            Default, as for the next three: what the cluster file says, else SLURM's own.
+        partition: The partition that the job is queued in.
+        account: Who is charged for the job.
+        qos: The job's quality of service.
+        requeue: Queue the job again when it is preempted or near its limit; it goes on from where
+            its ranks have saved.
+        signal_lead_s: How long before its end the job's ranks are told to save, in seconds.
+            Default: 120 with ``requeue``, else they are not told.
+        sbatch: Further options for sbatch: a text such as ``"--exclusive"``, or several.
+        new_job: From inside a SLURM allocation, submit a job of its own.
+        check: Raise JobFailed for a run that did not succeed. False: its result is returned.
+        quiet: Show the ranks' output and errors only.
+
+    Returns:
+        How the run ended, and what its ranks gave back.
+
+    Raises:
+        JobFailed: The run did not succeed, and ``check`` is True.
+        UsageError: The request makes no sense.
+        ClusterError: A node can't be used, or SLURM refuses the job; nothing was started.
+        PlacementError: The ranks don't fit the nodes.
+        RunDirError: The run's folder can't be used.
+        LeftRunning: Of a job in SLURM's queue: the user went away, and the job goes on.
+        TypeError: ``args`` is no list, or a script was given ``kwargs``.
     """
     call = _call(**locals())
+    from launcher.request.dispatch import execute
+
+    result = execute(call.options, call.program, call.output, here=_run_here, queue=_run_queued)
+    return checked(result) if check else result
+
+
+def _run_here(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
     from launcher.controller.run import execute
 
-    result = execute(call.wanted, call.program, call.output)
-    return checked(result) if check else result
+    return execute(options, program, discovered, output)
+
+
+def _run_queued(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Result:
+    from launcher.batch.run import execute
+
+    return execute(options, program, discovered, output)
 
 
 @_takes_arguments_of(launch)
 def submit(**arguments: Any) -> Handle:
-    """Begin what ``launch()`` with the same arguments would run, and return a handle at once.
+    """Begin what ``launch()`` with the same arguments would run, and return at once.
 
-    The handle has ``result()``, ``done()``, ``status()`` and ``cancel()``. A thread of this process
-    leads the run, and the process's end waits for it; on SLURM the run is a job in the queue, which
-    goes on without this process.
+    A thread of this process leads the run, and the process's end waits for it; on SLURM the run is
+    a job in the queue, which goes on without this process.
 
-    Raises UsageError for a request that makes no sense; on SLURM ClusterError and RunDirError, too,
-    which elsewhere ``result()`` raises.
+    Example:
+        Two runs at once::
+
+            runs = [submit(train, args=[lr], procs=1) for lr in (0.1, 0.2)]
+            losses = [run.result().values[0] for run in runs]
+
+    Args:
+        **arguments: Those of ``launch()``.
+
+    Returns:
+        A handle with ``result()``, ``done()``, ``status()`` and ``cancel()``.
+
+    Raises:
+        UsageError: The request makes no sense.
+        ClusterError: On SLURM: it refuses the job. Elsewhere ``result()`` raises this.
+        RunDirError: On SLURM: the run's folder can't be used. Elsewhere ``result()`` raises this.
     """
     call = _call(**arguments)
-    from launcher.request import request
+    from launcher.request.dispatch import execute
 
-    found = request.find(call.wanted)
-    if request.is_submitted(call.wanted, found):
-        from launcher.batch import run as queued
+    begun = execute(call.options, call.program, call.output, here=_begin_here, queue=_begin_queued)
+    return begun(check=call.check)
 
-        queued_job = queued.begin(call.wanted, call.program, found, call.output)
-        return QueuedRun(queued_job, call.output, check=call.check)
-    cluster = request.make_cluster(call.wanted, found, call.output)
-    request.check_script(cluster, call.program)
-    job = request.make_job(call.wanted, call.program)
-    return LedRun(job, cluster, call.output, check=call.check)
+
+def _begin_here(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Callable[..., Handle]:
+    from launcher.request.make_cluster import check_script, make_cluster
+    from launcher.request.request import make_job
+
+    cluster = make_cluster(options, discovered, output)
+    check_script(cluster, program)
+    return partial(LedRun, make_job(options, program), cluster, output)
+
+
+def _begin_queued(
+    options: RunOptions, program: Program, discovered: Discovered, output: Output
+) -> Callable[..., Handle]:
+    from launcher.batch.run import begin
+
+    return partial(QueuedRun, begin(options, program, discovered, output), output)
 
 
 @dataclass(frozen=True)
 class _Call:
     """What the arguments of ``launch()`` and ``submit()`` mean."""
 
-    wanted: Wanted
+    options: RunOptions
     program: Program
     output: Output
     check: bool
 
 
-def _call(  # noqa: PLR0913 - those arguments that mean something else to the command line
+def _call(
     program: str | Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
-    *,
-    nodes: int | tuple[int, int] | None,
-    gpus: int | str | None,
-    env: Mapping[str, str] | None,
-    preload: Sequence[str],
-    compat: str | None,
-    time: str | int | None,
-    sbatch: str | Sequence[str],
-    check: bool,
-    quiet: bool,
-    **options: Any,
+    **keywords: Any,
 ) -> _Call:
     from launcher.core.console.console import Output
-    from launcher.request import request
+    from launcher.request.program import from_python
+    from launcher.request.values import from_keywords
 
     if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
         raise TypeError(f"args: a list of arguments is needed, not {args!r}")
-    for name in ("procs", "max_restarts", "signal_lead_s"):
-        value = options[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise request.UsageError(f"{name}: a whole number is needed, not {value!r}")
-    for name in ("grace_s", "failure_grace_s", "timeout_s", "wait_s"):
-        value = options[name]
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-            raise request.UsageError(f"{name}: a number of seconds is needed, not {value!r}")
-    wanted = request.Wanted(
-        nodes=(nodes, nodes) if isinstance(nodes, int) else nodes,
-        gpus=None if gpus is None else str(gpus),
-        env=dict(env or {}),
-        preload=(preload,) if isinstance(preload, str) else tuple(preload),
-        time=None if time is None else str(time),
-        sbatch=(sbatch,) if isinstance(sbatch, str) else tuple(sbatch),
-        **options,
-    )
-    made = _program(program, args, kwargs)
-    if compat is not None:
-        request.make_program(made.kind, made.target, (), compat)  # what is wrong with it is said
-        made = replace(made, compat=compat)
-    return _Call(wanted, made, Output(quiet=quiet), check)
-
-
-def _program(
-    program: str | Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None
-) -> Program:
-    if callable(program):
-        import cloudpickle
-
-        main = sys.modules.get("__main__")
-        name = getattr(program, "__name__", type(program).__name__)
-        module = sys.modules.get(getattr(program, "__module__", ""))
-        if module is not None and module is not main and not _is_installed(module):
-            # A function of a module beside the script: the nodes may not have that file.
-            cloudpickle.register_pickle_by_value(module)
-            try:
-                pickled = cloudpickle.dumps((program, tuple(args), dict(kwargs or {})))
-            finally:
-                cloudpickle.unregister_pickle_by_value(module)
-        else:
-            pickled = cloudpickle.dumps((program, tuple(args), dict(kwargs or {})))
-        return Program("function", name, (), pickled)
-    if kwargs:
-        raise TypeError("a script takes words, not keyword arguments: give them in args")
-    return Program("script", os.fspath(program), tuple(map(str, args)))
-
-
-def _is_installed(module: Any) -> bool:
-    path = getattr(module, "__file__", None) or ""
-    return not path or "site-packages" in path or path.startswith(sys.base_prefix)
+    given = {name: value for name, value in keywords.items() if name in OPTIONS}
+    options = from_keywords(given)
+    made = from_python(program, args, kwargs, keywords["compat"])
+    return _Call(options, made, Output(quiet=keywords["quiet"]), keywords["check"])

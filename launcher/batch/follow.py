@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from launcher.batch import outcome as job_end
+from launcher.batch.outcome import conclude
 from launcher.batch.poll import Heard, Watch
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.clusters.slurm.client import SlurmError, cancel, finished, partitions
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.clusters.slurm.reasons import never_starts, why_it_waits
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Result
 from launcher.rundir.records import read_job, read_result
+from launcher.rundir.results import result_from_data
 from launcher.rundir.tail import Tail
 
 # States after which SLURM may still put the job back into the queue.
@@ -35,7 +36,7 @@ class Traces:
     err: Path
 
 
-class Followed:
+class QueuedJob:
     """What has been seen of one job so far; says what is new about it."""
 
     def __init__(self, job_id: str, traces: Traces, output: Output) -> None:
@@ -93,8 +94,8 @@ class Followed:
     def never_starts(self, job: SlurmJob | None) -> str | None:
         """Why the job can't ever start, once SLURM has said so twice."""
         why = None if job is None else can_not_start(job)
-        found, self._maybe_never = self._maybe_never, why is not None
-        return why if found else None
+        twice, self._maybe_never = self._maybe_never, why is not None
+        return why if twice else None
 
     def own_result(self) -> Result | None:
         """What the run itself has left, if it is this job's (and not of a former one)."""
@@ -106,7 +107,7 @@ class Followed:
         if data.get("job_id") != job.get("job_id"):
             return None
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            return job_end.read_result(data)
+            return result_from_data(data)
         return None
 
     def wait_for_result(self) -> None:
@@ -118,7 +119,7 @@ class Followed:
 
     def result(self, started: float, cancelled_by: int | None) -> Result:
         """The end, by the run's own result or by SLURM's state."""
-        return job_end.conclude(
+        return conclude(
             self.own_result(),
             self.last,
             job_id=self.job_id,
@@ -131,30 +132,30 @@ class Followed:
 def follow(job_id: str, traces: Traces, output: Output, heard: SimpleQueue[Heard]) -> Result:
     """Wait for one job's end. Raises LeftRunning, and ClusterError if it can't ever start."""
     started = time.monotonic()
-    followed = Followed(job_id, traces, output)
+    queued = QueuedJob(job_id, traces, output)
     seen = False
     with Watch(job_id, output, heard) as watch:
         for tasks in watch:
             if not watch.asking:
-                followed.pump()
+                queued.pump()
             if tasks is None:
                 there = (traces.run_dir / "result.json").exists()
                 if there and not seen:
                     watch.hurry()
-                if there and watch.away and followed.own_result() is not None:
+                if there and watch.away and queued.own_result() is not None:
                     break  # nobody needs SLURM to know how it ended
                 seen = there
                 continue
             job = tasks[0] if tasks else _forgotten(job_id)
             if job is not None and not watch.asking:
-                followed.tell(job)
-            refuse(job_id, followed.never_starts(job))
-            if followed.is_over(job):
-                followed.last = job
+                queued.tell(job)
+            refuse(job_id, queued.never_starts(job))
+            if queued.is_over(job):
+                queued.last = job
                 break
-    followed.wait_for_result()
-    followed.pump()
-    return followed.result(started, watch.cancelled_by)
+    queued.wait_for_result()
+    queued.pump()
+    return queued.result(started, watch.cancelled_by)
 
 
 def follow_array(
@@ -162,20 +163,20 @@ def follow_array(
 ) -> dict[int, Result]:
     """Wait for the end of all tasks; says what becomes of each. Raises LeftRunning."""
     started = time.monotonic()
-    tasks = {n: Followed(f"{job_id}_{n}", traces[n], output) for n in traces}
+    tasks = {n: QueuedJob(f"{job_id}_{n}", traces[n], output) for n in traces}
     over: dict[int, Result] = {}
     with Watch(job_id, output, heard, "array") as watch:
-        for found in watch:
-            if found is None or watch.asking:
+        for answer in watch:
+            if answer is None or watch.asking:
                 continue
             for number, task in tasks.items():
                 if number in over:
                     continue
-                job = next((one for one in found if one.is_called(task.job_id)), None)
+                job = next((one for one in answer if one.is_called(task.job_id)), None)
                 if job is not None:
                     _tell_task(task, job, output)
                     refuse(job_id, task.never_starts(job))
-                if task.is_over(job) and (job is not None or not found):
+                if task.is_over(job) and (job is not None or not answer):
                     task.wait_for_result()
                     over[number] = task.result(started, watch.cancelled_by)
                     _tell_end(task, over[number], output)
@@ -184,14 +185,14 @@ def follow_array(
     return dict(sorted(over.items()))
 
 
-def _tell_task(task: Followed, job: SlurmJob, output: Output) -> None:
+def _tell_task(task: QueuedJob, job: SlurmJob, output: Output) -> None:
     before = task.last.restarts if task.last is not None and task.last.state == "RUNNING" else -1
     task.last = job
     if job.state == "RUNNING" and before < job.restarts:
         output.say(f"task {task.job_id} runs on {job.nodes}; its output: {task.traces.out}")
 
 
-def _tell_end(task: Followed, result: Result, output: Output) -> None:
+def _tell_end(task: QueuedJob, result: Result, output: Output) -> None:
     if result.state == "succeeded":
         output.say(f"task {task.job_id} succeeded")
     else:

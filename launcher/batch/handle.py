@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 
 class JobFailed(RuntimeError):
-    """A launched job did not succeed. ``result`` tells everything."""
+    """A run did not succeed; its message is what the command line prints of a failure.
+
+    Attributes:
+        result: How the run ended: its state, exit code and verdict, and what its ranks gave back.
+
+    Example:
+        ::
+
+            try:
+                launch("train.py", nodes=2)
+            except JobFailed as failure:
+                print(failure.result.state, failure.result.exit_code)
+    """
 
     def __init__(self, result: Result) -> None:
         from launcher.core.console.console import verdict_lines
@@ -46,7 +58,18 @@ def checked(result: Result) -> Result:
 class Handle(ABC):
     """A run that was begun by ``submit()``, like a future.
 
-    ``job_id`` is what ``plaunch status``, ``logs`` and ``cancel`` call it, ``run_dir`` its folder.
+    Attributes:
+        job_id: What ``plaunch status``, ``logs`` and ``cancel`` call the run: plaunch's own id, or
+            the number of its job in SLURM.
+        run_dir: The run's folder, as an absolute path.
+
+    Example:
+        ::
+
+            run = submit("train.py", procs=2)
+            if not run.done():
+                print(run.status())
+            result = run.result(timeout_s=3600)
     """
 
     def __init__(self, job_id: str, run_dir: str, *, check: bool) -> None:
@@ -60,11 +83,18 @@ class Handle(ABC):
         return f"<{type(self).__name__} {self.job_id}: {self.status()}>"
 
     def result(self, timeout_s: float | None = None) -> Result:
-        """Wait for the run's end.
+        """Wait for the run's end, and return its result; asked again, the same one.
 
-        Raises TimeoutError if it has not ended within ``timeout_s`` seconds (it goes on), JobFailed
-        if it did not succeed (unless ``submit()`` was told ``check=False``), and whatever kept it
-        from starting, such as ClusterError.
+        Args:
+            timeout_s: How long to wait, in seconds. Default: until it ends.
+
+        Returns:
+            How the run ended, and what its ranks gave back.
+
+        Raises:
+            TimeoutError: It has not ended within ``timeout_s``; it goes on.
+            JobFailed: It did not succeed, and ``submit()`` was not told ``check=False``.
+            ClusterError: It could not be started, as for PlacementError and RunDirError.
         """
         self._wait(timeout_s)
         if self._error is not None:
@@ -74,18 +104,29 @@ class Handle(ABC):
         return checked(self._result) if self._check else self._result
 
     def done(self) -> bool:
-        """Whether the run is over; ``result()`` then does not wait."""
+        """Whether the run is over; ``result()`` then does not wait.
+
+        Returns:
+            True if it has ended, however it did, or could not be started.
+        """
         return self._result is not None or self._error is not None
 
     def status(self) -> str:
-        """How the run is, as ``plaunch status`` says it: "running", "queued (...)", "failed"."""
+        """How the run is, as ``plaunch status`` says it.
+
+        Returns:
+            Such as "running", "queued (...)", "succeeded", "failed", or "not started".
+        """
         if self._error is not None:
             return "not started"
         return self._now() if self._result is None else self._result.state
 
     @abstractmethod
     def cancel(self) -> None:
-        """Ask the run to end, as Ctrl-C would; ``result()`` waits for that."""
+        """Ask the run to end, as Ctrl-C would; ``result()`` waits for that.
+
+        Its ranks get a SIGINT, or in SLURM the signals of a cancelled job, and ``grace_s`` to save.
+        """
 
     @abstractmethod
     def _now(self) -> str:
@@ -154,24 +195,24 @@ class QueuedRun(Handle):
 
     def done(self) -> bool:
         """Whether the run is over."""
-        return super().done() or self._look().over
+        return super().done() or self._ask().over
 
     def cancel(self) -> None:
         """Cancel the job. Raises SlurmError, SlurmAway."""
-        from launcher.clusters.slurm import client as slurmctl
+        from launcher.clusters.slurm import client
 
-        slurmctl.cancel(self._job.id)
+        client.cancel(self._job.id)
 
-    def _look(self) -> JobStatus:
-        from launcher.batch import states as job_status
+    def _ask(self) -> JobStatus:
+        from launcher.batch.states import job_states
 
-        (found,), _ = job_status.look([self._job.entry])
-        return found
+        (status,), _ = job_states([self._job.entry])
+        return status
 
     def _now(self) -> str:
-        return self._look().said
+        return self._ask().text
 
     def _follow(self) -> Result:
-        from launcher.batch import run as queued
+        from launcher.batch.run import end
 
-        return queued.end(self._job, self._output, self._heard)
+        return end(self._job, self._output, self._heard)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.request.request import UsageError, Wanted
+from launcher.core.errors import UsageError
+from launcher.core.job import RunOptions
 
 if TYPE_CHECKING:
     from launcher.request.cluster_file import SlurmOptions
@@ -89,29 +90,29 @@ class BatchOptions:
         return "--exclusive" in self.own
 
 
-def merge(wanted: Wanted, file: SlurmOptions) -> BatchOptions:
+def merge(options: RunOptions, file: SlurmOptions) -> BatchOptions:
     """The request's options, and the cluster file's where it has none. Raises UsageError."""
-    time = _text(wanted.time) or file.time
+    time = _text(options.time) or file.time
     if time is not None and not _TIME.fullmatch(time):
         raise UsageError(f"--time {time} is no time that SLURM knows: {_TIME_HELP}")
-    if wanted.array is not None and not _ARRAY.fullmatch(wanted.array):
+    if options.array is not None and not _ARRAY.fullmatch(options.array):
         raise UsageError(
-            f"--array {wanted.array}: write numbers such as 0-7, 1,3,5 or 0-15:4, and %N behind "
+            f"--array {options.array}: write numbers such as 0-7, 1,3,5 or 0-15:4, and %N behind "
             "them to run at most N at once (0-7%2)"
         )
-    check_array(wanted.array or "0")
-    lead = wanted.signal_lead_s or file.signal_lead_s
+    check_array(options.array or "0")
+    lead = options.signal_lead_s or file.signal_lead_s
     if lead is not None and not 1 <= lead <= 65535:
         raise UsageError(f"--signal-lead {lead}: 1 to 65535 seconds are possible")
     return BatchOptions(
         time=time,
-        partition=wanted.partition or file.partition,
-        account=wanted.account or file.account,
-        qos=wanted.qos,
-        requeue=wanted.requeue,
-        signal_lead_s=lead or (DEFAULT_LEAD_S if wanted.requeue else None),
-        array=wanted.array,
-        extra=tuple(directives([*file.sbatch, *_texts(wanted.sbatch)])),
+        partition=options.partition or file.partition,
+        account=options.account or file.account,
+        qos=options.qos,
+        requeue=options.requeue,
+        signal_lead_s=lead or (DEFAULT_LEAD_S if options.requeue else None),
+        array=options.array,
+        extra=tuple(directives([*file.sbatch, *_texts(options.sbatch)])),
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from dataclasses import replace
 
 from launcher.clusters.slurm.jobs import SlurmJob
-from launcher.core.job import Failure, PastAttempt, RankResult, Result, State, Verdict, VerdictKind
-
-Data = TypeVar("Data")
-
-CANCELLED, PREEMPTED, TIMED_OUT, KILLED_FOR_MEMORY = 143, 75, 124, 137
-NOT_AS_ASKED = 3
+from launcher.core.exit_codes import (
+    CANCELLED,
+    KILLED_FOR_MEMORY,
+    NOT_AS_ASKED,
+    PREEMPTED,
+    TIMED_OUT,
+    by_signal,
+)
+from launcher.core.job import Result, State, Verdict, VerdictKind
 
 # Of an array's tasks, the result that counts is the worst.
 _WORST = ("failed", "cancelled", "preempted", "succeeded")
@@ -39,7 +41,7 @@ def conclude(
         # it was back in the queue by then
         result = replace(result, state="cancelled", exit_code=CANCELLED)
     if cancelled_by is not None and result.state == "cancelled":
-        result = replace(result, exit_code=128 + cancelled_by)
+        result = replace(result, exit_code=by_signal(cancelled_by))
     return result
 
 
@@ -71,7 +73,7 @@ def judge(job: SlurmJob | None) -> tuple[State, int, VerdictKind | None]:
         return "failed", 1, "exit"
     if could_not_begin(job):
         return "failed", NOT_AS_ASKED, "start"
-    code = 128 + job.signal if job.signal else job.exit_code
+    code = by_signal(job.signal) if job.signal else job.exit_code
     kinds: dict[str, tuple[State, int, VerdictKind | None]] = {
         "COMPLETED": ("succeeded", 0, None),
         "CANCELLED": ("cancelled", CANCELLED, None),
@@ -123,31 +125,3 @@ def how_it_ended(job: SlurmJob) -> str:
 def worst(results: Iterable[Result]) -> Result:
     """The result that counts for a whole array."""
     return min(results, key=lambda result: _WORST.index(result.state))
-
-
-def read_result(data: Mapping[str, Any]) -> Result:
-    """The data of a ``result.json``. Raises KeyError, TypeError or ValueError if it is none."""
-    verdict = data["verdict"]
-    if verdict is not None:
-        exception = verdict.get("exception")
-        verdict = _make(Verdict, verdict, exception=exception and _make(Failure, exception))
-    return _make(
-        Result,
-        data,
-        verdict=verdict,
-        nodes=tuple(data["nodes"]),
-        ranks=tuple(_make(RankResult, rank) for rank in data["ranks"]),
-        history=tuple(_make(PastAttempt, past) for past in data.get("history", ())),
-    )
-
-
-def _make(kind: type[Data], data: Mapping[str, Any], **more: Any) -> Data:
-    """Build a dataclass from JSON data; what it has no field for is left out."""
-    plain = {}
-    for field in fields(kind):  # type: ignore[arg-type]  # all are dataclasses
-        if field.name in data:
-            found = data[field.name]
-            # their annotations are texts, and JSON has lists only
-            is_tuple = str(field.type).startswith("tuple")
-            plain[field.name] = tuple(found) if is_tuple else found
-    return kind(**{**plain, **more})

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from launcher.clusters.slurm import client as slurmctl
+from launcher.clusters.slurm import client
 from launcher.clusters.slurm.client import SlurmAway, SlurmError
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.core.console.console import Output
+from launcher.core.exit_codes import INTERRUPTED, by_signal
 
 TICK_S = 0.2
 ASK_S = 2.0
@@ -129,9 +130,9 @@ class Watch:
 
     def _interrupted(self, number: int) -> None:
         if number == signal.SIGHUP:  # the terminal was closed, the job is not
-            raise LeftRunning(self._id, 128 + number)
+            raise LeftRunning(self._id, by_signal(number))
         if self.cancelled_by is not None:
-            raise LeftRunning(self._id, 128 + number, cancelled=True)
+            raise LeftRunning(self._id, by_signal(number), cancelled=True)
         if number == signal.SIGINT and not self.asking and _at_a_terminal():
             self.asking = True
             self._output.raw(f"\n{QUESTION.format(self._name)}", err=True)
@@ -147,7 +148,7 @@ class Watch:
         if letter == "c":
             self._cancel(signal.SIGINT)
         elif letter == "l":
-            raise LeftRunning(self._id, 128 + signal.SIGINT)
+            raise LeftRunning(self._id, INTERRUPTED)
 
     def _cancel(self, number: int) -> None:
         if self.asking:
@@ -191,7 +192,7 @@ class _Asker:
             try:
                 if self._cancelling:
                     self._cancel()
-                self._heard.put(slurmctl.show_tasks(self._id))
+                self._heard.put(client.show_tasks(self._id))
             except SlurmError as error:
                 pause = ASK_AWAY_S
                 self._heard.put(error)
@@ -200,7 +201,7 @@ class _Asker:
 
     def _cancel(self) -> None:
         try:
-            slurmctl.cancel(self._id)
+            client.cancel(self._id)
         except SlurmAway:
             raise  # and tried again
         except SlurmError as error:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from launcher.batch.options import BatchOptions
-from launcher.core.job import Program
-from launcher.request.request import UsageError, Wanted
+from launcher.core.errors import UsageError
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS
+from launcher.request.words import command_words
 
 WHY = """\
 # plaunch has written this script.
@@ -22,6 +24,8 @@ START = (
     "import sys; sys.path = [p for p in sys.path if p]; "
     "from plaunch.command import main; sys.exit(main())"
 )
+
+FIRST_LINE = ("nodes", "gpus", "procs")  # of the command, beside the cluster
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./^~\[\]-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -36,7 +40,7 @@ class Request:
     pickled function for a program of that kind. ``talk`` is ``--quiet``, ``--verbose`` or None.
     """
 
-    run: Wanted
+    run: RunOptions
     program: Program
     python: str
     options: BatchOptions = field(default_factory=BatchOptions)
@@ -141,31 +145,18 @@ def _command(request: Request) -> str:
 
 def _options(request: Request) -> list[list[str]]:
     """The words of plaunch inside the job, for bash; one list a line."""
-    run = request.run
-    least, most = run.nodes or (None, None)
-    first: list[str] = ["--cluster", "slurm"]
-    first += _option("--nodes", least if least == most else f"{least}:{most}")
-    first += _option("--gpus", run.gpus) + _option("--procs", run.procs)
-    second: list[str] = []
-    if run.max_restarts:
-        second += _option("--max-restarts", run.max_restarts)
-    second += _seconds("--grace", run.grace_s, Wanted.grace_s)
-    second += _seconds("--failure-grace", run.failure_grace_s, Wanted.failure_grace_s)
-    second += _seconds("--timeout", run.timeout_s, Wanted.timeout_s)
-    for name in request.env_names:
-        second += _option("--env", name)
-    for module in run.preload:
-        second += _option("--preload", module)
-    if run.start != Wanted.start:
-        second += _option("--start", run.start)
-    if run.restart:
-        second.append("--restart")
-    if run.result_file is not None and not request.options.array:
-        second += _option("--result", run.result_file)
+    run = replace(
+        request.run,
+        env=dict.fromkeys(request.env_names, ""),
+        result_file=None if request.options.array else request.run.result_file,
+    )
+    first = ["--cluster", "slurm", *command_words(run, FIRST_LINE)]
+    inside = [name for name, one in OPTIONS.items() if one.inside and name not in FIRST_LINE]
+    second = command_words(run, inside)
     if request.talk is not None:
         second.append(request.talk)
-    third = ["--run-dir", _run_dir_word(request)]
-    return [words for words in (first, second, third) if words]
+    lines = [[bash_word(word) for word in words] for words in (first, second) if words]
+    return [*lines, ["--run-dir", _run_dir_word(request)]]
 
 
 def _run_dir_word(request: Request) -> str:
@@ -180,27 +171,14 @@ def _run_dir_word(request: Request) -> str:
 
 def _program(request: Request) -> list[str]:
     program = request.program
-    words = _option("--compat", program.compat)
+    words = [] if program.compat is None else ["--compat", program.compat]
     if program.kind == "function":
-        words += _option("--function", request.function_file or "")
+        words += ["--function", request.function_file or ""]
     elif program.kind != "script":
         words.append("-m" if program.kind == "module" else "--no-python")
     if program.target.startswith("-"):
         words.append("--")
-    return words + [bash_word(word) for word in (program.target, *program.args)]
-
-
-def _option(name: str, value: object) -> list[str]:
-    """An option and its value for bash; none at all for None."""
-    if value is None:
-        return []
-    word = str(value)
-    return [bash_word(f"{name}={word}")] if word.startswith("-") else [name, bash_word(word)]
-
-
-def _seconds(name: str, value: float | None, usual: float | None) -> list[str]:
-    """A duration, unless it is the usual one."""
-    return [] if value is None or value == usual else _option(name, f"{value:g}")
+    return [bash_word(word) for word in (*words, program.target, *program.args)]
 
 
 def bash_word(text: str) -> str:

@@ -8,20 +8,19 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from launcher.batch.outcome import how_it_ended, judge, read_result
-from launcher.clusters.slurm import client as slurmctl
-from launcher.clusters.slurm import jobs as slurm_jobs
+from launcher.batch.outcome import how_it_ended, judge
+from launcher.clusters.slurm import client
 from launcher.clusters.slurm.client import SlurmError
-from launcher.clusters.slurm.jobs import SlurmJob
+from launcher.clusters.slurm.jobs import SlurmJob, numbers
 from launcher.clusters.slurm.reasons import why_it_waits
 from launcher.core.console.console import cause
-from launcher.request.request import UsageError
+from launcher.core.errors import UsageError
 from launcher.rundir import index
-from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import ENDS
 from launcher.rundir.index import Entry
 from launcher.rundir.records import read_job
-from launcher.rundir.snapshot import RunFacts
+from launcher.rundir.results import result_from_data
+from launcher.rundir.snapshot import RunFacts, ago, snapshot
 
 # Of an array's tasks, the end that counts is the worst.
 _WORST = ("failed", "died", "cancelled", "preempted", "succeeded")
@@ -60,10 +59,10 @@ class JobStatus:
         return theirs if self.job_id is None else f"job {self.job_id} ({theirs})"
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The state with its reason."""
-        said = f"{self.state} ({self.reason})" if self.reason else self.state
-        return f"{said}: {self.why}" if self.why else said
+        text = f"{self.state} ({self.reason})" if self.reason else self.state
+        return f"{text}: {self.why}" if self.why else text
 
 
 # -- which jobs are meant
@@ -76,7 +75,7 @@ def find(word: str) -> list[Entry]:
     found = index.find(word) or _begun(word)
     if not found and os.path.isdir(word):
         found = _from_folder(os.path.abspath(word))
-    if not found and slurmctl.JOB_ID.fullmatch(word):
+    if not found and client.JOB_ID.fullmatch(word):
         found = _from_slurm(word)
     if found:
         return sorted(found, key=_place)
@@ -125,9 +124,9 @@ def _from_folder(path: str) -> list[Entry]:
 
 def _from_slurm(number: str) -> list[Entry]:
     """A job that was submitted elsewhere: its folder has the job's number at the end."""
-    if not slurmctl.is_here():
+    if not client.is_here():
         return []
-    job = slurmctl.show(number)
+    job = client.show(number)
     if job is None:
         return []
     if job.array and job.array.replace("_", "").isdigit() and "_" not in number:
@@ -164,7 +163,7 @@ def with_tasks(entries: Sequence[Entry]) -> list[Entry]:
         for path in sorted(paths, key=lambda path: (len(path), path)):
             folder = os.path.dirname(path)
             number = f"{entry.slurm}_{folder.removeprefix(entry.run_dir)[1:]}"
-            if slurmctl.JOB_ID.fullmatch(number) and number not in known:
+            if client.JOB_ID.fullmatch(number) and number not in known:
                 (task,) = _from_folder(folder)
                 found.append(replace(task, cluster="slurm", slurm=number, whole_job=True))
     return found
@@ -173,13 +172,15 @@ def with_tasks(entries: Sequence[Entry]) -> list[Entry]:
 # -- how they are
 
 
-def look(entries: Sequence[Entry], *, details: bool = False) -> tuple[list[JobStatus], str | None]:
+def job_states(
+    entries: Sequence[Entry], *, details: bool = False
+) -> tuple[list[JobStatus], str | None]:
     """The state of each, and what kept SLURM from answering.
 
     SLURM is asked once for all of them (and its accounting once for those that it has forgotten),
     and not at all if nothing that it knows could matter.
     """
-    facts = {entry: run_facts.look(entry.run_dir, entry.host or None) for entry in entries}
+    facts = {entry: snapshot(entry.run_dir, entry.host or None) for entry in entries}
     asked = [entry for entry in entries if entry.slurm is not None and _may_change(facts[entry])]
     problem: str | None = None
     jobs: list[SlurmJob] = []
@@ -187,7 +188,7 @@ def look(entries: Sequence[Entry], *, details: bool = False) -> tuple[list[JobSt
         try:
             jobs = _ask(entries if details else asked)
         except SlurmError as error:
-            problem = slurmctl.trouble(error)
+            problem = client.trouble(error)
     found = []
     for entry in entries:
         mine = [job for job in jobs if entry.slurm and _is_of(job, entry.slurm)]
@@ -212,7 +213,7 @@ def whole_array(
     ends: dict[str, tuple[str, str]] = {}
     for one in theirs:
         state, _, _ = judge(one)
-        for task in slurm_jobs.numbers((one.array or "").partition("_")[2].strip("[]")):
+        for task in numbers((one.array or "").partition("_")[2].strip("[]")):
             ends[str(task)] = (state, "" if state == "cancelled" else how_it_ended(one))
     for known in tasks:  # the run's own word is the truth
         task_number = (known.entry.slurm or "").partition("_")[2]
@@ -232,7 +233,7 @@ def whole_array(
 def _cause(job: JobStatus) -> str:
     """What a run failed of, by its own result, in a few words; empty if it tells nothing."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        found = read_result(job.facts.result or {}).verdict
+        found = result_from_data(job.facts.result or {}).verdict
         if found is not None:
             where = f"rank {found.rank}" if found.rank is not None else found.node
             return f"{where}: {cause(found)}"
@@ -245,11 +246,11 @@ def _may_change(facts: RunFacts) -> bool:
 
 
 def _ask(entries: Sequence[Entry]) -> list[SlurmJob]:
-    numbers = list(dict.fromkeys(entry.slurm for entry in entries if entry.slurm is not None))
-    jobs = slurmctl.show_tasks(numbers[0]) if len(numbers) == 1 else slurmctl.show_all()
-    forgotten = [n for n in numbers if not any(_is_of(job, n) for job in jobs)]
+    ids = list(dict.fromkeys(entry.slurm for entry in entries if entry.slurm is not None))
+    jobs = client.show_tasks(ids[0]) if len(ids) == 1 else client.show_all()
+    forgotten = [n for n in ids if not any(_is_of(job, n) for job in jobs)]
     if forgotten:
-        jobs = [*jobs, *slurmctl.remembered(forgotten)]
+        jobs = [*jobs, *client.remembered(forgotten)]
     return jobs
 
 
@@ -293,7 +294,7 @@ def _by_folder(facts: RunFacts) -> tuple[str, str]:
         return "died", "it has no result, and nobody leads it any more"
     if facts.state == "unknown":
         host = facts.job.get("host") or "another host"
-        sign = "" if facts.last_sign is None else f"last event {run_facts.ago(facts.last_sign)} ago"
+        sign = "" if facts.last_sign is None else f"last event {ago(facts.last_sign)} ago"
         return "unknown", f"led from {host}, {sign or 'no event so far'}"
     return _as_it_ended(facts)
 
@@ -331,7 +332,7 @@ def _of_array(jobs: Iterable[SlurmJob]) -> tuple[str, str]:
     counts = {"queued": 0, "running": 0, "ended": 0}
     for job in jobs:
         tasks = (job.array or "").partition("_")[2].strip("[]")
-        number = max(1, len(slurm_jobs.numbers(tasks)))
+        number = max(1, len(numbers(tasks)))
         counts["queued" if job.waiting else "ended" if job.over else "running"] += number
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     live = [what for what in ("running", "queued") if counts[what]]

@@ -13,22 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.batch import script as batch_script
+from launcher.batch import script
 from launcher.batch.environ import without_job
 from launcher.batch.follow import Traces
 from launcher.batch.options import merge
-from launcher.clusters.base import ClusterError, NodeError
-from launcher.clusters.slurm import client as slurmctl
-from launcher.clusters.slurm import jobs as slurm_jobs
-from launcher.clusters.slurm import reasons as slurm_words
-from launcher.core.job import Program
+from launcher.clusters.slurm import client
+from launcher.clusters.slurm.jobs import numbers
+from launcher.clusters.slurm.reasons import too_many_nodes
+from launcher.core.errors import ClusterError, NodeError, UsageError
+from launcher.core.job import Program, RunOptions
 from launcher.request.cluster_file import SlurmOptions
-from launcher.request.request import UsageError, Wanted, make_job
+from launcher.request.request import make_job
 from launcher.rundir import index
 from launcher.rundir.rundir import RunDir
 
 if TYPE_CHECKING:
-    from launcher.request.discovery import Found
+    from launcher.request.discovery import Discovered
 
 # sbatch takes these from the environment, over what the script says.
 _OTHER_NAMES = {"time": "SBATCH_TIMELIMIT", "array": "SBATCH_ARRAY_INX"}
@@ -42,17 +42,17 @@ class Submitted:
     """A job in the queue; ``folder`` is its work folder. An array has ``tasks``."""
 
     id: str
-    request: batch_script.Request
+    request: script.Request
     folder: str
     tasks: Sequence[int] = ()
     submitted: float = 0.0  # unix time
 
     def traces(self, task: int | None = None) -> Traces:
         """Where the job (or a task of the array) leaves what it prints and its result."""
-        run_dir = batch_script.run_dir(self.request, self.id, task)
+        run_dir = script.run_dir(self.request, self.id, task)
         number = self.id if task is None else f"{self.id}_{task}"
         # of an array's tasks all are in one folder, which is there before any of them begins
-        out = Path(self.folder, batch_script.run_dir(self.request, self.id), f"slurm-{number}")
+        out = Path(self.folder, script.run_dir(self.request, self.id), f"slurm-{number}")
         return Traces(Path(self.folder, run_dir), Path(f"{out}.out"), Path(f"{out}.err"))
 
     @property
@@ -78,70 +78,70 @@ class Submitted:
 
 
 def make_request(
-    wanted: Wanted, program: Program, found: Found, talk: str | None = None
-) -> batch_script.Request:
+    options: RunOptions, program: Program, discovered: Discovered, talk: str | None = None
+) -> script.Request:
     """What the script depends on. Raises UsageError."""
-    make_job(wanted, program)  # what is wrong with any run is wrong with this one
-    if wanted.array is not None and wanted.detach and wanted.result_file is not None:
+    make_job(options, program)  # what is wrong with any run is wrong with this one
+    if options.array is not None and options.detach and options.result_file is not None:
         raise UsageError("--result of a whole array is written at its end: leave --detach out")
-    file, each = found.file, found.each
+    file, each = discovered.file, discovered.each
     assert each is not None
-    wanted = replace(
-        wanted, run_dir=_at_home(wanted.run_dir), result_file=_at_home(wanted.result_file)
+    options = replace(
+        options, run_dir=_at_home(options.run_dir), result_file=_at_home(options.result_file)
     )
     workdir = os.path.expanduser(file.workdir) if file and file.workdir else None
     if workdir not in (None, "."):
         # They start at the current folder, as everywhere; the job is in another one.
-        wanted = replace(
-            wanted, run_dir=_absolute(wanted.run_dir), result_file=_absolute(wanted.result_file)
+        options = replace(
+            options, run_dir=_absolute(options.run_dir), result_file=_absolute(options.result_file)
         )
-    return batch_script.Request(
-        run=wanted,
+    return script.Request(
+        run=options,
         program=program,
         python=each.python,
-        options=merge(wanted, file.slurm if file else SlurmOptions()),
+        options=merge(options, file.slurm if file else SlurmOptions()),
         workdir=workdir,
-        env_names=tuple(sorted({*each.env, *wanted.env})),
+        env_names=tuple(sorted({*each.env, *options.env})),
         talk=talk,
     )
 
 
-def submit(request: batch_script.Request, found: Found) -> Submitted:
+def submit(request: script.Request, discovered: Discovered) -> Submitted:
     """Put the job into the queue.
 
     Raises UsageError, RunDirError, and ClusterError with SLURM's own words.
     """
-    assert found.each is not None
-    script = batch_script.render(request).encode("utf-8", "surrogateescape")
+    assert discovered.each is not None
+    text = script.render(request).encode("utf-8", "surrogateescape")
     folder = os.path.abspath(request.workdir or ".")
     check(request, folder)
-    tasks = sorted(slurm_jobs.numbers(request.options.array or ""))
-    env = environment(request, {**found.each.env, **request.run.env}, os.environ)
-    place = Path(folder, os.path.dirname(batch_script.run_dir(request, "0")))
+    tasks = sorted(numbers(request.options.array or ""))
+    env = environment(request, {**discovered.each.env, **request.run.env}, os.environ)
+    parent = Path(folder, os.path.dirname(script.run_dir(request, "0")))
     own = request.run.run_dir
-    make_folder(place if own is None else Path(folder, own))
+    make_folder(parent if own is None else Path(folder, own))
     # SLURM makes no folders for what a job prints. One that is called by the job's number is made
     # when that is known, and only then may the job begin. (SLURM does not check one that is held.)
     later = own is None and "--begin" not in request.options.own
-    out = batch_script.run_dir(request, "%A" if tasks else "%j")
+    out = script.run_dir(request, "%A" if tasks else "%j")
     options = [
         *output_options(folder, out, own, tasks),
         *([f"--begin=now+{LATER_S}"] if later else []),
     ]
     try:
         _refuse_impossible(request, env)
-        number = slurmctl.submit(script, env, options)
+        number = client.submit(text, env, options)
         job = Submitted(number, request, folder, tasks, time.time())
-    except slurmctl.SlurmError as error:
-        forget_folder(place)
-        away = "; try again when it answers" if isinstance(error, slurmctl.SlurmAway) else ""
+    except client.SlurmError as error:
+        forget_folder(parent)
+        away = "; try again when it answers" if isinstance(error, client.SlurmAway) else ""
         advice = f"nothing is queued{away}"
         raise ClusterError([NodeError("SLURM", _plain(error), advice)]) from error
     remember(job)
     make_folder(job.traces().run_dir)
     if later:
-        with contextlib.suppress(slurmctl.SlurmError):  # else it begins a little later by itself
-            slurmctl.begin_now(job.id)
+        with contextlib.suppress(client.SlurmError):  # else it begins a little later by itself
+            client.begin_now(job.id)
     return job
 
 
@@ -179,29 +179,29 @@ def output_options(folder: str, run_dir: str, own: str | None, tasks: Sequence[i
     return [f"--output={path}.out", f"--error={path}.err"]
 
 
-def _refuse_impossible(request: batch_script.Request, env: Mapping[str, str]) -> None:
+def _refuse_impossible(request: script.Request, env: Mapping[str, str]) -> None:
     """More nodes than there are would wait for ever. Raises SlurmError."""
-    said = dict(
+    asked_of_slurm = dict(
         re.split("[= ]", line.removeprefix("--"), maxsplit=1)
-        for line in batch_script.directives(request)
+        for line in script.directives(request)
         if re.match("--(nodes|partition)[= ]", line)
     )
-    least = re.match(r"\d+", said.get("nodes", "").strip('"'))
-    asked = said.get("partition", "").strip('"') or env.get("SBATCH_PARTITION", "")
+    least = re.match(r"\d+", asked_of_slurm.get("nodes", "").strip('"'))
+    asked = asked_of_slurm.get("partition", "").strip('"') or env.get("SBATCH_PARTITION", "")
     if least is None or int(least[0]) < 2:
         return
     try:
-        partitions = slurmctl.partitions()
-    except slurmctl.SlurmAway:
+        partitions = client.partitions()
+    except client.SlurmAway:
         raise
-    except slurmctl.SlurmError:
+    except client.SlurmError:
         return  # it does not show them to everybody
-    problem = slurm_words.too_many_nodes(int(least[0]), asked, partitions)
+    problem = too_many_nodes(int(least[0]), asked, partitions)
     if problem is not None:
-        raise slurmctl.SlurmError(problem)
+        raise client.SlurmError(problem)
 
 
-def check(request: batch_script.Request, folder: str) -> None:
+def check(request: script.Request, folder: str) -> None:
     """Refuse what would only fail after hours in the queue.
 
     Raises UsageError, RunDirError, ClusterError.
@@ -234,19 +234,19 @@ def check(request: batch_script.Request, folder: str) -> None:
 
 
 def environment(
-    request: batch_script.Request, env: Mapping[str, str], ours: Mapping[str, str]
+    request: script.Request, env: Mapping[str, str], ours: Mapping[str, str]
 ) -> dict[str, str]:
     """What sbatch gets: our own variables and the run's, without any that overrule the script.
 
     Nor any that tell of the job, or of the run, that we are in: the new one is none of it.
     """
-    found = {**without_job(ours), **env}
-    for line in batch_script.directives(request):
+    variables = {**without_job(ours), **env}
+    for line in script.directives(request):
         name = re.split(r"[= ]", line.removeprefix("--"), maxsplit=1)[0]
-        found.pop("SBATCH_" + name.upper().replace("-", "_"), None)
-        found.pop(_OTHER_NAMES.get(name, ""), None)
-    found.pop("SBATCH_EXPORT", None)  # the run's own variables travel in it
-    return found
+        variables.pop("SBATCH_" + name.upper().replace("-", "_"), None)
+        variables.pop(_OTHER_NAMES.get(name, ""), None)
+    variables.pop("SBATCH_EXPORT", None)  # the run's own variables travel in it
+    return variables
 
 
 def remember(job: Submitted) -> None:

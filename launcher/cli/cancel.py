@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from launcher.batch import states as job_status
+from launcher.batch import states
 from launcher.batch.states import JobStatus
-from launcher.clusters.slurm import client as slurmctl
+from launcher.clusters.slurm import client
 from launcher.clusters.slurm.client import SlurmError
 from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.core.console.console import Output
-from launcher.rundir import snapshot as run_facts
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir.index import Entry
+from launcher.rundir.snapshot import leads, snapshot
 
 GRACE_S = 30.0  # a run's own, if its folder doesn't say
 AFTER_GRACE_S = 30.0  # for killed ranks to be gone, and SLURM to notice
 POLL_S = 0.05
 ASK_S = (0.3, 0.5, 1.0, 2.0)  # between questions to SLURM; the last one again and again
-NOT_AS_ASKED = 3
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def cancel(words: Sequence[str], output: Output, *, as_json: bool) -> int:
 
 def _targets(word: str) -> list[Entry | str]:
     """What a word means: a job of SLURM's as a whole (its number), or runs that we know."""
-    found = job_status.find(word)
+    found = states.find(word)
     if any(word in (entry.slurm, (entry.slurm or "").partition("_")[0]) for entry in found):
         return [word]
     return [entry.slurm if entry.slurm and _is_all(entry) else entry for entry in found]
@@ -74,15 +74,15 @@ def _is_all(entry: Entry) -> bool:
 
 
 def _cancel_run(entry: Entry) -> Cancelled:
-    facts = run_facts.look(entry.run_dir, entry.host or None)
+    facts = snapshot(entry.run_dir, entry.host or None)
     pid, host = facts.job.get("pid") or entry.pid, str(facts.job.get("host") or entry.host)
     if facts.over or facts.state == "missing":
-        state, reason = job_status.decide(replace(entry, slurm=None), facts, (), None)
+        state, reason = states.decide(replace(entry, slurm=None), facts, (), None)
         return _told(entry, state, f"nothing to cancel: it is over: {state} {reason}".rstrip())
     if host != os.uname().nodename or not isinstance(pid, int):
         return _elsewhere(entry, facts.state, pid, host)
-    if not run_facts.leads(pid, entry.run_dir):
-        if run_facts.look(entry.run_dir).over:
+    if not leads(pid, entry.run_dir):
+        if snapshot(entry.run_dir).over:
             return _cancel_run(entry)
         message = f"process {pid} of this host does not lead it: is it in another container?"
         return _told(entry, facts.state, message, NOT_AS_ASKED)
@@ -103,12 +103,12 @@ def _end(entry: Entry, pid: int, grace_s: Any) -> Cancelled:
     deadline = time.monotonic() + seconds + AFTER_GRACE_S
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM if ignores(pid, signal.SIGINT) else signal.SIGINT)
-    while run_facts.leads(pid, entry.run_dir):
+    while leads(pid, entry.run_dir):
         if time.monotonic() > deadline:
             message = f"process {pid} still runs; `kill -9 {pid}` ends it and all its ranks"
             return _told(entry, "running", message, NOT_AS_ASKED)
         time.sleep(POLL_S)
-    state = run_facts.look(entry.run_dir).state
+    state = snapshot(entry.run_dir).state
     return _told(entry, state, state)
 
 
@@ -127,17 +127,17 @@ def ignores(pid: int, number: int) -> bool:
 def _cancel_slurm(number: str) -> Cancelled:
     name = f"SLURM job {number}"
     try:
-        jobs = slurmctl.show_tasks(number)
+        jobs = client.show_tasks(number)
         if not jobs:
             message = "nothing to cancel: SLURM doesn't know it (any more)"
             return Cancelled(name, None, number, "unknown", message)
         if all(job.over for job in jobs):
             message = f"nothing to cancel: it is over: {_states(jobs)}"
             return Cancelled(name, None, number, _states(jobs), message)
-        slurmctl.cancel(number)
+        client.cancel(number)
         jobs = _wait(number, jobs)
     except SlurmError as error:
-        return Cancelled(name, None, number, "unknown", slurmctl.trouble(error), NOT_AS_ASKED)
+        return Cancelled(name, None, number, "unknown", client.trouble(error), NOT_AS_ASKED)
     if all(job.over for job in jobs):
         return Cancelled(name, None, number, _states(jobs), _states(jobs))
     message = f"cancelled, but it has not ended yet: {_states(jobs)}"
@@ -153,7 +153,7 @@ def _wait(number: str, jobs: list[SlurmJob]) -> list[SlurmJob]:
     pauses = iter(ASK_S)
     while time.monotonic() < deadline:
         time.sleep(next(pauses, ASK_S[-1]))
-        jobs = slurmctl.show_tasks(number) or jobs
+        jobs = client.show_tasks(number) or jobs
         if all(job.over for job in jobs):
             break
     return jobs
@@ -164,7 +164,7 @@ def _states(jobs: Sequence[SlurmJob]) -> str:
 
 
 def _told(entry: Entry, state: str, message: str, exit_code: int = 0) -> Cancelled:
-    name = JobStatus(entry, run_facts.look(entry.run_dir), None, state).name
+    name = JobStatus(entry, snapshot(entry.run_dir), None, state).name
     return Cancelled(name, entry.job_id, entry.slurm, state, message, exit_code)
 
 

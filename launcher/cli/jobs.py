@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from launcher.core.exit_codes import INTERRUPTED, NOT_AS_ASKED, USAGE
+
 WORDS = ("status", "logs", "cancel", "prune")
-NOT_AS_ASKED = 3
-INTERRUPTED = 130
 
 ABOUT = {
     "status": "Show how jobs are: all recent ones, or these in detail.",
@@ -27,14 +27,14 @@ def main(word: str, argv: Sequence[str], parser_class: type[argparse.ArgumentPar
     options = parser(word, parser_class).parse_args(list(argv))
     from launcher.clusters.slurm.client import SlurmError, trouble
     from launcher.core.console.console import Output
-    from launcher.request.request import UsageError
+    from launcher.core.errors import UsageError
 
     output = Output()
     try:
         return _call(word, options)(output)
     except UsageError as error:
         output.error(str(error))
-        return 2
+        return USAGE
     except SlurmError as error:
         output.error(trouble(error))
         return NOT_AS_ASKED

@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from launcher.batch import states as job_status
+from launcher.batch import states
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, ranks_in_words
 from launcher.core.console.interleave import Interleaver, is_bar, latest_state, unfinished_state
 from launcher.core.console.terminal import Filter, as_bytes, end_colours
-from launcher.request.request import UsageError
-from launcher.rundir import snapshot as run_facts
+from launcher.core.errors import UsageError
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir.files import open_to_read
 from launcher.rundir.index import Entry
+from launcher.rundir.snapshot import snapshot
 from launcher.rundir.tail import Tail
 
 TICK_S = 0.1
 LOOK_S = 1.0  # between two looks at the run folder
 ASK_S = 5.0  # between two questions to SLURM
 LONGEST_LINE = 1 << 20  # as JSON: a longer one is cut
-NOT_AS_ASKED = 3
 FINAL = ("succeeded", "failed", "cancelled")  # a preempted one may come back
 
 
@@ -57,7 +57,7 @@ def logs(
 
 def one_entry(word: str) -> Entry:
     """The only run that a word means. Raises UsageError, SlurmError."""
-    found = job_status.with_tasks(job_status.find(word))
+    found = states.with_tasks(states.find(word))
     if len(found) > 1:  # a submission that has become tasks, or a run, has no logs of its own
         found = [entry for entry in found if os.path.isdir(entry.run_dir)] or found[:1]
     if len(found) == 1:
@@ -126,7 +126,7 @@ class Reader:
     def _is_one(self) -> bool:
         """Whether there is one rank only to be shown."""
         if self._one is None:
-            self._one = self.rank is not None or run_facts.look(self.folder.parent).world_size == 1
+            self._one = self.rank is not None or snapshot(self.folder.parent).world_size == 1
         return self._one
 
     def _print(self, rank: int, data: bytes) -> None:
@@ -183,10 +183,10 @@ def _instead(entry: Entry, reader: Reader, output: Output) -> int:
             f"rank {reader.rank} has no log: there are those of ranks "
             f"{ranks_in_words(reader.ranks)}"
         )
-    jobs, problem = job_status.look([entry], details=True)
+    jobs, problem = states.job_states([entry], details=True)
     for job in jobs:
         _slurm_files(job)
-        output.say(f"{job.name}: {job.said}; no rank has printed anything")
+        output.say(f"{job.name}: {job.text}; no rank has printed anything")
     if problem is not None:
         output.error(problem)
         return NOT_AS_ASKED
@@ -210,54 +210,56 @@ def _slurm_files(job: JobStatus) -> None:
 
 def _follow(entry: Entry, reader: Reader, output: Output) -> int:
     """Print until the job is over, and tell how it ended."""
-    for seen in _looks(entry, reader.print_new, output):
+    for seen in _states(entry, reader.print_new, output):
         job = seen
     while reader.print_new():
         pass
     reader.finish()
     if reader.empty:
         _slurm_files(job)
-    output.say(f"{job.name}: {job.said}")
+    output.say(f"{job.name}: {job.text}")
     return 0
 
 
-def _looks(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[JobStatus]:
+def _states(entry: Entry, work: Callable[[], bool], output: Output) -> Iterator[JobStatus]:
     """The job's state again and again until it is over; ``work`` is done all the time."""
-    said = ""
+    shown = ""
     while True:
-        jobs, problem = _look(entry, work)
+        jobs, problem = _ask_state(entry, work)
         job = jobs[0]
         yield job
         if job.over and (problem is None or _is_final(entry, job)):
             return
         words = problem and f"{problem}; going on by the run folder"
-        words = words or (job.said if not job.over and job.state != "running" else "")
-        if words and words != said:
+        words = words or (job.text if not job.over and job.state != "running" else "")
+        if words and words != shown:
             output.say(f"{job.name}: {words}")
-        said = words or said
+        shown = words or shown
         again = time.monotonic() + (LOOK_S if entry.slurm is None else ASK_S)
-        look_at = time.monotonic() + LOOK_S
+        next_look = time.monotonic() + LOOK_S
         while time.monotonic() < again:
             if not work():
                 time.sleep(TICK_S)
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_S
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK_S
                 if _has_ended(entry):
                     break
 
 
-def _look(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
+def _ask_state(entry: Entry, work: Callable[[], bool]) -> tuple[list[JobStatus], str | None]:
     """The job's state; SLURM may take long to answer, and ``work`` goes on meanwhile."""
     if entry.slurm is None:
-        return job_status.look([entry])
+        return states.job_states([entry])
     answers: list[tuple[list[JobStatus], str | None]] = []
     # no pool: leaving one would wait for SLURM, after a Ctrl-C as well
-    asking = threading.Thread(target=lambda: answers.append(job_status.look([entry])), daemon=True)
+    asking = threading.Thread(
+        target=lambda: answers.append(states.job_states([entry])), daemon=True
+    )
     asking.start()
     while asking.is_alive():
         if not work():
             asking.join(TICK_S)
-    return answers[0] if answers else job_status.look([entry])
+    return answers[0] if answers else states.job_states([entry])
 
 
 def _is_final(entry: Entry, job: JobStatus) -> bool:
@@ -267,4 +269,4 @@ def _is_final(entry: Entry, job: JobStatus) -> bool:
 
 def _has_ended(entry: Entry) -> bool:
     """Whether the run has written its last result, so that SLURM is worth a question at once."""
-    return entry.slurm is not None and run_facts.look(entry.run_dir).state in FINAL
+    return entry.slurm is not None and snapshot(entry.run_dir).state in FINAL

@@ -19,16 +19,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from launcher.batch import states as job_status
+from launcher.batch import states
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, table
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.rundir import index
 from launcher.rundir.records import read
 from launcher.rundir.snapshot import ago
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 FAILED = ("failed", "died")
-NOT_AS_ASKED = 3
 _OURS = re.compile(
     r"job\.json|result\.json|events\.jsonl|lock|function-[0-9a-f]{8}\.pickle"
     r"|\.(job|result)\.json\.[0-9a-f]{16}"  # written in part, as files.write_whole names it
@@ -73,7 +73,7 @@ def prune(older_s: float, output: Output, *, failed: bool, dry_run: bool, as_jso
     The exit code is 0, or 3 if some could not be removed.
     """
     entries = list(dict.fromkeys([*index.entries()[::-1], *_beside()]))
-    jobs, problem = job_status.look(entries)
+    jobs, problem = states.job_states(entries)
     rows = []
     for job in jobs:
         if job.over and (not failed or job.state in FAILED):
@@ -98,7 +98,7 @@ def _beside() -> Iterator[index.Entry]:
     for path in sorted(Path.cwd().glob("plaunch_runs/*/job.json")):
         if str(path.parent) not in known and not path.parent.is_symlink():
             with contextlib.suppress(Exception):  # nothing that can be read as a run
-                yield from job_status.find(str(path.parent))
+                yield from states.find(str(path.parent))
 
 
 def _row(job: JobStatus) -> Pruned:

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from launcher.batch import states as job_status
-from launcher.batch.outcome import read_result
+from launcher.batch import states
 from launcher.batch.states import JobStatus
 from launcher.core.console.console import Output, table, verdict_lines
 from launcher.core.console.terminal import one_line, paragraph
+from launcher.core.exit_codes import NOT_AS_ASKED
 from launcher.core.job import PastAttempt
 from launcher.rundir import index
+from launcher.rundir.results import result_from_data
 from launcher.rundir.snapshot import ago, duration
 
 SHOWN = 20  # jobs that are over, in the table without --all
 STALE_S = 7 * 86400.0
-NOT_AS_ASKED = 3
 
 
 def status(words: Sequence[str], output: Output, *, everything: bool, as_json: bool) -> int:
@@ -29,9 +29,9 @@ def status(words: Sequence[str], output: Output, *, everything: bool, as_json: b
 
     The exit code is 0, or 3 if SLURM would not answer.
     """
-    entries = [entry for word in words for entry in job_status.find(word)]
+    entries = [entry for word in words for entry in states.find(word)]
     entries = list(dict.fromkeys(entries)) if words else index.entries()[::-1]
-    jobs, problem = job_status.look(job_status.with_tasks(entries), details=bool(words))
+    jobs, problem = states.job_states(states.with_tasks(entries), details=bool(words))
     if not words and not everything:
         jobs = _recent(jobs)
     if as_json:
@@ -79,7 +79,7 @@ def table_lines(jobs: Sequence[JobStatus]) -> list[str]:
                 "-" if facts.step is None else str(facts.step),
                 "-" if began is None else f"{ago(began)} ago",
                 took(job) or "-",
-                job.said[:60],
+                job.text[:60],
                 shown_path(entry.run_dir),
             )
         )
@@ -114,10 +114,10 @@ def detail_lines(job: JobStatus) -> list[str]:
     """All that is known of one job."""
     rows = [(name, text) for name, text in _details(job) if text]
     width = max(len(name) for name, _ in rows)
-    lines = [one_line(f"{job.name}: {job.said}")]
+    lines = [one_line(f"{job.name}: {job.text}")]
     lines += [f"  {name.ljust(width)}  {one_line(text)}" for name, text in rows]
     with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
-        verdict = read_result(job.facts.result or {}).verdict
+        verdict = result_from_data(job.facts.result or {}).verdict
         if verdict is not None:
             lines += map(paragraph, verdict_lines(verdict))
     return lines

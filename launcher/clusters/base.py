@@ -8,28 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from launcher.core.console.terminal import one_line
 from launcher.core.job import Node
 
 CLUSTER_KINDS = ("local", "ssh", "slurm", "ray")
 FIRST_WORDS_S = 20.0  # for a node that could be connected to
-
-
-class NodeError(Exception):
-    """A node that can't be used: what happened, and what to do about it."""
-
-    def __init__(self, node: str, problem: str, advice: str = "") -> None:
-        # what a host has said may be in it, and an exception may be printed by anyone
-        super().__init__(one_line(f"{node}: {problem}" + (f" ({advice})" if advice else "")))
-        self.node, self.problem, self.advice = node, problem, advice
-
-
-class ClusterError(Exception):
-    """The cluster is not as asked: every problem of every node."""
-
-    def __init__(self, problems: Sequence[NodeError]) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = tuple(problems)
 
 
 def last_line(text: str) -> str:
@@ -80,10 +62,19 @@ def never() -> bool:
 class Cluster(Protocol):
     """A kind of cluster. The constructor stores; only these methods act.
 
-    ``first_words_s`` is how long a node that is connected to may take to answer.
+    What differs between clusters is said by their attributes; nobody asks for a name.
+
+    Attributes:
+        name: What people call the kind; it is shown, and noted with the run.
+        one_machine: Whether all nodes are parts of this machine: they share its files and GPUs.
+        in_slurm_job: Whether the nodes are those of the SLURM job that we are in. Its state then
+            says what a signal means, and the run is known by its number.
+        first_words_s: How long a node that is connected to may take to answer, in seconds.
     """
 
     name: str
+    one_machine: bool
+    in_slurm_job: bool
     first_words_s: float
 
     @property

@@ -19,7 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from launcher.clusters.base import NodeError, last_line
+from launcher.clusters.base import last_line
+from launcher.core.errors import NodeError
 from launcher.core.protocol import channel
 from launcher.core.protocol.seal import Opener, Sealer
 

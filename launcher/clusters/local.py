@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from launcher.clusters.base import FIRST_WORDS_S, NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, never, spare_first
+from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
 ERRORS_KEPT_BYTES = 10_000
@@ -175,6 +176,8 @@ class LocalCluster:
     """``num_nodes`` nodes that are all this machine; each connection is a child process."""
 
     name = "local"
+    one_machine = True
+    in_slurm_job = False
     first_words_s = FIRST_WORDS_S
 
     def __init__(self, num_nodes: int = 1, nodes: Sequence[Node] | None = None) -> None:

@@ -9,20 +9,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.controller import phases, policy, rendezvous, verdict
 from launcher.controller.agents.fleet import Fleet, Interrupted
 from launcher.controller.agents.stdin import RankStdin, own_stdin
 from launcher.controller.monitor import Followed, Follower
 from launcher.controller.placing import preflight
-from launcher.controller.placing.placement import PlacementError
 from launcher.controller.placing.plan import Plan, prepare, revive
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, NodeError, PlacementError
+from launcher.core.exit_codes import TIMED_OUT
 from launcher.core.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.rundir.events import preemptions
 from launcher.rundir.rundir import RunDir
 
-TIMED_OUT = 124
 TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
 
 

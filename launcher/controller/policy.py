@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher.core import exit_codes
 from launcher.core.job import Result, State, Verdict
 
 
@@ -87,7 +88,7 @@ class Comeback:
 
 PREEMPTING = "SLURM preempts the job"
 EARLY_S = 60.0  # a program that is still starting has nothing to save
-PREEMPTED = 75  # the exit code by which a rank says: run me again
+PREEMPTED = exit_codes.PREEMPTED  # the exit code by which a rank says: run me again
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # what a job is asked to be warned with
 NOTICES = (signal.SIGTERM, *WARNINGS)
 

@@ -1,6 +1,6 @@
 """Inside a SLURM job: how a run's end and the job's are brought together.
 
-A run that was warned or preempted comes back: `scontrol requeue`, else an exit code that
+A run that was warned or preempted is requeued: by `scontrol requeue`, else an exit code that
 ``RequeueExit`` names, else the job stays until SLURM kills it and puts it back. The job's state is
 asked first, for one that the user cancelled must not come back.
 """
@@ -14,11 +14,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from launcher.clusters.slurm import client as slurmctl
-from launcher.clusters.slurm import jobs as slurm_jobs
+from launcher.clusters.slurm import client
+from launcher.clusters.slurm.jobs import SlurmJob
 from launcher.controller import policy
 from launcher.controller.agents.link import Inbox
 from launcher.core.console.console import Output
+from launcher.core.exit_codes import PREEMPTED
 from launcher.core.job import Result
 
 ASK_AGAIN_S = 2.0
@@ -29,24 +30,24 @@ TIME_LIMIT = ("TIMEOUT", "DEADLINE")
 
 def settle(result: Result, output: Output) -> tuple[Result, policy.Comeback | None]:
     """Ask SLURM what becomes of the job, and call the run's end what it then is."""
-    job_id = slurmctl.own_id()
+    job_id = client.own_id()
     if job_id is None or not is_batch(os.environ) or not policy.is_notice(result):
         return result, None
     job = ask(job_id, output)
     if job is None:
         return result, None
-    comeback = policy.after_notice(result, scheduled(job, os.environ))
-    if comeback.reason:
-        output.say(comeback.reason)
-    more = int(comeback.state == "preempted") - int(result.state == "preempted")
+    decision = policy.after_notice(result, scheduled(job, os.environ))
+    if decision.reason:
+        output.say(decision.reason)
+    more = int(decision.state == "preempted") - int(result.state == "preempted")
     settled = replace(
         result,
-        state=comeback.state,
-        exit_code=comeback.exit_code,
-        verdict=None if comeback.state == "cancelled" else result.verdict,
+        state=decision.state,
+        exit_code=decision.exit_code,
+        verdict=None if decision.state == "cancelled" else result.verdict,
         preemptions=result.preemptions + more,
     )
-    return settled, comeback
+    return settled, decision
 
 
 def is_batch(environ: Mapping[str, str]) -> bool:
@@ -61,26 +62,26 @@ def is_batch_process() -> bool:
     return False
 
 
-def ask(job_id: str, output: Output) -> slurm_jobs.SlurmJob | None:
+def ask(job_id: str, output: Output) -> SlurmJob | None:
     """The job as SLURM knows it; asks again while SLURM's controller is away."""
     give_up = time.monotonic() + ASK_LONG_S
-    said = False
+    reported = False
     while True:
         try:
-            return slurmctl.show(job_id)
-        except slurmctl.SlurmAway as error:
-            if not said:
+            return client.show(job_id)
+        except client.SlurmAway as error:
+            if not reported:
                 output.error(f"can't ask SLURM what becomes of the job, asking again: {error}")
-            said = True
+            reported = True
             if time.monotonic() > give_up:
                 return None
             time.sleep(ASK_AGAIN_S)
-        except slurmctl.SlurmError as error:
+        except client.SlurmError as error:
             output.error(f"can't ask SLURM what becomes of the job: {error}")
             return None
 
 
-def scheduled(job: slurm_jobs.SlurmJob, environ: Mapping[str, str]) -> policy.Scheduled:
+def scheduled(job: SlurmJob, environ: Mapping[str, str]) -> policy.Scheduled:
     """What matters of a job's state (pure)."""
     before = environ.get("SLURM_RESTART_COUNT", "0")
     return policy.Scheduled(
@@ -92,40 +93,40 @@ def scheduled(job: slurm_jobs.SlurmJob, environ: Mapping[str, str]) -> policy.Sc
     )
 
 
-def come_back(comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output) -> int | None:
-    """Make sure that the job comes back; returns the exit code that does, or None for its own.
+def requeue(decision: policy.Comeback, parent: int, inbox: Inbox, output: Output) -> int | None:
+    """Have the job queued again if it is to be; returns the exit code that does, or None.
 
-    ``parent`` is the process that started us.
+    None: the run ends with its own exit code. ``parent`` is the process that started us.
     """
-    job_id = slurmctl.own_id()
-    if job_id is None or comeback.come_back == "no":
+    job_id = client.own_id()
+    if job_id is None or decision.come_back == "no":
         return None
-    if comeback.come_back == "ask":
+    if decision.come_back == "ask":
         try:
-            slurmctl.requeue(job_id)
+            client.requeue(job_id)
             output.say(f"SLURM job {job_id} is back in the queue")
-        except slurmctl.SlurmError as error:
+        except client.SlurmError as error:
             output.error(f"SLURM does not put job {job_id} back in the queue: {error}")
-            return _by_exit_code(comeback, parent, inbox, output)
+            return _by_exit_code(decision, parent, inbox, output)
     if not is_batch_process():
         stay(parent, inbox, TO_BE_ENDED_S)  # or the script would go on with its next line
     return None
 
 
 def _by_exit_code(
-    comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output
+    decision: policy.Comeback, parent: int, inbox: Inbox, output: Output
 ) -> int | None:
     try:
-        codes = slurmctl.requeue_exit_codes()
-    except slurmctl.SlurmError as error:
+        codes = client.requeue_exit_codes()
+    except client.SlurmError as error:
         output.error(f"can't ask SLURM which exit codes put a job back: {error}")
         codes = frozenset()
     if codes:
-        code = policy.PREEMPTED if policy.PREEMPTED in codes else min(codes)
+        code = PREEMPTED if PREEMPTED in codes else min(codes)
         output.say(f"exit code {code} puts the job back in the queue (RequeueExit)")
         return code
     output.say("submit the job again: it goes on where it was saved")
-    if comeback.reason == policy.PREEMPTING:  # its end puts it back, but not if it ends by itself
+    if decision.reason == policy.PREEMPTING:  # its end puts it back, but not if it ends by itself
         stay(parent, inbox, ASK_LONG_S)
     return None
 

@@ -26,7 +26,7 @@ _SLURM_CONF = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/loca
 
 
 @dataclass(frozen=True)
-class Facts:
+class Machine:
     """What of this machine matters to the decision; ``gather`` looks it up."""
 
     python: str
@@ -35,7 +35,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Found:
+class Discovered:
     """The cluster to run on: all its nodes in the natural order of their names.
 
     ``options`` are those of SSH, used by that kind alone. ``notes`` are lines for the user.
@@ -51,6 +51,11 @@ class Found:
     file: ClusterFile | None = None
     each: Node | None = None
 
+    @property
+    def is_queue(self) -> bool:
+        """Whether the nodes are SLURM's to give: the run has to go through its queue."""
+        return self.kind == "slurm" and self.allocation is None
+
 
 def discover(
     cluster: str | None,
@@ -59,7 +64,7 @@ def discover(
     environ: Mapping[str, str] | None = None,
     *,
     new_job: bool = False,
-) -> Found:
+) -> Discovered:
     """Find the cluster for ``--cluster``, ``--hosts`` and ``--nodes``. Raises ConfigError.
 
     ``cluster`` is a kind or a cluster file; ``num_nodes`` matters to this machine only, which
@@ -78,7 +83,7 @@ def discover(
     return decide(cluster, file, hosts, num_nodes, environ, gather(environ), new_job=new_job)
 
 
-def gather(environ: Mapping[str, str]) -> Facts:
+def gather(environ: Mapping[str, str]) -> Machine:
     """Look at this machine; starts nothing and connects to nothing."""
     folders = environ.get("PATH", "").split(os.pathsep)
     sbatch = any(os.access(os.path.join(folder, "sbatch"), os.X_OK) for folder in folders if folder)
@@ -87,7 +92,7 @@ def gather(environ: Mapping[str, str]) -> Facts:
         workdir = os.getcwd()
     except OSError as error:
         raise ConfigError(f"the current folder can't be used: {error.strerror}") from error
-    return Facts(sys.executable or "python3", workdir, sbatch and configured)
+    return Machine(sys.executable or "python3", workdir, sbatch and configured)
 
 
 def decide(
@@ -96,10 +101,10 @@ def decide(
     hosts: str | None,
     num_nodes: int | None,
     environ: Mapping[str, str],
-    facts: Facts,
+    machine: Machine,
     *,
     new_job: bool = False,
-) -> Found:
+) -> Discovered:
     """Decide from what is given alone (pure). ``kind`` and ``file`` come from ``--cluster``."""
     notes: list[str] = []
     if kind is None:
@@ -107,7 +112,7 @@ def decide(
         kind = "ssh" if hosts is not None else (*inside, "local")[0]
         if kind == "ssh":
             notes = [_elsewhere_note(k) for k in inside]
-        elif kind == "local" and facts.slurm_login_node:
+        elif kind == "local" and machine.slurm_login_node:
             notes = [_login_note()]
     allocation = None
     if kind in _INSIDE and hosts is not None:
@@ -118,19 +123,19 @@ def decide(
         if new_job:
             refuse_other_tasks(environ)
         allocation = None if new_job else read_allocation(environ)
-        found = [] if allocation is None else _allocated(allocation)
+        nodes_of_kind = [] if allocation is None else _allocated(allocation)
     elif kind in _INSIDE:
-        found = []
+        nodes_of_kind = []
     elif kind == "local":
         if hosts is not None:
             raise ConfigError("--hosts are reached by SSH: leave --cluster local out, or --hosts")
-        found = list(local_nodes(num_nodes or 1))
+        nodes_of_kind = list(local_nodes(num_nodes or 1))
     else:
-        found = _ssh_nodes(file, hosts)
-    nodes = tuple(_complete(node, file, environ, facts) for node in found)
-    each = _complete(Node("", ""), file, environ, facts)
+        nodes_of_kind = _ssh_nodes(file, hosts)
+    nodes = tuple(_complete(node, file, environ, machine) for node in nodes_of_kind)
+    each = _complete(Node("", ""), file, environ, machine)
     options = file.ssh if file else SshOptions()
-    return Found(kind, nodes, options, tuple(notes), allocation, file, each)
+    return Discovered(kind, nodes, options, tuple(notes), allocation, file, each)
 
 
 def _allocated(allocation: Allocation) -> list[Node]:
@@ -164,7 +169,7 @@ def _from_file(file: ClusterFile, host: Node) -> Node:
 
 
 def _complete(
-    node: Node, file: ClusterFile | None, environ: Mapping[str, str], facts: Facts
+    node: Node, file: ClusterFile | None, environ: Mapping[str, str], machine: Machine
 ) -> Node:
     """Fill in what holds for every node: interpreter, folder and variables."""
     env = {}
@@ -175,8 +180,8 @@ def _complete(
                 file.file if file else "",
             )
         env[name] = environ[name] if value is None else value
-    python = (file and file.python) or facts.python
-    workdir = (file and file.workdir) or facts.workdir
+    python = (file and file.python) or machine.python
+    workdir = (file and file.workdir) or machine.workdir
     if file is None or file.cluster in _OUR_HOME:
         python, workdir = os.path.expanduser(python), os.path.expanduser(workdir)
     return replace(node, python=python, workdir=workdir, env=env)

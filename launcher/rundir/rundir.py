@@ -15,30 +15,19 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from launcher.core.errors import AlreadySucceeded, RunDirError
 from launcher.core.job import Job, PastAttempt, Result
 from launcher.rundir import files
 from launcher.rundir.events import TELLING, drop_cut_line, former_attempts, read_events
+from launcher.rundir.results import result_as_data
 
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOOK_S = 0.5  # far longer than somebody who only looks holds the lock
 INDENTED_BYTES = 1 << 20
-
-
-class RunDirError(Exception):
-    """The folder can't be used for this run: which, why, and what to do."""
-
-
-class AlreadySucceeded(RunDirError):
-    """The run has succeeded; ``result`` is what it left (JSON data), ``job`` its description."""
-
-    def __init__(self, message: str, result: dict[str, Any], job: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.result, self.job = result, job
 
 
 def default_path(name: str, job_id: str) -> str:
@@ -344,15 +333,3 @@ def describe(job: Job) -> dict[str, Any]:
         "host": os.uname().nodename,
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),  # of the task itself, in an array
     }
-
-
-def result_as_data(result: Result) -> Mapping[str, Any]:
-    """The result file's content, as the contract has it."""
-    data = asdict(result)
-    data.pop("run_dir")
-    verdict = data["verdict"]
-    if verdict is not None and verdict["exception"] is not None:
-        verdict["exception"].pop("chain")
-    data["nodes"] = [dict(node) for node in result.nodes]
-    data["run_dir"] = result.run_dir
-    return data

@@ -43,7 +43,7 @@ class RunFacts:
         return self.state in ENDS or self.state == "died"
 
 
-def look(run_dir: str | Path, host: str | None = None) -> RunFacts:
+def snapshot(run_dir: str | Path, host: str | None = None) -> RunFacts:
     """Read a run's folder; ``host`` is where its controller is, if that is known.
 
     Looking takes the folder's lock for a moment, never from a run that has it.

@@ -114,7 +114,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_option_is_documented_in_help() -> None:
     """`plaunch --help` has words for every option, and the launcher's page names the main ones."""
-    from launcher.cli.command import run_parser
+    from launcher.cli.options import run_parser
 
     undocumented = [
         action.option_strings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 
 from launcher import Handle, JobFailed, launch, submit
-from launcher.request.request import UsageError, Wanted
+from launcher.core.errors import UsageError
+from launcher.core.job import RunOptions
+from launcher.core.options import OPTIONS
 from tests.launcher.support.runs import DEADLINE_S, until
 
 # What only the command line has: a run that isn't waited for is submit()'s, and arrays have many
-# results; how plaunch nodes looks at a Ray cluster.
-NOT_HERE = {"array", "detach", "visit"}
+# results.
+NOT_HERE = {name for name, option in OPTIONS.items() if not option.keyword}
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +33,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_option_is_a_keyword_of_both() -> None:
     """By name in the signature, with the command line's default, and in the one docstring."""
-    options = {field.name: field for field in fields(Wanted) if field.name not in NOT_HERE}
+    options = {field.name: field for field in fields(RunOptions) if field.name not in NOT_HERE}
     shown = inspect.signature(launch).parameters
 
     assert set(shown) == {*options, "program", "args", "kwargs", "compat", "check", "quiet"}
     assert all(shown[name].kind is inspect.Parameter.KEYWORD_ONLY for name in options)
-    assert all(f"``{name}``" in (launch.__doc__ or "") for name in shown)
+    described = re.findall(r"^ {8}(\w+): ", launch.__doc__ or "", re.M)
+    assert [name for name in described if name in shown] == list(shown)
     plain = [name for name in options if name not in ("env", "preload", "sbatch")]
     assert all(shown[name].default == options[name].default for name in plain)
     theirs = inspect.signature(submit)

@@ -18,9 +18,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from launcher.clusters.base import FIRST_WORDS_S, ClusterError, NodeError, never
+from launcher.clusters.base import FIRST_WORDS_S, never
 from launcher.clusters.dialback import DialledStream, Reception
 from launcher.clusters.ray.bundles import Ask
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Node
 from launcher.core.nodelist import natural_key
 from launcher.core.protocol import channel
@@ -51,6 +52,8 @@ class RayCluster:
     """
 
     name = "ray"
+    one_machine = False
+    in_slurm_job = False
     inherited_stdin = None
     first_words_s = FIRST_WORDS_S
 

@@ -5,31 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from launcher.clusters.ray.bundles import Ask
 from launcher.clusters.ray.cluster import RayCluster
 from launcher.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from launcher.request.discovery import Found
-    from launcher.request.request import Wanted
+from launcher.core.job import Node, RunOptions
 
 WAIT_S = 60.0
 AUTO = "auto"
 
 
-def ray_cluster(wanted: Wanted, found: Found, say: Callable[[str], None]) -> RayCluster:
-    """The Ray cluster of a request; nothing is connected yet. Raises ConfigError."""
+def ray_cluster(
+    options: RunOptions | None,
+    node: Node,
+    say: Callable[[str], None],
+    *,
+    address: str | None = None,
+    python: str | None = None,
+) -> RayCluster:
+    """The Ray cluster of a request; nothing is connected yet. Raises ConfigError.
+
+    ``options`` say what is asked for; None: nothing, its nodes are only looked at. ``node`` is what
+    holds for every node, ``address`` and ``python`` are the cluster file's.
+    """
     if not is_installed():
         raise ConfigError("--cluster ray needs Ray on this machine: pip install 'plaunch[ray]'")
-    assert found.each is not None
-    ask = None if wanted.visit else parse(wanted)
-    address = found.file.ray.address if found.file else AUTO
+    ask = None if options is None else parse(options)
+    address = address or AUTO
     check_address(address if address != AUTO else os.environ.get("RAY_ADDRESS", AUTO))
-    python = found.file.python if found.file else None
-    wait_s = WAIT_S if wanted.wait_s is None else wanted.wait_s
-    return RayCluster(address, ask, replace(found.each, python=python or ""), wait_s, say)
+    wait_s = WAIT_S if options is None or options.wait_s is None else options.wait_s
+    return RayCluster(address, ask, replace(node, python=python or ""), wait_s, say)
 
 
 def is_installed() -> bool:
@@ -53,19 +58,19 @@ def check_address(address: str) -> None:
         )
 
 
-def parse(wanted: Wanted) -> Ask:
+def parse(options: RunOptions) -> Ask:
     """``--nodes``, ``--gpus`` and ``--procs`` as an ask. Raises ConfigError."""
     from launcher.core.gpu_spec import GpuRequestError
     from launcher.core.gpu_spec import parse as parse_gpus
 
     try:
-        gpus = parse_gpus(wanted.gpus)
+        gpus = parse_gpus(options.gpus)
     except GpuRequestError as error:
         raise ConfigError(str(error)) from error
     if gpus.kind == "list" or gpus.kind == "per_node":
         raise ConfigError(
-            f"--gpus {wanted.gpus}: Ray chooses which GPUs a run gets, so ask for a number of "
+            f"--gpus {options.gpus}: Ray chooses which GPUs a run gets, so ask for a number of "
             "them, all, free or free:N"
         )
-    least, most = wanted.nodes or (None, None)
-    return Ask(gpus.kind, gpus.count, wanted.procs, least, most)
+    least, most = options.nodes or (None, None)
+    return Ask(gpus.kind, gpus.count, options.procs, least, most)

@@ -14,9 +14,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from launcher.clusters.base import FIRST_WORDS_S, ClusterError, NodeError, never, spare_first
+from launcher.clusters.base import FIRST_WORDS_S, never, spare_first
 from launcher.clusters.dialback import DialledStream, Reception, addresses_towards
 from launcher.clusters.slurm.allocation import Allocation
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold
@@ -44,6 +45,8 @@ class SlurmCluster:
     """The nodes of the allocation that we are inside of."""
 
     name = "slurm"
+    one_machine = False
+    in_slurm_job = True
     inherited_stdin = None
     first_words_s = FIRST_WORDS_S
 

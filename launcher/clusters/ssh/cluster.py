@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import paramiko
 
-from launcher.clusters.base import NodeError, never, spare_first
+from launcher.clusters.base import never, spare_first
+from launcher.clusters.deadline import deadline
 from launcher.clusters.ssh import errors as ssh_errors
 from launcher.clusters.ssh.config import SshConfig, read_config
 from launcher.clusters.ssh.errors import SshProblem, explain_exit
@@ -27,7 +28,7 @@ from launcher.clusters.ssh.session import Session
 from launcher.clusters.ssh.stream import SshStream
 from launcher.clusters.ssh.target import SshTarget
 from launcher.clusters.ssh.wire import Wire, direct, in_background, proxied, tunnel
-from launcher.core.deadline import deadline
+from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
 __all__ = ["SshCluster", "SshOptions", "command_line", "explain_exit"]
@@ -65,6 +66,8 @@ class SshCluster:
     """Hosts that can be logged in to by SSH."""
 
     name = "ssh"
+    one_machine = False
+    in_slurm_job = False
     inherited_stdin = None
 
     def __init__(self, nodes: tuple[Node, ...], options: SshOptions = SshOptions()) -> None:  # noqa: B008  (frozen)

@@ -8,9 +8,9 @@ import shlex
 import socket
 from collections.abc import Sequence
 
-from launcher.clusters.base import NodeError
 from launcher.clusters.ssh.known_hosts import KnownKey
 from launcher.clusters.ssh.target import SshTarget
+from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
 

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from launcher.clusters.base import Cluster, ClusterError, NodeError
+from launcher.clusters.base import Cluster
 from launcher.controller.agents.bundle import Cargo
 from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Job, Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold, natural_key
@@ -121,7 +122,7 @@ class Fleet:
     @property
     def one_machine(self) -> bool:
         """Whether all nodes are parts of this machine."""
-        return self._cluster.name == "local"
+        return self._cluster.one_machine
 
     @property
     def inherited_stdin(self) -> int | None:
@@ -152,7 +153,7 @@ class Fleet:
     @property
     def in_slurm(self) -> bool:
         """Whether SLURM has given us the nodes."""
-        return self._cluster.name == "slurm"
+        return self._cluster.in_slurm_job
 
     def begin(self, nodes: Sequence[Node], signals_before: int = 0) -> None:
         """Start an agent on every node at once, in the background: :meth:`opened` waits for them.

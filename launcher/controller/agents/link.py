@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream, last_line
-from launcher.core.deadline import deadline
+from launcher.clusters.base import Cluster, ProvenStream, Stream, last_line
+from launcher.clusters.deadline import deadline
+from launcher.core.errors import NodeError
 from launcher.core.job import Job, Node
 from launcher.core.protocol import channel
 from launcher.core.protocol.frames import ChannelError, Decoder, encode

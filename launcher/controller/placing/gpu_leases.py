@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.controller.agents.bundle import pynvml_source
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.placing.placement import place
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Job, Node, Placement
 
 if TYPE_CHECKING:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from launcher.core.errors import PlacementError
 from launcher.core.job import Job, Node, Placement
-
-
-class PlacementError(Exception):
-    """The job does not fit what there is: the numbers, and what to do."""
 
 
 def wanted_nodes(job: Job, nodes: Sequence[Node]) -> tuple[Node, ...]:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.clusters.base import ClusterError
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.placing import placement, preflight
 from launcher.controller.placing.gpu_leases import lease_again, place_with_gpus
 from launcher.controller.placing.preflight import Facts
 from launcher.core.console.console import Output
+from launcher.core.errors import ClusterError
 from launcher.core.job import Job, Node, Placement
 from launcher.core.limits import too_few_files
 from launcher.core.nodelist import fold, natural_key

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.clusters.base import NodeError
+from launcher.core.errors import NodeError
 from launcher.core.job import Node, Program
 from launcher.core.nodelist import fold
 

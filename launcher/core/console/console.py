@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from launcher.clusters.base import NodeError
 from launcher.core.console.interleave import REDRAW_S, Interleaver
 from launcher.core.console.terminal import (
     PALETTE,
@@ -30,6 +29,7 @@ from launcher.core.console.terminal import (
     wants_colour,
 )
 from launcher.core.console.traces import folded
+from launcher.core.errors import NodeError
 from launcher.core.job import Result, Verdict
 
 

@@ -10,8 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from launcher.clusters.base import NodeError
 from launcher.clusters.ssh.cluster import SshCluster, SshOptions, explain_exit
+from launcher.core.errors import NodeError
 from launcher.core.job import Node
 
 

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from launcher.batch.options import BatchOptions, directives, merge
 from launcher.batch.script import Request, render, run_dir
-from launcher.cli.command import run_parser
-from launcher.core.job import Program
+from launcher.cli.options import run_parser
+from launcher.core.errors import UsageError
+from launcher.core.job import Program, RunOptions
 from launcher.request.cluster_file import SlurmOptions
-from launcher.request.request import UsageError, Wanted
 
 GOLDEN = Path(__file__).parent / "golden"
 SCRIPT = Program("script", "train.py", ("--lr", "0.1"))
-PLAIN = Request(Wanted(), SCRIPT, "python3")
+PLAIN = Request(RunOptions(), SCRIPT, "python3")
 
 REQUESTS = {
     "plain": PLAIN,
     "everything": Request(
-        Wanted(
+        RunOptions(
             nodes=(2, 4),
             gpus="8",
             procs=4,
@@ -58,22 +58,22 @@ REQUESTS = {
         talk="--verbose",
     ),
     "array": Request(
-        Wanted(procs=3, result_file="result.json"),
+        RunOptions(procs=3, result_file="result.json"),
         Program("program", "./my program", ("-n",)),
         "python3",
         BatchOptions(array="0-7%2"),
     ),
     "array_in_a_folder": Request(
-        Wanted(run_dir="my runs"), SCRIPT, "python3", BatchOptions(array="1,3")
+        RunOptions(run_dir="my runs"), SCRIPT, "python3", BatchOptions(array="1,3")
     ),
     "function": Request(
-        Wanted(nodes=(1, 1), gpus="0", procs=2, run_dir="plaunch_runs/fit-0a1b2c3d"),
+        RunOptions(nodes=(1, 1), gpus="0", procs=2, run_dir="plaunch_runs/fit-0a1b2c3d"),
         Program("function", "fit", (), b"pickled"),
         "python3",
         function_file="plaunch_runs/fit-0a1b2c3d/function-4e5f.pickle",
     ),
     "own_gpus": Request(
-        Wanted(gpus="all"), SCRIPT, "python3", BatchOptions(extra=(("--gres=gpu:a100:4",),))
+        RunOptions(gpus="all"), SCRIPT, "python3", BatchOptions(extra=(("--gres=gpu:a100:4",),))
     ),
 }
 
@@ -131,7 +131,7 @@ def test_every_word_arrives_as_it_was(
 ) -> None:
     """Through the script, the real bash, and our own parser: nothing is changed, nothing run."""
     request = Request(
-        Wanted(run_dir=folder, preload=(module,), result_file=result),
+        RunOptions(run_dir=folder, preload=(module,), result_file=result),
         Program("script", target, tuple(args)),
         "python3",
     )
@@ -141,7 +141,7 @@ def test_every_word_arrives_as_it_was(
     assert words[0] == "-c"
     options = run_parser().parse_args(words[2:])
     assert (options.program, options.args) == (target, args)
-    assert (options.preload, options.result) == ([module], result)
+    assert (options.preload, options.result_file) == ([module], result)
     assert options.run_dir in (folder, f"./{folder}")
 
 
@@ -243,13 +243,13 @@ def test_what_a_line_for_sbatch_cant_hold_is_refused(field: str) -> None:
 def test_gpus_that_slurm_cant_give(gpus: str, said: str) -> None:
     """SLURM wants a number, and picks them itself."""
     with pytest.raises(UsageError, match=said):
-        render(replace(PLAIN, run=Wanted(gpus=gpus)))
+        render(replace(PLAIN, run=RunOptions(gpus=gpus)))
 
 
 def test_the_users_own_words_stand_instead_of_ours() -> None:
     """No option is there twice, whether it is written short or long."""
     extra = (("-N", "7"), ("--cpus-per-task=9",), ("--job-name", "mine"))
-    request = replace(PLAIN, run=Wanted(procs=2), options=BatchOptions(extra=extra))
+    request = replace(PLAIN, run=RunOptions(procs=2), options=BatchOptions(extra=extra))
 
     lines = [line for line in render(request).splitlines() if line.startswith("#SBATCH")]
 
@@ -264,35 +264,35 @@ def test_the_users_own_words_stand_instead_of_ours() -> None:
 )
 def test_times_that_slurm_knows(time: str) -> None:
     """All forms of its manual."""
-    assert merge(Wanted(time=time), SlurmOptions()).time == time
+    assert merge(RunOptions(time=time), SlurmOptions()).time == time
 
 
 @pytest.mark.parametrize("time", ["", "2h", "1:2:3:4", "1-", "-5", "1-12:30:00:00", "90 ", "½"])
 def test_times_that_it_does_not_know(time: str) -> None:
     """Said here, with the forms that there are."""
     with pytest.raises(UsageError, match="hours:minutes:seconds"):
-        merge(Wanted(), SlurmOptions(time=time))
+        merge(RunOptions(), SlurmOptions(time=time))
 
 
 def test_the_command_line_wins_over_the_file() -> None:
     """Each option for itself; words for sbatch come from both, the file's first."""
     file = SlurmOptions("gpu", "team", "90", 60, ("--exclusive",))
-    wanted = Wanted(partition="big", time="5", sbatch=("--nice=7 -C a100",))
+    options = RunOptions(partition="big", time="5", sbatch=("--nice=7 -C a100",))
 
-    assert merge(Wanted(), file) == BatchOptions("90", "gpu", "team", None, False, 60, None, (
+    assert merge(RunOptions(), file) == BatchOptions("90", "gpu", "team", None, False, 60, None, (
         ("--exclusive",),
     ))  # fmt: skip
-    assert merge(wanted, file) == BatchOptions("5", "big", "team", None, False, 60, None, (
+    assert merge(options, file) == BatchOptions("5", "big", "team", None, False, 60, None, (
         ("--exclusive",), ("--nice=7",), ("-C", "a100"),
     ))  # fmt: skip
 
 
 def test_a_job_that_may_come_back_is_warned() -> None:
     """--requeue asks for a signal two minutes before the end, --signal-lead for any other."""
-    assert merge(Wanted(), SlurmOptions()).signal_lead_s is None
-    assert merge(Wanted(requeue=True), SlurmOptions()).signal_lead_s == 120
-    assert merge(Wanted(requeue=True), SlurmOptions(signal_lead_s=60)).signal_lead_s == 60
-    assert merge(Wanted(requeue=True, signal_lead_s=9), SlurmOptions(signal_lead_s=60)) == (
+    assert merge(RunOptions(), SlurmOptions()).signal_lead_s is None
+    assert merge(RunOptions(requeue=True), SlurmOptions()).signal_lead_s == 120
+    assert merge(RunOptions(requeue=True), SlurmOptions(signal_lead_s=60)).signal_lead_s == 60
+    assert merge(RunOptions(requeue=True, signal_lead_s=9), SlurmOptions(signal_lead_s=60)) == (
         BatchOptions(requeue=True, signal_lead_s=9)
     )
 
@@ -300,14 +300,14 @@ def test_a_job_that_may_come_back_is_warned() -> None:
 @pytest.mark.parametrize("array", ["0-7", "0-7%2", "1,3,5", "0-15:4", "3", "1-4,9-12:2%5"])
 def test_arrays(array: str) -> None:
     """SLURM's forms."""
-    assert merge(Wanted(array=array), SlurmOptions()).array == array
+    assert merge(RunOptions(array=array), SlurmOptions()).array == array
 
 
 @pytest.mark.parametrize("array", ["a", "1-", "-3", "0-7%", "0-7%0", "1,,2", "0-7 "])
 def test_arrays_that_are_none(array: str) -> None:
     """Said here, with an example."""
     with pytest.raises(UsageError, match="0-7%2"):
-        merge(Wanted(array=array), SlurmOptions())
+        merge(RunOptions(array=array), SlurmOptions())
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from launcher.batch.follow import Followed, Traces
-from launcher.batch.outcome import conclude, read_result, worst
+from launcher.batch.follow import QueuedJob, Traces
+from launcher.batch.outcome import conclude, worst
 from launcher.clusters.slurm.jobs import Partition, SlurmJob, parse_partitions
 from launcher.clusters.slurm.reasons import (
     exceeds_limits,
@@ -20,7 +20,7 @@ from launcher.clusters.slurm.reasons import (
 )
 from launcher.core.console.console import Output
 from launcher.core.job import Failure, PastAttempt, RankResult, Result, Verdict
-from launcher.rundir.rundir import result_as_data
+from launcher.rundir.results import result_as_data, result_from_data
 from launcher.rundir.tail import Tail
 
 RESULT = Result(
@@ -35,16 +35,16 @@ RESULT = Result(
 
 def test_a_result_is_read_as_it_was_written() -> None:
     """Through JSON and back; lists that a rank returned stay lists."""
-    assert read_result(json.loads(json.dumps(result_as_data(RESULT)))) == RESULT
+    assert result_from_data(json.loads(json.dumps(result_as_data(RESULT)))) == RESULT
     plain = replace(RESULT, verdict=None, ranks=(RankResult(0, 0, "h", 0, [1, [2]]),), history=())
-    assert read_result(json.loads(json.dumps(result_as_data(plain)))) == plain
+    assert result_from_data(json.loads(json.dumps(result_as_data(plain)))) == plain
 
 
 @pytest.mark.parametrize("data", [{}, {"verdict": None}, {"verdict": {}, "nodes": [], "ranks": []}])
 def test_what_is_no_result(data: dict[str, Any]) -> None:
     """A file of something else is not taken for one."""
     with pytest.raises((KeyError, TypeError, ValueError)):
-        read_result(data)
+        result_from_data(data)
 
 
 def end(own: Result | None, job: SlurmJob | None, cancelled_by: int | None = None) -> Result:
@@ -123,7 +123,7 @@ def traces(folder: Path) -> Traces:
 
 def test_only_a_result_of_this_job_counts(tmp_path: Path) -> None:
     """A folder that is used again may hold a former run's."""
-    followed = Followed("12", traces(tmp_path), Output())
+    followed = QueuedJob("12", traces(tmp_path), Output())
     run = tmp_path / "run"
     run.mkdir()
     assert followed.own_result() is None
@@ -142,7 +142,7 @@ def test_only_a_result_of_this_job_counts(tmp_path: Path) -> None:
 
 def test_a_state_that_may_pass_is_looked_at_twice(tmp_path: Path) -> None:
     """A job that is preempted is over for a moment before it is back in the queue."""
-    followed = Followed("12", traces(tmp_path), Output())
+    followed = QueuedJob("12", traces(tmp_path), Output())
 
     assert not followed.is_over(SlurmJob("12", state="PREEMPTED"))
     assert not followed.is_over(SlurmJob("12", state="PENDING"))
@@ -154,7 +154,7 @@ def test_a_state_that_may_pass_is_looked_at_twice(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_jobs_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each change once, in words."""
-    followed = Followed("12", traces(tmp_path), Output())
+    followed = QueuedJob("12", traces(tmp_path), Output())
     for state, reason, restarts, nodes in (
         ("PENDING", "None", 0, ""),
         ("PENDING", "Priority", 0, ""),
@@ -186,7 +186,7 @@ def test_a_job_that_is_over_at_the_first_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where it ran is said, once; of one that never started, nothing."""
-    quick, never = (Followed(number, traces(tmp_path), Output()) for number in ("12", "13"))
+    quick, never = (QueuedJob(number, traces(tmp_path), Output()) for number in ("12", "13"))
     for _ in range(2):
         quick.tell(SlurmJob("12", state="COMPLETED", nodes="h[1-2]"))
         never.tell(SlurmJob("13", state="CANCELLED"))
@@ -269,7 +269,7 @@ def test_beyond_a_partitions_limits(time: str, nodes: int, beyond: bool) -> None
 
 def test_never_has_to_be_said_twice(tmp_path: Path) -> None:
     """A reason that passes is none."""
-    followed = Followed("12", traces(tmp_path), Output())
+    followed = QueuedJob("12", traces(tmp_path), Output())
     never = SlurmJob("12", state="PENDING", reason="PartitionTimeLimit")
 
     assert followed.never_starts(never) is None

@@ -20,21 +20,22 @@ from launcher.batch.submit import (
     output_options,
 )
 from launcher.cli.command import main
-from launcher.clusters.base import ClusterError
-from launcher.core.errors import ConfigError
-from launcher.core.job import Program
+from launcher.core.errors import ClusterError, ConfigError, RunDirError, UsageError
+from launcher.core.job import Program, RunOptions
+from launcher.core.options import OPTIONS
 from launcher.request import request
 from launcher.request.cluster_file import ClusterFile, SlurmOptions
-from launcher.request.discovery import Facts, Found, decide
-from launcher.request.request import UsageError, Wanted, is_submitted, read_function
-from launcher.rundir.rundir import RunDirError
+from launcher.request.discovery import Discovered, Machine, decide
+from launcher.request.dispatch import is_submitted
+from launcher.request.program import read_function
+from launcher.request.values import is_requeued
 
-FACTS = Facts(python="/env/bin/python", workdir="/project")
+FACTS = Machine(python="/env/bin/python", workdir="/project")
 SCRIPT = Program("script", "train.py")
 Patch = pytest.MonkeyPatch
 
 
-def found(file: ClusterFile | None = None, environ: dict[str, str] | None = None) -> Found:
+def found(file: ClusterFile | None = None, environ: dict[str, str] | None = None) -> Discovered:
     return decide("slurm", file, None, None, environ or {}, FACTS)
 
 
@@ -42,9 +43,9 @@ def test_outside_an_allocation_a_run_is_submitted() -> None:
     """By --cluster slurm and no SLURM job around us; everything else runs from here."""
     inside = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "h1", "SLURM_NNODES": "1"}
 
-    assert is_submitted(Wanted(), found())
-    assert not is_submitted(Wanted(), found(environ=inside))
-    assert not is_submitted(Wanted(), decide(None, None, None, None, {}, FACTS))
+    assert is_submitted(RunOptions(), found())
+    assert not is_submitted(RunOptions(), found(environ=inside))
+    assert not is_submitted(RunOptions(), decide(None, None, None, None, {}, FACTS))
 
 
 @pytest.mark.parametrize("where", ["local", "inside"])
@@ -64,8 +65,8 @@ def test_options_of_a_submitted_run_elsewhere(where: str, option: str, value: An
     )
     said = "inside an allocation already" if where == "inside" else "add --cluster slurm"
 
-    with pytest.raises(UsageError, match=f"{request.SUBMIT_OPTIONS[option]}: .*{said}"):
-        is_submitted(Wanted(**{option: value}), there)
+    with pytest.raises(UsageError, match=f"{OPTIONS[option].word}: .*{said}"):
+        is_submitted(RunOptions(**{option: value}), there)
 
 
 def test_what_the_cluster_file_says() -> None:
@@ -74,9 +75,9 @@ def test_what_the_cluster_file_says() -> None:
         "slurm", python="python3", workdir="/shared", env={"MODE": "a", "TOKEN": None},
         slurm=SlurmOptions(partition="gpu"),
     )  # fmt: skip
-    wanted = Wanted(env={"MORE": "b"}, qos="high")
+    options = RunOptions(env={"MORE": "b"}, qos="high")
 
-    made = make_request(wanted, SCRIPT, found(file, {"TOKEN": "hunter2"}))
+    made = make_request(options, SCRIPT, found(file, {"TOKEN": "hunter2"}))
 
     assert (made.python, made.workdir) == ("python3", "/shared")
     assert made.options == BatchOptions(partition="gpu", qos="high")
@@ -87,10 +88,10 @@ def test_what_the_cluster_file_says() -> None:
 def test_paths_mean_the_same_from_another_folder(monkeypatch: Patch, tmp_path: Path) -> None:
     """--run-dir and --result start at the current folder, wherever the job runs."""
     monkeypatch.chdir(tmp_path)
-    wanted = Wanted(run_dir="runs/a", result_file="r.json")
+    options = RunOptions(run_dir="runs/a", result_file="r.json")
 
-    here = make_request(wanted, SCRIPT, found()).run
-    there = make_request(wanted, SCRIPT, found(ClusterFile("slurm", workdir="/shared"))).run
+    here = make_request(options, SCRIPT, found()).run
+    there = make_request(options, SCRIPT, found(ClusterFile("slurm", workdir="/shared"))).run
 
     assert (here.run_dir, here.result_file) == ("runs/a", "r.json")
     assert (there.run_dir, there.result_file) == (f"{tmp_path}/runs/a", f"{tmp_path}/r.json")
@@ -99,19 +100,19 @@ def test_paths_mean_the_same_from_another_folder(monkeypatch: Patch, tmp_path: P
 def test_a_request_that_is_wrong_for_any_run() -> None:
     """It is found out before the queue."""
     with pytest.raises(UsageError, match="--max-restarts"):
-        make_request(Wanted(max_restarts=-1), SCRIPT, found())
+        make_request(RunOptions(max_restarts=-1), SCRIPT, found())
     with pytest.raises(UsageError, match="--gpus"):
-        make_request(Wanted(gpus="x"), SCRIPT, found())
+        make_request(RunOptions(gpus="x"), SCRIPT, found())
 
 
 def test_an_arrays_result_needs_somebody_who_waits() -> None:
     """It is written at the end of all tasks, by us."""
     with pytest.raises(UsageError, match="--detach"):
-        make_request(Wanted(array="0-3", detach=True, result_file="r"), SCRIPT, found())
+        make_request(RunOptions(array="0-3", detach=True, result_file="r"), SCRIPT, found())
 
 
 def checked(folder: Path, program: Program = SCRIPT, **more: Any) -> None:
-    made = batch_script.Request(Wanted(**more), program, "python3")
+    made = batch_script.Request(RunOptions(**more), program, "python3")
     check(made, str(folder))
 
 
@@ -132,7 +133,7 @@ def test_checks_before_the_queue(monkeypatch: Patch, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be run"):
         checked(tmp_path, Program("program", "./train.py"))
     with pytest.raises(UsageError, match="no interpreter /nowhere"):
-        check(batch_script.Request(Wanted(), SCRIPT, "/nowhere"), str(tmp_path))
+        check(batch_script.Request(RunOptions(), SCRIPT, "/nowhere"), str(tmp_path))
     with pytest.raises(ClusterError, match="no sbatch"):
         checked(tmp_path)
     sbatch.parent.mkdir()
@@ -148,7 +149,7 @@ def test_checks_before_the_queue(monkeypatch: Patch, tmp_path: Path) -> None:
 def test_nothing_in_the_environment_overrules_the_script() -> None:
     """sbatch takes SBATCH_ variables over the script's lines; those of other options stay."""
     options = BatchOptions(time="5", partition="gpu", array="0-3", extra=(("--gres", "gpu:1"),))
-    made = batch_script.Request(Wanted(), SCRIPT, "python3", options)
+    made = batch_script.Request(RunOptions(), SCRIPT, "python3", options)
     ours = {
         "SBATCH_TIMELIMIT": "1", "SBATCH_PARTITION": "x", "SBATCH_ARRAY_INX": "1",
         "SBATCH_JOB_NAME": "x", "SBATCH_OUTPUT": "x", "SBATCH_EXPORT": "NONE", "SBATCH_GRES": "x",
@@ -173,7 +174,7 @@ def test_slurms_own_files_are_in_the_runs_folder(
     own: str | None, tasks: tuple[int, ...], out: str
 ) -> None:
     """By SLURM's patterns where the number is not known yet; a % of the user's own is one."""
-    made = batch_script.Request(Wanted(run_dir=own), SCRIPT, "python3")
+    made = batch_script.Request(RunOptions(run_dir=own), SCRIPT, "python3")
     run_dir = batch_script.run_dir(made, "%A" if tasks else "%j")
 
     assert output_options("/shared", run_dir, own, tasks) == [
@@ -199,7 +200,7 @@ IN_A_RANK = {
 
 def test_a_new_job_has_nothing_of_the_job_that_it_is_submitted_from() -> None:
     """Neither the job's variables nor the rank's; the user's own settings for sbatch stay."""
-    made = batch_script.Request(Wanted(), SCRIPT, "python3")
+    made = batch_script.Request(RunOptions(), SCRIPT, "python3")
 
     assert environment(made, {}, {**OF_THE_USER, **IN_A_JOB}) == OF_THE_USER
     assert environment(made, {}, {**OF_THE_USER, **IN_A_RANK}) == OF_THE_USER
@@ -208,7 +209,7 @@ def test_a_new_job_has_nothing_of_the_job_that_it_is_submitted_from() -> None:
 
 def test_outside_of_a_job_the_environment_stays() -> None:
     """What the user has set for srun on a login node is not ours to forget."""
-    made = batch_script.Request(Wanted(), SCRIPT, "python3")
+    made = batch_script.Request(RunOptions(), SCRIPT, "python3")
     ours = {"SLURM_CPUS_PER_TASK": "2", "CUDA_VISIBLE_DEVICES": "0", "TMPDIR": "/tmp", "RANK": "x"}
 
     assert environment(made, {}, ours) == ours
@@ -218,16 +219,16 @@ def test_a_new_job_from_inside_an_allocation() -> None:
     """--new-job submits; of several tasks of a step only the first one may, and any rank."""
     inside = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "h1", "SLURM_STEP_NUM_TASKS": "2"}
 
-    def new(environ: dict[str, str]) -> Found:
+    def new(environ: dict[str, str]) -> Discovered:
         return decide(None, None, None, None, environ, FACTS, new_job=True)
 
-    wanted = Wanted(new_job=True, time="90")
-    assert is_submitted(wanted, new({**inside, "SLURM_PROCID": "0"}))
-    assert is_submitted(wanted, new({**inside, "SLURM_PROCID": "1", "PLAUNCH_SOCKET": "/x"}))
+    options = RunOptions(new_job=True, time="90")
+    assert is_submitted(options, new({**inside, "SLURM_PROCID": "0"}))
+    assert is_submitted(options, new({**inside, "SLURM_PROCID": "1", "PLAUNCH_SOCKET": "/x"}))
     with pytest.raises(ConfigError, match="task 1 of an srun step"):
         new({**inside, "SLURM_PROCID": "1"})
     with pytest.raises(UsageError, match="--new-job"):
-        is_submitted(wanted, decide("local", None, None, None, {}, FACTS, new_job=True))
+        is_submitted(options, decide("local", None, None, None, {}, FACTS, new_job=True))
 
 
 @pytest.mark.parametrize("name", ["a\nb", "100%", "a\\b", "\x1b"])
@@ -252,7 +253,7 @@ def test_a_folder_for_the_run_is_made_before_the_queue(tmp_path: Path) -> None:
 
 def test_where_the_traces_will_be() -> None:
     """Known from the job's number alone."""
-    made = batch_script.Request(Wanted(result_file="r.json"), SCRIPT, "python3")
+    made = batch_script.Request(RunOptions(result_file="r.json"), SCRIPT, "python3")
     job = Submitted("12", made, "/shared")
 
     assert str(job.traces().run_dir) == "/shared/plaunch_runs/train.py-12"
@@ -274,9 +275,9 @@ def test_a_dry_run_needs_no_slurm(
 
     out, err = capsys.readouterr()
     made = make_request(
-        Wanted(cluster="slurm", nodes=(2, 2)),
+        RunOptions(cluster="slurm", nodes=(2, 2)),
         Program("script", "train.py", ("a b",)),
-        request.find(Wanted(cluster="slurm")),
+        request.find(RunOptions(cluster="slurm")),
     )
     assert (code, out, err) == (0, batch_script.render(made), "")
     assert list(tmp_path.iterdir()) == []
@@ -284,9 +285,9 @@ def test_a_dry_run_needs_no_slurm(
 
 def test_a_requeued_job_never_begins_anew(monkeypatch: Patch) -> None:
     """--restart stands in its script, and counts for its first start only."""
-    assert not request.is_requeued({})
-    assert not request.is_requeued({"SLURM_RESTART_COUNT": "0"})
-    assert request.is_requeued({"SLURM_RESTART_COUNT": "2"})
+    assert not is_requeued({})
+    assert not is_requeued({"SLURM_RESTART_COUNT": "0"})
+    assert is_requeued({"SLURM_RESTART_COUNT": "2"})
 
 
 def test_a_function_is_read_from_a_file_of_our_own_only(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.command import is_no_program, main, run_parser
+from launcher.cli.command import is_no_program, main
+from launcher.cli.options import run_parser
 from launcher.clusters.slurm import client as slurmctl
-from launcher.core.job import Program
-from launcher.request.request import UsageError, Wanted, make_id, make_job, num_procs, parse_env
+from launcher.core.errors import UsageError
+from launcher.core.job import Program, RunOptions
+from launcher.request.request import make_id, make_job
+from launcher.request.values import num_procs, parse_env
 from tests.launcher.support.runs import PLAUNCH
 
 
@@ -33,10 +36,10 @@ def parse(*words: str) -> dict[str, Any]:
         ("t.py --nodes 9 -m", {"nodes": None, "args": ["--nodes", "9", "-m"]}),
         ("-- t.py -- a", {"program": "t.py", "args": ["--", "a"]}),
         ("--env A=1 --env B t.py", {"env": ["A=1", "B"]}),
-        ("--grace 2.5 --timeout 60 t.py", {"grace": 2.5, "timeout": 60.0}),
-        ("--failure-grace 0 t.py", {"failure_grace": 0.0, "grace": 30.0}),
+        ("--grace 2.5 --timeout 60 t.py", {"grace_s": 2.5, "timeout_s": 60.0}),
+        ("--failure-grace 0 t.py", {"failure_grace_s": 0.0, "grace_s": None}),
         ("--gpus 3, t.py", {"gpus": "3,"}),
-        ("t.py", {"max_restarts": 0, "grace": 30.0, "start": "warm", "restart": False}),
+        ("t.py", {"max_restarts": None, "grace_s": None, "start": None, "restart": False}),
     ],
 )
 def test_words(words: str, expected: dict[str, Any]) -> None:
@@ -60,7 +63,7 @@ def test_torchruns_words_mean_the_same() -> None:
             theirs.training_script,
             theirs.training_script_args,
         )
-        assert ours["max_restarts"] == theirs.max_restarts
+        assert (ours["max_restarts"] or 0) == theirs.max_restarts
         assert (ours["module"], ours["no_python"]) == (theirs.module, theirs.no_python)
 
 
@@ -294,13 +297,13 @@ def test_variables() -> None:
 def test_a_job_is_complete(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids differ, paths are absolute, a secret is in no repr."""
     monkeypatch.chdir(tmp_path)
-    wanted = Wanted(result_file="r.json", env={"TOKEN": "hunter2"}, nodes=(1, 2))
-    job = make_job(wanted, Program("script", "a b/tr$ain.py", ("x",)))
-    assert job.id != make_job(wanted, job.program).id
+    options = RunOptions(result_file="r.json", env={"TOKEN": "hunter2"}, nodes=(1, 2))
+    job = make_job(options, Program("script", "a b/tr$ain.py", ("x",)))
+    assert job.id != make_job(options, job.program).id
     assert job.result_file == str(tmp_path / "r.json")
     assert job.run_dir.startswith(str(tmp_path / "plaunch_runs"))
     assert "tr-ain.py" in job.run_dir
-    assert "hunter2" not in repr(job) + repr(wanted)
+    assert "hunter2" not in repr(job) + repr(options)
     assert (job.min_nodes, job.max_nodes) == (1, 2)
 
 

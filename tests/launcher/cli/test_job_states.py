@@ -172,7 +172,7 @@ def test_how_a_whole_array_ended(
     )
     found = job_status.whole_array(row, jobs, [row, *tasks])
 
-    assert found.said == said
+    assert found.text == said
     assert all(job_status.whole_array(one, jobs, [row, *tasks]) is one for one in tasks)
 
 

@@ -37,7 +37,7 @@ def a_run(
 ) -> Path:
     """A run that ended so many days ago; None as its state: it died."""
     job_id = make_id()
-    job = Job(job_id, Program("script", "t.py"), run_dir or default_path("t.py", job_id))
+    job = Job(job_id, Program("script", "t.py"), run_dir=run_dir or default_path("t.py", job_id))
     rundir = RunDir(job)
     rundir.open()
     rundir.start()
@@ -111,7 +111,7 @@ def test_runs_that_the_index_has_forgotten() -> None:
 def test_a_run_that_goes_on_is_left_alone() -> None:
     """Whatever its age: somebody holds its lock."""
     old = a_run("failed")
-    rundir = RunDir(Job("j2", Program("script", "t.py"), str(old)))
+    rundir = RunDir(Job("j2", Program("script", "t.py"), run_dir=str(old)))
     rundir.open()
     try:
         os.utime(old / "job.json", (1, 1))

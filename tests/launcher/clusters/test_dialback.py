@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from launcher.clusters import dialback
-from launcher.clusters.base import NodeError
 from launcher.clusters.dialback import Reception, addresses_towards
+from launcher.core.errors import NodeError
 from launcher.core.protocol import channel
 from tests.launcher.support.dialled import (
     ECHO,

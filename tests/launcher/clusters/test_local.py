@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from launcher.clusters.base import Cluster, NodeError, Stream
+from launcher.clusters.base import Cluster, Stream
 from launcher.clusters.local import LocalCluster, LocalStream, local_nodes
+from launcher.core.errors import NodeError
 
 DEADLINE_S = 20.0
 Connect = Callable[..., LocalStream]

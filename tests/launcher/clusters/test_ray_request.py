@@ -8,7 +8,7 @@ import pytest
 from launcher.clusters.ray.bundles import Ask
 from launcher.clusters.ray.request import check_address, parse
 from launcher.core.errors import ConfigError
-from launcher.request.request import Wanted
+from launcher.core.job import RunOptions
 
 WITHOUT_RAY = """\
 import sys
@@ -18,26 +18,26 @@ sys.exit(main(sys.argv[1:]))"""
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ask"),
+    ("options", "ask"),
     [
-        (Wanted(), Ask("auto")),
-        (Wanted(gpus="8", nodes=(4, 4)), Ask("count", 8, None, 4, 4)),
-        (Wanted(gpus="0", procs=2, nodes=(2, 4)), Ask("count", 0, 2, 2, 4)),
-        (Wanted(gpus="free:2"), Ask("free", 2)),
-        (Wanted(gpus="free", procs=3), Ask("free", None, 3)),
-        (Wanted(gpus="all"), Ask("all")),
+        (RunOptions(), Ask("auto")),
+        (RunOptions(gpus="8", nodes=(4, 4)), Ask("count", 8, None, 4, 4)),
+        (RunOptions(gpus="0", procs=2, nodes=(2, 4)), Ask("count", 0, 2, 2, 4)),
+        (RunOptions(gpus="free:2"), Ask("free", 2)),
+        (RunOptions(gpus="free", procs=3), Ask("free", None, 3)),
+        (RunOptions(gpus="all"), Ask("all")),
     ],
 )
-def test_options_become_an_ask(wanted: Wanted, ask: Ask) -> None:
+def test_options_become_an_ask(options: RunOptions, ask: Ask) -> None:
     """GPUs, ranks and nodes."""
-    assert parse(wanted) == ask
+    assert parse(options) == ask
 
 
 @pytest.mark.parametrize("gpus", ["0,1", "3,", "GPU-12ab", "host1:0;host2:1", "host[1-2]:2"])
 def test_gpus_can_not_be_named(gpus: str) -> None:
     """Ray gives what it likes."""
     with pytest.raises(ConfigError, match="Ray chooses which GPUs a run gets, so ask for a number"):
-        parse(Wanted(gpus=gpus))
+        parse(RunOptions(gpus=gpus))
 
 
 def test_addresses_of_something_else() -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 from launcher.controller.agents.bundle import PACKAGES, SOURCES, TEXTS, Cargo, own_kind
 from launcher.controller.agents.link import agent_config
-from launcher.core.job import Node, Program
+from launcher.core.job import Node, Program, RunOptions
 from launcher.core.protocol import channel
 from launcher.core.protocol.frames import Decoder, encode
-from launcher.request.request import Wanted, make_job
+from launcher.request.request import make_job
 
 PYTHONS = [
     *(f"python3.{minor}" for minor in range(10, 20)),
@@ -46,7 +46,7 @@ def first_words(python: str, folder: Path, *words: str, kind: str | None = None)
 
     ``words`` are options for the interpreter, ``kind`` is what it claims to be.
     """
-    job = make_job(Wanted(run_dir=str(folder)), Program("program", "true"))
+    job = make_job(RunOptions(run_dir=str(folder)), Program("program", "true"))
     node = Node(name="n", address="127.0.0.1", python=python, workdir=str(folder))
     cargo = Cargo().with_config(agent_config(job, node, 0, 1))
     argv = [python, "-I", "-S", *words, "-c", channel.BOOTSTRAP]

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from launcher.clusters.base import NodeError, last_line
+from launcher.clusters.base import last_line
+from launcher.clusters.deadline import deadline
 from launcher.clusters.local import LocalCluster
 from launcher.controller.agents import fleet as fleets
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.agents.link import Inbox, Link
 from launcher.controller.placing import preflight
 from launcher.core.console.console import Output
-from launcher.core.deadline import deadline
+from launcher.core.errors import NodeError
 from launcher.core.job import Job, Node, Program
 from tests.launcher.support.runs import Launcher, until
 
@@ -104,7 +105,7 @@ def fleet(scripts: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> 
         Node("host1", "127.0.0.1", python=sys.executable, workdir=str(scripts)),
         Node("host2", "127.0.0.1", python=str(scripts / "half"), workdir=str(scripts)),
     ]
-    job = Job("job", Program("module", "this"), str(scripts / "run"), start="cold")
+    job = Job("job", Program("module", "this"), run_dir=str(scripts / "run"), start="cold")
     made = Fleet(job, LocalCluster(nodes=nodes), Inbox(), Output(stderr=said))
     yield made
     made.close()

@@ -157,7 +157,7 @@ class FakeFleet:
 
 def follower_in(folder: Path, quiet: Any) -> tuple[Follower, FakeFleet, Plan, RunDir]:
     """Two ranks on one node and one on another, followed."""
-    job = Job("j", Program("script", "t.py"), str(folder))
+    job = Job("j", Program("script", "t.py"), run_dir=str(folder))
     nodes = [Node("a", "10.0.0.1"), Node("b", "10.0.0.2")]
     places = (Placement(nodes[0], 0, 0, 2), Placement(nodes[1], 1, 2, 1))
     fleet, rundir = FakeFleet(), RunDir(job)

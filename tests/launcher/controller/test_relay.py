@@ -111,7 +111,7 @@ class Called:
 def test_a_relay_can_not_give_orders_to_an_agent(reception: Reception) -> None:
     """The real agent takes nothing that was touched: it ends, and its node is lost."""
     node, inbox = Node("node1", "127.0.0.1", python=sys.executable), Inbox()
-    config = agent_config(Job("j", Program("program", "true"), "/nowhere"), node, 0, 1)
+    config = agent_config(Job("j", Program("program", "true"), run_dir="/nowhere"), node, 0, 1)
     relay = Relay(reception.invite(["node1"]))
     with contextlib.closing(relay), dialler(relay.invitation) as process:
         link = Link(node, inbox)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from launcher.api import JobFailed
-from launcher.clusters.base import ClusterError, NodeError
 from launcher.core.console.console import Output, problem_lines, result_lines, table
 from launcher.core.console.terminal import (
     PALETTE,
@@ -22,6 +21,7 @@ from launcher.core.console.terminal import (
     printable,
     wants_colour,
 )
+from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Failure, RankResult, Result, Verdict
 
 # Title, clipboard, the screen, C1 controls, reordered text, a line of our own, a raw byte.

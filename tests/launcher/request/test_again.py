@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli.command import run_parser
-from launcher.core.job import Program
-from launcher.request.request import Wanted
-from launcher.request.resume_command import again
+from launcher.cli.options import run_parser
+from launcher.core.job import Program, RunOptions
+from launcher.request.resume_command import resume_command
 from tests.launcher.support.runs import DEADLINE_S, PLAUNCH, Launcher
 
 
 @pytest.mark.parametrize(
-    ("wanted", "program", "expected"),
+    ("options", "program", "expected"),
     [
-        (Wanted(), Program("script", "t.py"), "plaunch --run-dir r t.py"),
+        (RunOptions(), Program("script", "t.py"), "plaunch --run-dir r t.py"),
         (
-            Wanted(
+            RunOptions(
                 cluster="slurm", nodes=(2, 4), gpus="8", procs=4, max_restarts=3, grace_s=60,
                 timeout_s=90, preload=("a", "b"), start="cold", restart=True, result_file="x y",
                 time="90", requeue=True, signal_lead_s=60, sbatch=("--exclusive --nice",),
@@ -33,22 +32,22 @@ from tests.launcher.support.runs import DEADLINE_S, PLAUNCH, Launcher
             """pack.mod --lr 'a '"'"'b'"'"'' '$x'""",
         ),
         (
-            Wanted(hosts="h[1-2]", env={"SET": "1", "TOKEN": "hunter2"}),
+            RunOptions(hosts="h[1-2]", env={"SET": "1", "TOKEN": "hunter2"}),
             Program("program", "./-x"),
             "plaunch --run-dir r --hosts 'h[1-2]' --env SET --env TOKEN --no-python ./-x   "
             "# first set TOKEN",
         ),
-        (Wanted(), Program("script", "-x.py"), "plaunch --run-dir r -- -x.py"),
-        (Wanted(), Program("function", "f"), None),
+        (RunOptions(), Program("script", "-x.py"), "plaunch --run-dir r -- -x.py"),
+        (RunOptions(), Program("function", "f"), None),
     ],
 )  # fmt: skip
-def test_the_command(wanted: Wanted, program: Program, expected: str | None) -> None:
+def test_the_command(options: RunOptions, program: Program, expected: str | None) -> None:
     """What was asked for, but not to begin anew; no value of a variable is in it."""
-    line = again(wanted, program, "r", {"SET": "1"})
+    line = resume_command(options, program, "r", {"SET": "1"})
     assert line == expected
     if line is not None:
-        options = run_parser().parse_program(shlex.split(line, comments=True)[1:])
-        assert (options.program, tuple(options.args)) == (program.target, program.args)
+        parsed = run_parser().parse_program(shlex.split(line, comments=True)[1:])
+        assert (parsed.program, tuple(parsed.args)) == (program.target, program.args)
         assert "hunter2" not in line
 
 

@@ -11,10 +11,10 @@ import pytest
 from launcher.clusters.ssh.options import SshOptions
 from launcher.core.job import Node
 from launcher.request.cluster_file import ClusterFile, ConfigError
-from launcher.request.discovery import Facts, decide, discover
+from launcher.request.discovery import Machine, decide, discover
 
-FACTS = Facts(python="/env/bin/python", workdir="/project")
-LOGIN = Facts(python="/env/bin/python", workdir="/project", slurm_login_node=True)
+FACTS = Machine(python="/env/bin/python", workdir="/project")
+LOGIN = Machine(python="/env/bin/python", workdir="/project", slurm_login_node=True)
 SSH_FILE = ClusterFile(
     "ssh",
     hosts=(Node("h10", "10.0.0.10", port=22, user="train"), Node("h2", "10.0.0.2")),

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from launcher.agent.node import gpu_lease
+from launcher.core.errors import RunDirError
 from launcher.core.job import Job, Program
 from launcher.rundir import files, index, records
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import read_events
-from launcher.rundir.rundir import RunDir, RunDirError, write_whole
+from launcher.rundir.rundir import RunDir, write_whole
 from launcher.rundir.tail import Tail
 from tests.launcher.support.runs import Launcher
 
@@ -100,7 +101,7 @@ def test_a_run_folder_with_a_trap_is_refused(
         (folder / name).symlink_to(tmp_path / "elsewhere")
     else:
         TRAPS[trap](folder / name, victim)
-    rundir = RunDir(Job("j", Program("script", "t.py"), str(folder)))
+    rundir = RunDir(Job("j", Program("script", "t.py"), run_dir=str(folder)))
     with pytest.raises(RunDirError, match="can't use .*run/" + name):
         rundir.open()
     assert victim.read_text() == "precious"
@@ -110,7 +111,7 @@ def test_a_run_folder_with_a_trap_is_refused(
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_rank_log_with_a_trap_is_said(tmp_path: Path, victim: Path, trap: str) -> None:
     """The run goes on without that log, and says so once."""
-    rundir = RunDir(Job("j", Program("script", "t.py"), str(tmp_path / "run")))
+    rundir = RunDir(Job("j", Program("script", "t.py"), run_dir=str(tmp_path / "run")))
     rundir.open()
     TRAPS[trap](tmp_path / "run/logs/rank0.log", victim)
     rundir.log(0, "evil\n")
@@ -136,7 +137,7 @@ def test_what_is_read_is_no_pipe_and_has_an_end(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     os.mkfifo(tmp_path / "rank0.log")
     assert records.read_job(tmp_path) is None
-    assert run_facts.look(tmp_path).state == "missing"
+    assert run_facts.snapshot(tmp_path).state == "missing"
     assert run_facts.life(tmp_path, "") == "unknown"
     assert Tail(tmp_path / "rank0.log").read() == b""
     assert Tail(Path("/dev/zero")).read() == b""
@@ -195,7 +196,7 @@ def test_no_umask_opens_a_folder_to_all(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state" / "home"))
     with umask(0):
         tmp_path.chmod(0o755)
-        rundir = RunDir(Job("j", Program("script", "t.py"), str(tmp_path / "runs" / "run")))
+        rundir = RunDir(Job("j", Program("script", "t.py"), run_dir=str(tmp_path / "runs" / "run")))
         rundir.open()
         rundir.event("x")
         rundir.log(0, "line\n")
@@ -250,7 +251,7 @@ def test_another_user_can_not_hold_the_lock(tmp_path: Path) -> None:
     (folder / "lock").chmod(0o666)
     for path in (folder, *folder.parents[:-1]):
         path.chmod(path.stat().st_mode | 0o055)
-    rundir = RunDir(Job("j", Program("script", "t.py"), str(folder)))
+    rundir = RunDir(Job("j", Program("script", "t.py"), run_dir=str(folder)))
     rundir.open()
     rundir.close()
     code = f"import os; os.setuid(65534); os.open({str(folder / 'lock')!r}, os.O_RDONLY)"

@@ -14,12 +14,13 @@ from launcher.agent.forkserver import needs_cold as cold
 from launcher.agent.forkserver import needs_compiler as compiler
 from launcher.agent.node import probe
 from launcher.cli.logs import start_of_last
+from launcher.core.errors import RunDirError
 from launcher.core.job import Job, Program
 from launcher.core.regular import open_regular, read_regular
 from launcher.rundir import snapshot as run_facts
 from launcher.rundir.events import read_events
 from launcher.rundir.records import read
-from launcher.rundir.rundir import RunDir, RunDirError
+from launcher.rundir.rundir import RunDir
 from launcher.rundir.tail import Tail
 from tests.launcher.support.runs import Launcher
 
@@ -70,7 +71,7 @@ def test_a_pipe_in_the_place_of_a_file_holds_up_no_reader(tmp_path: Path, what: 
 
 def test_a_pipe_among_a_runs_files_is_said(tmp_path: Path) -> None:
     """Events can't be read or written: the run is refused; a log that can't: it is said once."""
-    job = Job("j", Program("script", "t.py"), str(tmp_path / "run"))
+    job = Job("j", Program("script", "t.py"), run_dir=str(tmp_path / "run"))
     events = put(tmp_path / "run" / "events.jsonl", "pipe")
     with pytest.raises(OSError):
         read_events(events)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from launcher.core.errors import RunDirError
 from launcher.core.job import Failure, Job, PastAttempt, Program, RankResult, Result, Verdict
 from launcher.rundir import rundir as module
 from launcher.rundir.events import former_attempts, preemptions
-from launcher.rundir.rundir import RunDir, RunDirError, clean, default_path, write_whole
+from launcher.rundir.rundir import RunDir, clean, default_path, write_whole
 
 
 def a_job(folder: Path, **changes: Any) -> Job:

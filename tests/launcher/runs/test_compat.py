@@ -12,9 +12,10 @@ import pytest
 import engine.compat
 from launcher.batch.script import Request, render
 from launcher.cli.command import main
-from launcher.core.job import Job, Program
-from launcher.request.request import COMPAT, Wanted
-from launcher.rundir.rundir import RunDir, RunDirError
+from launcher.core.errors import RunDirError
+from launcher.core.job import Job, Program, RunOptions
+from launcher.request.program import COMPAT
+from launcher.rundir.rundir import RunDir
 from tests.launcher.support.runs import Launcher
 
 OLD = '''
@@ -135,14 +136,14 @@ def test_the_names_are_the_engines() -> None:
 def test_a_batch_script_says_it_too() -> None:
     """A job in SLURM's queue runs the program in the same way."""
     program = Program("script", "train.py", compat="pytorch_lightning")
-    script = render(Request(Wanted(), program, sys.executable))
+    script = render(Request(RunOptions(), program, sys.executable))
 
     assert "--compat pytorch_lightning train.py" in " ".join(script.split())
 
 
 def test_a_run_folder_belongs_to_one_kind_of_run(tmp_path: Path) -> None:
     """Going on with another --compat would be another run."""
-    job = Job("one", Program("script", "train.py"), str(tmp_path / "run"))
+    job = Job("one", Program("script", "train.py"), run_dir=str(tmp_path / "run"))
     rundir = RunDir(job)
     rundir.open()
     rundir.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher import JobFailed, launch
-from launcher.request.request import UsageError
+from launcher.core.errors import UsageError
 from tests.launcher.support.runs import Launcher
 
 RESULT_KEYS = {

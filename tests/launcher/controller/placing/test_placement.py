@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from launcher.controller.placing.placement import (
-    PlacementError,
-    place,
-    ranks_per_node,
-    wanted_nodes,
-)
+from launcher.controller.placing.placement import place, ranks_per_node, wanted_nodes
 from launcher.controller.placing.preflight import (
     Facts,
     gather,
@@ -21,6 +16,7 @@ from launcher.controller.placing.preflight import (
     warnings,
 )
 from launcher.controller.rendezvous import Meeting, default_env, rank_env
+from launcher.core.errors import PlacementError
 from launcher.core.job import Job, Node, Placement, Program
 
 NODES = tuple(Node(f"h{number}", f"10.0.0.{number}") for number in (1, 2, 3))
@@ -55,12 +51,12 @@ def test_ranks_count_on_from_node_to_node() -> None:
 
 def test_wanted_nodes() -> None:
     """As many as may be, never fewer than must be."""
-    job = Job("j", SCRIPT, "/run")
+    job = Job("j", SCRIPT, run_dir="/run")
     assert wanted_nodes(job, NODES) == NODES
-    assert wanted_nodes(replace(job, min_nodes=1, max_nodes=2), NODES) == NODES[:2]
-    assert wanted_nodes(replace(job, min_nodes=2, max_nodes=9), NODES) == NODES
+    assert wanted_nodes(replace(job, nodes=(1, 2)), NODES) == NODES[:2]
+    assert wanted_nodes(replace(job, nodes=(2, 9)), NODES) == NODES
     with pytest.raises(PlacementError, match="asked for 4 nodes, but the cluster has 3"):
-        wanted_nodes(replace(job, min_nodes=4, max_nodes=4), NODES)
+        wanted_nodes(replace(job, nodes=(4, 4)), NODES)
 
 
 def test_what_a_rank_is_told() -> None:
