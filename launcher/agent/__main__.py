@@ -10,7 +10,7 @@ from launcher.agent.forkserver.client import Started, marker
 from launcher.agent.lowlevel import SOCKET, signal, socket, suppress
 from launcher.agent.node import cleanup as health
 from launcher.agent.node import limits
-from launcher.agent.pulse import Pulse
+from launcher.agent.node.pulse import Pulse
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:

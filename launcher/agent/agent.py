@@ -11,10 +11,9 @@ import os
 import sys
 import time
 
-from launcher.agent import pulse
 from launcher.agent.forkserver.client import RANK, ForkServer, Started
 from launcher.agent.lowlevel import READ, Selector, signal, suppress
-from launcher.agent.node import cleanup, limits, probe
+from launcher.agent.node import cleanup, limits, probe, pulse
 from launcher.agent.node.requests import Errands
 from launcher.agent.ranks import processes, workers
 from launcher.agent.ranks.ending import LOOK_S, Ending

@@ -7,7 +7,7 @@ import os
 from launcher.agent.forkserver.needs_cold import wants_cold
 from launcher.agent.forkserver.needs_compiler import NEVER, wants_compiler
 from launcher.agent.lowlevel import socket
-from launcher.agent.program_files import program_folder
+from launcher.agent.node.program_files import program_folder
 from launcher.agent.ranks import processes
 from launcher.core.protocol.frames import Decoder, encode
 

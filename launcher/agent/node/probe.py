@@ -7,7 +7,7 @@ import time
 
 from launcher.agent.lowlevel import socket, suppress
 from launcher.agent.node.gpu_probe import has_driver
-from launcher.agent.program_files import compared
+from launcher.agent.node.program_files import compared
 from launcher.core.regular import read_regular
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start

@@ -6,7 +6,7 @@ import os
 
 from launcher.agent.lowlevel import signal, suppress
 from launcher.agent.node import cleanup as health
-from launcher.agent.program_files import program_folder
+from launcher.agent.node.program_files import program_folder
 from launcher.agent.ranks import processes
 from launcher.agent.ranks.last_lines import LastLines
 

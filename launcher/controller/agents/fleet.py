@@ -246,7 +246,7 @@ class Fleet:
             return {"soft_limit": own_soft_limit()}
         if program.kind == "function":
             return {}
-        from launcher.agent.program_files import digests
+        from launcher.agent.node.program_files import digests
 
         return {"files": digests(program.kind, program.target, os.getcwd())}
 
