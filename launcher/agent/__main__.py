@@ -8,8 +8,7 @@ import time
 
 from launcher.agent.forkserver.client import Started, marker
 from launcher.agent.lowlevel import SOCKET, signal, socket, suppress
-from launcher.agent.node import cleanup as health
-from launcher.agent.node import limits
+from launcher.agent.node import cleanup, limits
 from launcher.agent.node.pulse import Pulse
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -148,10 +147,11 @@ def _run_agent(
     if stdin is not None:
         os.set_inheritable(stdin, False)  # the rank's alone
     started = Started(config, sources)  # first of all: importing torch is what takes long
-    from launcher.agent.agent import Agent
+    from launcher.agent import agent
+    from launcher.agent.system import System
 
-    health.become_subreaper()
-    return Agent(config, sources, guard, folder, started).run()
+    cleanup.become_subreaper()
+    return agent.run(config, sources, guard, folder, started, System())
 
 
 def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
@@ -167,7 +167,7 @@ def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
 
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, pass_on)  # a scheduler may signal none but the process it started
-    health.become_subreaper()
+    cleanup.become_subreaper()
     beat = select.poll()
     beat.register(pulse_fd, select.POLLIN)
     status = None
@@ -178,7 +178,7 @@ def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
             with suppress(OSError):  # the controller may be gone
                 os.write(2, b"the agent hung and was ended\n")
             break
-    health.sweep(mark, reap=health.reap)
+    cleanup.sweep(mark, reap=cleanup.reap)
     if status is None:
         return 128 + signal.SIGKILL
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 
 from launcher.agent.lowlevel import signal
-from launcher.agent.node import cleanup as health
-from launcher.agent.node import limits
+from launcher.agent.node import cleanup, limits
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _become(
     pass_fds: Sequence[int],
 ) -> None:
     os.setsid()
-    health.prctl(health.PR_SET_PDEATHSIG, signal.SIGKILL)
+    cleanup.prctl(cleanup.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # python ignores them; exec keeps that
         signal.signal(number, signal.SIG_DFL)
     for target, fd in enumerate(streams):

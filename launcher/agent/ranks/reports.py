@@ -1,4 +1,7 @@
-"""What ranks tell their agent, passed on in their name: checked, and never in another's name."""
+"""What ranks report to their agent: checked, and passed on in their own name, never in another's.
+
+What a report means for the run is decided by the controller.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ if TYPE_CHECKING:
 EARLY = 64  # messages that may wait for word of whose they are
 
 
-class Told:
-    """What the ranks of the present ``group`` have told.
+class RankReports:
+    """What the ranks of the present ``group`` report.
 
     ``send`` takes it to the controller, ``note`` takes a line for people.
     """
