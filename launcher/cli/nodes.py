@@ -192,7 +192,7 @@ def show_plan(wanted: Wanted, program: Program, output: Output) -> int:
             plan = prepare(job, nodes, fleet, output)
         except Interrupted as interruption:
             return 128 + interruption.number
-    meeting = rendezvous.Meeting(
+    meeting = rendezvous.Rendezvous(
         "<first node>", 0, 1, plan.world_size, len(plan.places), job.id, job.run_dir,
         job.max_restarts,
     )  # fmt: skip

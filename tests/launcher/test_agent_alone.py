@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -95,4 +96,4 @@ def test_without_a_controller_nothing_is_left(how: str) -> None:
     assert len(ranks) == 2
     assert not any(process.is_alive for process in ranks)
     told = [at for at, _ in node.told]
-    assert max(later - at for at, later in zip(told, told[1:], strict=False)) <= 1.5
+    assert max(later - at for at, later in itertools.pairwise(told)) <= 1.5

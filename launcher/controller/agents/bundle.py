@@ -73,7 +73,7 @@ TEXTS = (
 )
 
 
-class Cargo:
+class AgentBundle:
     """All that travels, packed once for each kind of Python among the nodes."""
 
     def __init__(self) -> None:
@@ -82,8 +82,8 @@ class Cargo:
 
     def with_config(self, config: Mapping[str, Any]) -> Callable[[str], bytes]:
         """What one node gets, as its kind of Python takes it."""
-        told = json.dumps(config).encode()
-        return lambda python: self._for(python) + told
+        encoded = json.dumps(config).encode()
+        return lambda python: self._for(python) + encoded
 
     def _for(self, python: str) -> bytes:
         alike = python == own_kind()
