@@ -1,8 +1,8 @@
 """Inside a SLURM job: how a run's end and the job's are brought together.
 
-A run that was warned or preempted comes back: `scontrol requeue`, else an exit code that
+A run that was warned or preempted is requeued: `scontrol requeue`, else an exit code that
 ``RequeueExit`` names, else the job stays until SLURM kills it and puts it back. The job's state is
-asked first, for one that the user cancelled must not come back.
+asked first, for one that the user cancelled must stay cancelled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TO_BE_ENDED_S = 120.0  # for SLURM to end a job that it has put back
 TIME_LIMIT = ("TIMEOUT", "DEADLINE")
 
 
-def settle(result: Result, output: Output) -> tuple[Result, policy.Comeback | None]:
+def settle(result: Result, output: Output) -> tuple[Result, policy.RequeueDecision | None]:
     """Ask SLURM what becomes of the job, and call the run's end what it then is."""
     job_id = slurmctl.own_id()
     if job_id is None or not is_batch(os.environ) or not policy.is_notice(result):
@@ -35,18 +35,18 @@ def settle(result: Result, output: Output) -> tuple[Result, policy.Comeback | No
     job = ask(job_id, output)
     if job is None:
         return result, None
-    comeback = policy.after_notice(result, scheduled(job, os.environ))
-    if comeback.reason:
-        output.say(comeback.reason)
-    more = int(comeback.state == "preempted") - int(result.state == "preempted")
+    decision = policy.after_notice(result, scheduled(job, os.environ))
+    if decision.reason:
+        output.say(decision.reason)
+    more = int(decision.state == "preempted") - int(result.state == "preempted")
     settled = replace(
         result,
-        state=comeback.state,
-        exit_code=comeback.exit_code,
-        verdict=None if comeback.state == "cancelled" else result.verdict,
+        state=decision.state,
+        exit_code=decision.exit_code,
+        verdict=None if decision.state == "cancelled" else result.verdict,
         preemptions=result.preemptions + more,
     )
-    return settled, comeback
+    return settled, decision
 
 
 def is_batch(environ: Mapping[str, str]) -> bool:
@@ -64,14 +64,14 @@ def is_batch_process() -> bool:
 def ask(job_id: str, output: Output) -> slurm_jobs.SlurmJob | None:
     """The job as SLURM knows it; asks again while SLURM's controller is away."""
     give_up = time.monotonic() + ASK_LONG_S
-    said = False
+    has_complained = False
     while True:
         try:
             return slurmctl.show(job_id)
         except slurmctl.SlurmAway as error:
-            if not said:
+            if not has_complained:
                 output.error(f"can't ask SLURM what becomes of the job, asking again: {error}")
-            said = True
+            has_complained = True
             if time.monotonic() > give_up:
                 return None
             time.sleep(ASK_AGAIN_S)
@@ -92,28 +92,30 @@ def scheduled(job: slurm_jobs.SlurmJob, environ: Mapping[str, str]) -> policy.Sc
     )
 
 
-def come_back(comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output) -> int | None:
-    """Make sure that the job comes back; returns the exit code that does, or None for its own.
+def requeue(
+    decision: policy.RequeueDecision, parent: int, inbox: Inbox, output: Output
+) -> int | None:
+    """Have the job requeued; returns the exit code that does it, or None for its own.
 
     ``parent`` is the process that started us.
     """
     job_id = slurmctl.own_id()
-    if job_id is None or comeback.come_back == "no":
+    if job_id is None or decision.requeue == "no":
         return None
-    if comeback.come_back == "ask":
+    if decision.requeue == "ask":
         try:
             slurmctl.requeue(job_id)
             output.say(f"SLURM job {job_id} is back in the queue")
         except slurmctl.SlurmError as error:
             output.error(f"SLURM does not put job {job_id} back in the queue: {error}")
-            return _by_exit_code(comeback, parent, inbox, output)
+            return _by_exit_code(decision, parent, inbox, output)
     if not is_batch_process():
         stay(parent, inbox, TO_BE_ENDED_S)  # or the script would go on with its next line
     return None
 
 
 def _by_exit_code(
-    comeback: policy.Comeback, parent: int, inbox: Inbox, output: Output
+    decision: policy.RequeueDecision, parent: int, inbox: Inbox, output: Output
 ) -> int | None:
     try:
         codes = slurmctl.requeue_exit_codes()
@@ -125,7 +127,7 @@ def _by_exit_code(
         output.say(f"exit code {code} puts the job back in the queue (RequeueExit)")
         return code
     output.say("submit the job again: it goes on where it was saved")
-    if comeback.reason == policy.PREEMPTING:  # its end puts it back, but not if it ends by itself
+    if decision.reason == policy.PREEMPTING:  # its end puts it back, but not if it ends by itself
         stay(parent, inbox, ASK_LONG_S)
     return None
 

@@ -79,18 +79,18 @@ def lead(job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> Result:
             rundir.finish(controller.broken(job, error, rundir, started))
             raise
         fleet.close()
-        comeback = None
+        decision = None
         if cluster.name == "slurm":
             from launcher.controller import requeue
 
-            result, comeback = requeue.settle(result, output)
+            result, decision = requeue.settle(result, output)
         rundir.finish(result)
         complaint = rundir.complaint()
         if complaint is not None:
             output.error(complaint)
-        if comeback is not None:
+        if decision is not None:
             rundir.close()  # the job's next run may begin while we wait for the end of this one
-            code = requeue.come_back(comeback, parent, fleet.inbox, output)
+            code = requeue.requeue(decision, parent, fleet.inbox, output)
             result = result if code is None else replace(result, exit_code=code)
     return result
 
