@@ -19,8 +19,8 @@ from launcher.controller.placing.plan import Plan
 from launcher.controller.system import System
 from launcher.core.console.console import Output
 from launcher.core.job import Job, Node, Placement, Program
+from launcher.core.protocol.checks import from_agent, from_rank
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
-from launcher.core.protocol.messages import from_agent, from_rank
 from launcher.core.protocol.shapes import DATA, wrong
 from launcher.rundir import records
 from launcher.rundir.events import read_events

@@ -1,7 +1,7 @@
 """The controller's messages: read from standard input, each handed to the part that acts on it.
 
 The table of handlers is all that a controller can ask of an agent; the messages themselves are
-described in launcher.core.protocol.messages.
+described in launcher.core.protocol.checks.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class RankReports:
 
     def hear(self, pid: int, message: dict[str, Any]) -> None:
         """Pass on what a process tells, if it is a rank. Raises ChannelError for what none does."""
-        from launcher.core.protocol.messages import from_rank
+        from launcher.core.protocol.checks import from_rank
 
         group = self._group()
         if group is None:

@@ -56,7 +56,7 @@ SOURCES = (
     "launcher.agent.system",
     "launcher.agent.wire",
     "launcher.core.protocol.frames",
-    "launcher.core.protocol.messages",
+    "launcher.core.protocol.checks",
     "launcher.core.protocol.seal",
     "launcher.core.protocol.shapes",
     "launcher.core.regular",

@@ -21,8 +21,8 @@ from launcher.controller.system import THIS_PROCESS, System
 from launcher.core.deadline import deadline
 from launcher.core.job import Job, Node
 from launcher.core.protocol import channel
+from launcher.core.protocol.checks import MAX_FROM_AGENT, from_agent
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
-from launcher.core.protocol.messages import MAX_FROM_AGENT, from_agent
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
