@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from launcher.agent.forkserver.client import Started
     from launcher.agent.lowlevel import Selector
     from launcher.agent.system import System
+    from launcher.core.protocol.messages import Probe
 
 
 class Loop:
@@ -97,7 +98,8 @@ def run(
         loop.watch(guard[0], lambda: end(1))
         if config["tether"] is not None:
             _watch_tether(loop, config["tether"], system)
-        out.send({"type": "probe", **system.facts(config)})
+        probe: Probe = {"type": "probe", **system.facts(config)}
+        out.send(probe)
         while loop.exit_code is None:
             loop.wait(CHECK_EVERY_S if attempts.ending else HEARTBEAT_S / 2)
             now = system.monotonic()

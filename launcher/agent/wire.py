@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from launcher.agent.lowlevel import socket
     from launcher.agent.system import System
+    from launcher.core.protocol.messages import FromAgent
 
 HIGH, LOW = 4 << 20, 1 << 20
 MAX_LINES = 256  # of all ranks together, who need one or two each
@@ -38,7 +39,7 @@ class Outgoing:
         self.last = system.monotonic()
         system.set_blocking(fd, False)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: FromAgent) -> None:
         """Queue a message and write what can be written now."""
         self._buffer += self._seal(encode(message))
         self.last = self._system.monotonic()

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.controller import rendezvous
@@ -23,6 +23,9 @@ from launcher.core.job import Job, Program
 from launcher.core.limits import more_open_files
 from launcher.request.request import Wanted, find_cluster, make_job
 from launcher.rundir.rundir import RunDir
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import AskGpus, Listen, Reach
 
 NOT_AS_ASKED = 3
 
@@ -53,7 +56,7 @@ def look(word: str, wanted: Wanted, output: Output, *, as_json: bool) -> int:
             fleet.begin(nodes)
             fleet.opened()
             facts = probe(nodes, fleet)
-            order = {"type": "gpus", "sources": pynvml_source()}
+            order: AskGpus = {"type": "gpus", "sources": pynvml_source()}
             gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
             paths = reachability(list(facts.values()), fleet)
         except Interrupted as interruption:
@@ -82,12 +85,13 @@ def reachability(all_facts: Sequence[Facts], fleet: Fleet) -> list[NodeError]:
     failures: list[NodeError] = []
     for address in preflight.master_addresses(first, len(all_facts)):
         name = first.node.name
-        answer = fleet.ask({name: {"type": "listen", "address": address}}, ["listening"])[name]
+        listen: Listen = {"type": "listen", "address": address}
+        answer = fleet.ask({name: listen}, ["listening"])[name]
         port = answer.get("listening", {}).get("port")
         if port is None:
             failures.append(NodeError(name, f"can't listen on {address}"))
             continue
-        order = {"type": "reach", "address": address, "port": port, "word": None}
+        order: Reach = {"type": "reach", "address": address, "port": port, "word": None}
         reached = fleet.ask({facts.node.name: order for facts in others}, ["reached"])
         bad = {
             node: got.get("reached", {"problem": "no answer"})["problem"]

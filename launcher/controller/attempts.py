@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import ClusterError, NodeError
 from launcher.controller import policy, rendezvous, verdict
@@ -26,6 +26,9 @@ from launcher.core.console.console import Output
 from launcher.core.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.rundir.events import preemptions
 from launcher.rundir.rundir import RunDir
+
+if TYPE_CHECKING:
+    from launcher.core.protocol import messages
 
 TIMED_OUT = 124
 TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
@@ -123,7 +126,7 @@ def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, outpu
         cores = plan.facts[place.node.name].cores
         sharing = sum(other.node.address == place.node.address for other in plan.places)
         defaults = rendezvous.default_env(place, cores // sharing, interfaces.get(place.node.name))
-        ranks = [
+        ranks: list[messages.RankOrder] = [
             {
                 "rank": place.first_rank + local_rank,
                 "local_rank": local_rank,
@@ -131,8 +134,14 @@ def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, outpu
             }
             for local_rank in range(place.num_ranks)
         ]
-        order = {"type": "start", "attempt": attempt, "world_size": plan.world_size}
-        fleet.tell({**order, "ranks": ranks, "defaults": defaults}, [place.node.name])
+        order: messages.Start = {
+            "type": "start",
+            "attempt": attempt,
+            "world_size": plan.world_size,
+            "ranks": ranks,
+            "defaults": defaults,
+        }
+        fleet.tell(order, [place.node.name])
 
 
 def open_rendezvous(
@@ -148,13 +157,20 @@ def open_rendezvous(
     for address in preflight.master_addresses(plan.facts[first], len(plan.places)):
         # What the other nodes say to the store's door, which then knows their addresses.
         word = f"plaunch {os.urandom(16).hex()}" if others else None
-        order = {"type": "store", "address": address, "hosted": plan.world_size > 1, "word": word}
+        order: messages.OpenStore = {
+            "type": "store", "address": address, "hosted": plan.world_size > 1, "word": word,
+        }  # fmt: skip
         answer = fleet.ask({first: order}, ["store"])[first].get("store")
         if answer is None or answer["port"] is None:
             problem = "it is lost" if answer is None else f"{address}: {answer['problem']}"
             failures.append(NodeError(first, f"can't open the rendezvous store: {problem}"))
             continue
-        reach = {"type": "reach", "address": address, "port": answer["port"], "word": word}
+        reach: messages.Reach = {
+            "type": "reach",
+            "address": address,
+            "port": answer["port"],
+            "word": word,
+        }
         reached = fleet.ask(dict.fromkeys(others, reach), ["reached"])
         bad = [
             NodeError(name, f"can't reach {first} at {address}: {got['reached']['problem']}")

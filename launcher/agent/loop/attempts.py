@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from launcher.agent.rendezvous.store import Store
     from launcher.agent.system import System
     from launcher.agent.wire import Outgoing, RankLines
+    from launcher.core.protocol.messages import Start
 
 MAX_TAIL_LINE = 4000  # characters that are kept of a last line
 
@@ -106,7 +107,7 @@ class Attempts:
 
     # -- starting
 
-    def start(self, message: dict[str, Any]) -> None:
+    def start(self, message: Start) -> None:
         """Begin an attempt: its ranks are started as soon as they can be."""
         launch, ranks = self._launch, message["ranks"]
         self._system.allow_files_for(ranks, launch.soft_limit, self._out.note)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from launcher.agent.rendezvous.store import Store
     from launcher.agent.system import System
     from launcher.agent.wire import Incoming, Outgoing
+    from launcher.core.protocol import messages
 
-    Handler = Callable[[dict[str, Any]], None]
+    Handler = Callable[[Any], None]
 
 
 def handlers(
@@ -38,11 +39,11 @@ def handlers(
 ) -> dict[str, Handler]:
     """What is done about each kind of message."""
 
-    def start(message: dict[str, Any]) -> None:
+    def start(message: messages.Start) -> None:
         heartbeat.tell_guard_at_once()  # that there is work
         attempts.start(message)
 
-    def open_store(message: dict[str, Any]) -> None:
+    def open_store(message: messages.OpenStore) -> None:
         out.send(store.open(message["address"], message["hosted"], message["word"]))
         store.host(method.fork_server)
 

@@ -73,7 +73,15 @@ class ServerMessages:
 
     def _on_found(self, message: dict[str, Any]) -> None:
         self._has_torch = message["torch"] is not None
-        self._out.send({**message, "type": "found", "problem": None})
+        self._out.send(
+            {
+                "type": "found",
+                "python": message["python"],
+                "torch": message["torch"],
+                "no_engine": message["no_engine"],
+                "problem": None,
+            }
+        )
 
     def _on_ready(self, message: dict[str, Any]) -> None:
         problem = message["problem"]

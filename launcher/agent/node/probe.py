@@ -14,10 +14,13 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 if TYPE_CHECKING:
     from typing import Any
 
+    from launcher.core.protocol.messages import Facts
 
-def facts(order: dict[str, Any]) -> dict[str, Any]:
+
+def facts(order: dict[str, Any]) -> Facts:
     """All that the controller asks of a node before anything starts (JSON data)."""
     workdir, program = order["workdir"], (order["kind"], order["target"], order["workdir"])
+    copies = compared(order["files"], *program)
     return {
         "hostname": socket.gethostname(),
         "cores": cores(),
@@ -27,7 +30,8 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
         "free_disk": _free_disk(workdir),
         "workdir": os.path.isdir(workdir),
         "program": _program_problem(*program),
-        **compared(order["files"], *program),
+        "differs": copies["differs"],
+        "main": copies["main"],
         "shared": _is_shared(order["run_dir"], order["job_id"]),
         "driver": has_driver(),
         "user": _user(),

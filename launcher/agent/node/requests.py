@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from launcher.agent.lowlevel import socket
     from launcher.agent.node.gpu_lease import Lease
     from launcher.agent.system import System
+    from launcher.core.protocol import messages
 
 NO_SLURM_GPUS = "the SLURM job was given none there; sbatch --gpus-per-node=N asks for them"
 
@@ -28,14 +29,14 @@ class NodeRequests:
         self._leases: Lease | None = None
         self._listener: socket.socket | None = None
 
-    def reach(self, message: dict[str, Any]) -> dict[str, Any]:
+    def reach(self, message: messages.Reach) -> messages.Reached:
         """Whether this node can connect to an address, and from which of its own."""
         address, port, word = message["address"], message["port"], message["word"]
         problem = self._system.reaches(address, port, (word or "").encode())
         mine, interface = self._system.route_to(address, port)
         return {"type": "reached", "problem": problem, "address": mine, "interface": interface}
 
-    def listen(self, message: dict[str, Any]) -> dict[str, Any]:
+    def listen(self, message: messages.Listen) -> messages.Listening:
         """Only to see whether others can reach us: nobody ever answers on this socket."""
         try:
             self._listener = self._system.listen_on(message["address"])
@@ -43,7 +44,7 @@ class NodeRequests:
             return {"type": "listening", "port": None}
         return {"type": "listening", "port": self._listener.getsockname()[1]}
 
-    def gpus(self, message: dict[str, Any]) -> dict[str, Any]:
+    def gpus(self, message: messages.AskGpus) -> messages.Gpus:
         """The node's GPUs, without those that SLURM has not given to the job."""
         self._sources.update(
             message["sources"]
@@ -57,9 +58,11 @@ class NodeRequests:
         ):
             # Not ours, although nothing may keep us from them.
             return {"type": "gpus", "gpus": [], "visible": "", "error": NO_SLURM_GPUS}
-        return {"type": "gpus", **self._system.gpus(visible, own)}
+        seen = self._system.gpus(visible, own)
+        visible, error = seen["visible"], seen["error"]
+        return {"type": "gpus", "gpus": seen["gpus"], "visible": visible, "error": error}
 
-    def lease(self, message: dict[str, Any]) -> dict[str, Any]:
+    def lease(self, message: messages.AskLease) -> messages.Leased:
         """Lease these GPUs and no others any more."""
         uuids = message["uuids"]
         if self._leases is None:

@@ -11,13 +11,13 @@ from launcher.agent.lowlevel import READ, Selector
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from launcher.agent.ranks.workers import Worker
     from launcher.agent.system import System
     from launcher.agent.wire import Outgoing
+    from launcher.core.protocol.messages import FromAgent
 
-    Emit = Callable[[dict[str, Any]], None]
+    Emit = Callable[[FromAgent], None]
 
 
 class Outputs:

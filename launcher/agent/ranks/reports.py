@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from launcher.agent.ranks.workers import Group
+    from launcher.core.protocol.messages import FromAgent
 
 EARLY = 64  # messages that may wait for word of whose they are
 
@@ -24,7 +25,7 @@ class RankReports:
     def __init__(
         self,
         group: Callable[[], Group | None],
-        send: Callable[[dict[str, Any]], None],
+        send: Callable[[FromAgent], None],
         note: Callable[[str], None],
     ) -> None:
         self._group, self._send, self._note = group, send, note
@@ -44,7 +45,8 @@ class RankReports:
                 if worker.stopped:
                     return  # it fails of being ended
                 worker.raised = True
-            self._send({**known, "rank": worker.rank})
+            passed_on: Any = {**known, "rank": worker.rank}
+            self._send(passed_on)
         elif not group.all_known and len(self._early) < EARLY:
             self._early.append((pid, known))  # a quick rank is heard before its server tells of it
 

@@ -10,12 +10,12 @@ from launcher.agent.lowlevel import WRITE, Selector
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from launcher.agent.ranks.workers import Group
     from launcher.agent.system import System
+    from launcher.core.protocol.messages import FromAgent
 
-    Send = Callable[[dict[str, Any]], None]
+    Send = Callable[[FromAgent], None]
 
 CHECK_EVERY_S = 0.2
 

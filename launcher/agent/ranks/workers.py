@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from launcher.agent.system import System
+    from launcher.core.protocol.messages import RankOrder
 
 
 class Worker:
@@ -36,7 +37,7 @@ class Worker:
 
 
 def make(
-    ranks: Sequence[dict[str, Any]],
+    ranks: Sequence[RankOrder],
     defaults: Mapping[str, str],
     env: Mapping[str, str],
     seam: Mapping[str, str],
@@ -45,7 +46,7 @@ def make(
     made = []
     for rank in ranks:
         own = {name: value for name, value in defaults.items() if name not in env}
-        own |= rank["env"] | seam
+        own |= {**rank["env"], **seam}
         own["TORCHELASTIC_ERROR_FILE"] += f"/error-{rank['rank']}.json"
         made.append(Worker(rank["rank"], rank["local_rank"], own))
     return made

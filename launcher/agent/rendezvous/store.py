@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from launcher.agent.lowlevel import Selector, socket
     from launcher.agent.system import System
+    from launcher.core.protocol.messages import StoreOpened
 
 
 class Store:
@@ -44,7 +45,7 @@ class Store:
         self._hosted = self._is_noted = False
         self.pid: int | None = None
 
-    def open(self, address: str, hosted: bool, word: str | None) -> dict[str, Any]:
+    def open(self, address: str, hosted: bool, word: str | None) -> StoreOpened:
         """Take a free port of ``address``; returns the message that says which.
 
         What is not to be ``hosted`` is only kept from others, until the rank listens there.

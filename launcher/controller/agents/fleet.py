@@ -11,7 +11,7 @@ import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import Cluster, ClusterError, NodeError
 from launcher.controller.agents.bundle import AgentBundle
@@ -22,6 +22,9 @@ from launcher.core.job import Job, Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold, natural_key
 from launcher.core.protocol.channel import Message
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import Nothing, ToAgent
 
 PARALLEL = 32
 ANSWER_S = 60.0
@@ -235,7 +238,7 @@ class Fleet:
             link.close()
             self.problems.append(NodeError(name, reason, advice))
 
-    def tell(self, message: Message, names: Sequence[str] | None = None) -> None:
+    def tell(self, message: ToAgent, names: Sequence[str] | None = None) -> None:
         """Send a message to all agents, or to some."""
         for name in names if names is not None else list(self.links):
             if name in self.links:
@@ -250,7 +253,7 @@ class Fleet:
 
     def ask(
         self,
-        orders: Mapping[str, Message],
+        orders: Mapping[str, ToAgent | Nothing],
         answers: Sequence[str],
         timeout_s: float = ANSWER_S,
     ) -> dict[str, dict[str, Message]]:

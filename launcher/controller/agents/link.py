@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import Cluster, NodeError, ProvenStream, Stream, last_line
 from launcher.controller.system import THIS_PROCESS, System
@@ -23,6 +23,9 @@ from launcher.core.job import Job, Node
 from launcher.core.protocol import channel
 from launcher.core.protocol.checks import MAX_FROM_AGENT, from_agent
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import ToAgent
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
@@ -162,7 +165,7 @@ class Link:
     def __init__(self, node: Node, inbox: Inbox, system: System = THIS_PROCESS) -> None:
         self.node, self._inbox, self._system = node, inbox, system
         self._stream: Stream | None = None
-        self._outbox: SimpleQueue[channel.Message | None] = SimpleQueue()
+        self._outbox: SimpleQueue[ToAgent | None] = SimpleQueue()
         self._heard = system.monotonic()
         self._messages = AgentMessages(node.name, system, self)
         self._closed = False
@@ -200,7 +203,7 @@ class Link:
         self._system.begin(lambda: self._read(stream, rest))
         self._system.begin(lambda: self._write(stream))
 
-    def send(self, message: channel.Message) -> None:
+    def send(self, message: ToAgent) -> None:
         """Queue a message for the agent; never waits."""
         self._outbox.put(message)
 
@@ -257,6 +260,7 @@ class Link:
     def _write(self, stream: Stream) -> None:
         with contextlib.suppress(OSError):
             while True:
+                message: ToAgent | None
                 try:
                     message = self._outbox.get(timeout=HEARTBEAT_S)
                 except Empty:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import base64
 import os
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING
 
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.system import Background
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import Want
 
 MOST_BYTES = 1 << 16  # at once
 
@@ -32,7 +35,7 @@ class RankStdin:
         if self._unasked:
             self._begin()
 
-    def want(self, message: dict[str, Any]) -> None:
+    def want(self, message: Want) -> None:
         """The rank waits for input, or its agent can't see whether it does."""
         size = message.get("bytes")
         if isinstance(size, int) and 0 < size <= MOST_BYTES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.controller import verdict
 from launcher.controller.agents.fleet import Fleet
@@ -24,11 +24,14 @@ from launcher.core.console.traces import split_stack
 from launcher.core.job import Failure, Job, Placement
 from launcher.rundir.rundir import RunDir
 
+if TYPE_CHECKING:
+    from launcher.core.protocol import messages
+
 LAST_WORDS_S = 0.5  # for a rank that has raised to unwind and write what it has to say
 WITNESSES_S = 3.0  # for the culprit to die, after the first victim of a broken collective
 LAST_LINES = 50  # of a rank that are kept for the verdict
 LONGEST_WAIT_S = 0.5  # for an event, before the clock is looked at
-KILL = {"type": "kill"}
+KILL: messages.Kill = {"type": "kill"}
 
 
 class Untrue(Exception):
@@ -63,7 +66,7 @@ class AttemptMonitor:
         self._values = Values(self.state, output.error)
         self._progress = Progress(self.state, rundir)
         self._last_signal = 0.0
-        self.handlers: dict[str, Callable[[str, dict[str, Any]], None]] = {
+        self.handlers: dict[str, Callable[[str, Any], None]] = {
             "raw": self._on_raw,
             "note": self._on_note,
             "notice": self._on_notice,
@@ -112,18 +115,19 @@ class AttemptMonitor:
             self._tell_of_early_end()
         if due.stop is not None and now >= due.stop:
             grace_s = self.job.failure_grace_s
-            self._ask_to_end({"type": "stop", "grace_s": grace_s} if grace_s else KILL, grace_s)
+            stop: messages.Stop = {"type": "stop", "grace_s": grace_s}
+            self._ask_to_end(stop if grace_s else KILL, grace_s)
         if due.kill is not None and now >= due.kill:
             due.kill = None
             self._ask_to_end(KILL, 0)
         if due.give_up is not None and now > due.give_up:
-            for name in list(self._running):
+            for name in sorted(self._running):
                 self.fleet.drop(name, "it did not end its ranks")
                 self._on_lost(name, f"its agent did not end its ranks within {ENDING_S:.0f} s")
 
-    def _ask_to_end(self, order: dict[str, Any], grace_s: float) -> None:
+    def _ask_to_end(self, order: messages.ToAgent, grace_s: float) -> None:
         self._deadlines.end_asked(self._now(), grace_s)
-        self.fleet.tell(order, list(self._running))
+        self.fleet.tell(order, sorted(self._running))
 
     def _fail_within(self, seconds: float) -> None:
         """The attempt has failed: what runs is asked to end after ``seconds``, if not sooner."""
@@ -159,7 +163,7 @@ class AttemptMonitor:
         elif number != self.state.asked_to_end:
             self.fleet.tell({"type": "signal", "number": number})
 
-    def _on_notice(self, node: str, message: dict[str, Any]) -> None:
+    def _on_notice(self, node: str, message: messages.Notice) -> None:
         """A scheduler's signal to the processes on a node: all nodes are to know of it."""
         number = int(message["number"])
         self.rundir.event("notice", signal=signal.Signals(number).name, node=node)
@@ -206,22 +210,22 @@ class AttemptMonitor:
             reason = f"it sent what no agent of ours sends: {message['type']} of {error}"
             self._on_lost(node, reason)
 
-    def _on_raw(self, _: str, message: dict[str, Any]) -> None:
+    def _on_raw(self, _: str, message: messages.Raw) -> None:
         self.rundir.log(message["rank"], message["text"])
         self.output.printed(message["rank"], message["text"], err=message["err"])
 
-    def _on_note(self, node: str, message: dict[str, Any]) -> None:
+    def _on_note(self, node: str, message: messages.Note) -> None:
         self.output.say(f"{node}: {message['text']}")
 
-    def _on_phase(self, _: str, message: dict[str, Any]) -> None:
+    def _on_phase(self, _: str, message: messages.RankPhase) -> None:
         if message.get("phase") in phases.PHASES:
             self.state.phases[message["rank"]] = message["phase"]
 
-    def _on_want(self, _: str, message: dict[str, Any]) -> None:
+    def _on_want(self, _: str, message: messages.Want) -> None:
         if self._stdin is not None:
             self._stdin.want(message)
 
-    def _on_failure(self, _: str, message: dict[str, Any]) -> None:
+    def _on_failure(self, _: str, message: messages.RankFailure) -> None:
         details = message["failure"]
         failure = Failure(
             details["type"], details["message"], details["traceback"], tuple(details["chain"])
@@ -231,10 +235,10 @@ class AttemptMonitor:
         self.state.note(message["rank"], failure=failure)
         self._react(message["rank"])
 
-    def _on_unstarted(self, _: str, message: dict[str, Any]) -> None:
+    def _on_unstarted(self, _: str, message: messages.Unstarted) -> None:
         self.state.note(message["rank"], unstarted=message["problem"])
 
-    def _on_exit(self, node: str, message: dict[str, Any]) -> None:
+    def _on_exit(self, node: str, message: messages.Exit) -> None:
         rank = message["rank"]
         if self.state.records[rank].status is not None:
             raise Untrue(f"rank {rank} once more")
@@ -252,7 +256,7 @@ class AttemptMonitor:
         self.rundir.event("exit", rank=rank, node=node, status=message["status"])
         self._react(rank)
 
-    def _on_stopped(self, node: str, message: dict[str, Any]) -> None:
+    def _on_stopped(self, node: str, message: messages.Stopped) -> None:
         if message["attempt"] != self.state.attempt:
             raise Untrue(f"attempt {message['attempt']}, and this is {self.state.attempt}")
         self._running.discard(node)

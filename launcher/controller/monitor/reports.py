@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.controller.monitor.state import AttemptState
 from launcher.rundir.rundir import RunDir, clean
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import RankProgress, RankReport
 
 STEP_EVERY_S = 10.0  # between two notes of how far the run is, for `plaunch status`
 CHECKPOINTS = 1000  # noted each; of more, one every STEP_EVERY_S
@@ -23,7 +26,7 @@ class Values:
         self._total = 0
         self._has_complained = False
 
-    def report(self, message: dict[str, Any]) -> None:
+    def report(self, message: RankReport) -> None:
         """What the program reports itself counts more than what the engine reports for it."""
         state, rank, by = self._state, message["rank"], message.get("by", "user")
         state.not_finite[rank, by] = not_finite(message)
@@ -59,7 +62,7 @@ class Progress:
         self._next_note = 0.0
         self._num_checkpoints = 0
 
-    def report(self, message: dict[str, Any], now: float) -> None:
+    def report(self, message: RankProgress, now: float) -> None:
         """A rank is at this step, or has written this checkpoint."""
         state, rank = self._state, message["rank"]
         step, checkpoint = message.get("step"), message.get("checkpoint")

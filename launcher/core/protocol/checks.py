@@ -1,7 +1,8 @@
-"""Every message that is sent: its kind, its fields, and what they may hold. Pure.
+"""Checks of the messages that come from nodes and ranks: what their fields may hold. Pure.
 
-What comes from a node, and what comes from a rank, is checked against these tables before anything
-else is done with it. This file travels to the nodes: standard library only.
+Which messages there are is written down in messages.py; here is what is believed of one that comes
+from another machine or another's program, before anything else is done with it. This file travels
+to the nodes: standard library only.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ _GPU = {
     "problem": _text,
 }
 _FAILURE = {"type": _text, "message": _text, "traceback": _text, "chain": [_text]}
-_SAID_BY_RANKS: dict[str, dict[Any, Any]] = {
+FROM_RANK: dict[str, dict[Any, Any]] = {
     "report": {
         "value": DATA,
         "by?": frozenset(("user", "engine", "return")),
@@ -87,7 +88,7 @@ _SAID_BY_RANKS: dict[str, dict[Any, Any]] = {
     "failure": {"failure": _FAILURE},
     "phase": {"phase": _word},
 }
-_SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
+FROM_AGENT: dict[str, dict[Any, Any]] = {
     "beat": {},
     "note": {"text": _text},
     "notice": {"number": _NOTICES},
@@ -96,7 +97,6 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
         "torch?": (_word, None),
         "no_engine?": (_text, None),
         "problem?": (_text, None),
-        "op?": _word,
     },
     "probe": {
         "hostname": _word,
@@ -134,9 +134,9 @@ _SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
         "tail": [_text],
     },
     "stopped": {"attempt": _rank, "swept": _rank},
-    **{kind: {**fields, "rank": _rank} for kind, fields in _SAID_BY_RANKS.items()},
+    **{kind: {**fields, "rank": _rank} for kind, fields in FROM_RANK.items()},
 }
-_SHAPES = {kind: {**fields, "type": _word} for kind, fields in _SAID_BY_AGENTS.items()}
+_SHAPES = {kind: {**fields, "type": _word} for kind, fields in FROM_AGENT.items()}
 
 
 def from_agent(message: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def from_rank(message: dict[str, Any]) -> dict[str, Any]:
     Other fields may be there: the program's engine may be of another version than we are.
     """
     kind = message.get("type")
-    fields = _SAID_BY_RANKS.get(kind) if isinstance(kind, str) else None
+    fields = FROM_RANK.get(kind) if isinstance(kind, str) else None
     if fields is None:
         raise ChannelError("a message of no known kind")
     known = {key: item for key, item in message.items() if key in fields or f"{key}?" in fields}
