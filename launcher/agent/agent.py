@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import sys
 
-from launcher.agent.loop.attempts import Attempts, Launch, RankStreams
+from launcher.agent.loop.attempts import CHECK_EVERY_S, Attempts, Launch, RankStreams
 from launcher.agent.loop.controller import ControllerStream, handlers
 from launcher.agent.loop.heartbeat import HEARTBEAT_S, Heartbeat
 from launcher.agent.loop.server import ServerMessages, StartMethod
 from launcher.agent.loop.signals import Signals
 from launcher.agent.lowlevel import READ
 from launcher.agent.node.requests import NodeRequests
-from launcher.agent.ranks.ending import CHECK_EVERY_S
 from launcher.agent.ranks.outputs import Outputs
 from launcher.agent.ranks.reports import RankReports
 from launcher.agent.ranks.stdin import RankInput

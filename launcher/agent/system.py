@@ -13,7 +13,7 @@ import time
 
 from launcher.agent.lowlevel import Selector, called, signal, socket, suppress
 from launcher.agent.node import cleanup, limits, probe
-from launcher.agent.ranks import ending, processes, waits
+from launcher.agent.ranks import processes
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from launcher.agent.node.gpu_lease import Lease
+    from launcher.agent.ranks.ending import Stance
 
 
 class RankListener:
@@ -97,11 +98,21 @@ class System:
     spawn = staticmethod(processes.spawn)
     spawn_python = staticmethod(processes.spawn_python)
     descendants = staticmethod(cleanup.descendants)
-    catches = staticmethod(ending.catches)
-    stance = staticmethod(ending.stance)
     oom_kills = staticmethod(cleanup.oom_kills)
     nearly_all_memory = staticmethod(cleanup.nearly_all)
     allow_files_for = staticmethod(limits.allow_files_for)
+
+    def catches(self, pid: int) -> bool:
+        """Whether a process has its own way with SIGTERM."""
+        from launcher.agent.ranks.ending import catches  # none of this is needed for a start
+
+        return catches(pid)
+
+    def stance(self, pid: int) -> Stance | None:
+        """What a process does just now; None if it is at work or gone."""
+        from launcher.agent.ranks.ending import stance
+
+        return stance(pid)
 
     def exists(self, pid: int) -> bool:
         """Whether there is such a process, if only as a zombie."""
@@ -132,6 +143,8 @@ class System:
 
         Where nobody can see whether it waits, as much as there is.
         """
+        from launcher.agent.ranks import waits
+
         if not waits.can_be_seen(readers[0]):
             return waits.CHUNK, False
         return waits.wanted_bytes(readers, os.fstat(fd).st_ino), True

@@ -8,7 +8,6 @@ from __future__ import annotations
 from launcher.agent.forkserver.client import RANK
 from launcher.agent.lowlevel import suppress
 from launcher.agent.ranks import processes, workers
-from launcher.agent.ranks.ending import Ending
 from launcher.agent.wire import unpacked
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from launcher.agent.forkserver.client import Started
     from launcher.agent.loop.server import StartMethod
+    from launcher.agent.ranks.ending import Ending
     from launcher.agent.ranks.outputs import Outputs
     from launcher.agent.ranks.reports import RankReports
     from launcher.agent.ranks.stdin import RankInput
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from launcher.agent.wire import Outgoing, RankLines
     from launcher.core.protocol.messages import Start
 
+CHECK_EVERY_S = 0.1  # whether ranks that are to end still do something
 MAX_TAIL_LINE = 4000  # characters that are kept of a last line
 
 
@@ -203,6 +204,8 @@ class Attempts:
             return
         with suppress(OSError):  # a program that would save when it is told to end looks here
             self._system.create_file(self._streams.lines.failed_path)
+        from launcher.agent.ranks.ending import Ending  # not needed for a start
+
         is_python = self._launch.program.kind != "program"
         self.ending = Ending(self.group, grace_s, is_python, self._system)
         self._close_if_ended()

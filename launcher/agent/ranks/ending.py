@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from launcher.agent.ranks.workers import Group, Worker
     from launcher.agent.system import System
 
-CHECK_EVERY_S = 0.1  # whether the ranks still do something
 QUIET_S = 1.0  # a rank that does nothing at all for so long is stuck
 IDLE_TICKS = 2  # of processor time, 10 ms each, that threads beside the main one may use meanwhile
 # Numbers of system calls (x86-64, arm64) that are in no collective. They sleep for a time, as a
