@@ -172,9 +172,9 @@ def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
     beat.register(pulse_fd, select.POLLIN)
     status = None
     while status is None:
-        said = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
-        status = _reap(agent, wait=not said)  # the pipe's end is the agent's
-        if status is None and pulse.has_stopped(said.strip(b"-"), time.monotonic()):
+        beats = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
+        status = _reap(agent, wait=not beats)  # the pipe's end is the agent's
+        if status is None and pulse.has_stopped(beats.strip(b"-"), time.monotonic()):
             with suppress(OSError):  # the controller may be gone
                 os.write(2, b"the agent hung and was ended\n")
             break

@@ -303,9 +303,9 @@ def broken(job: Job, error: Exception, rundir: RunDir, started: float) -> Result
     past = rundir.history
     where = os.uname().nodename
     message = f"the launcher itself failed: {type(error).__name__}"
-    found = Verdict("lost_node", None, where, 1, attempt=max(1, len(past)), message=message)
-    rundir.event("failed", kind=found.kind, rank=None, node=where)
+    judged = Verdict("lost_node", None, where, 1, attempt=max(1, len(past)), message=message)
+    rundir.event("failed", kind=judged.kind, rank=None, node=where)
     return Result(
-        job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), found,
+        job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), judged,
         job.run_dir, past[:-1],
     )  # fmt: skip

@@ -41,8 +41,8 @@ def facts(order: dict[str, Any]) -> Facts:
 def cores() -> int:
     """The processors that are ours: SLURM does not always hold a job to what it was given."""
     ours = len(os.sched_getaffinity(0))
-    told = os.environ.get("SLURM_CPUS_ON_NODE", "")
-    return min(ours, int(told)) if told.isdigit() and int(told) > 0 else ours
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(ours, int(given)) if given.isdigit() and int(given) > 0 else ours
 
 
 def called_from() -> list[str]:
@@ -71,19 +71,19 @@ def addresses() -> dict[str, list[str]]:
     """Addresses by network interface, IPv4 before IPv6, without link-local ones."""
     import fcntl
 
-    found: dict[str, list[str]] = {}
+    by_interface: dict[str, list[str]] = {}
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for _, name in socket.if_nameindex():
         with suppress(OSError):
             packed = fcntl.ioctl(sock, 0x8915, name.encode()[:15].ljust(256, b"\0"))
-            found.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
+            by_interface.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
     sock.close()
     for row in _text("/proc/net/if_inet6").splitlines():
         digits, _, _, scope, _, name = row.split()
         if scope in ("00", "10"):
             packed = bytes.fromhex(digits)
-            found.setdefault(name, []).append(socket.inet_ntop(socket.AF_INET6, packed))
-    return found
+            by_interface.setdefault(name, []).append(socket.inet_ntop(socket.AF_INET6, packed))
+    return by_interface
 
 
 def interface_of(address: str) -> str | None:

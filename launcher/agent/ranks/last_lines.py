@@ -34,8 +34,8 @@ class LastLines:
         """
         self._digest()
         rest = [_shown(line) for line in self._partial.values() if line]
-        found = (self._lines + rest)[-self._keep :]
-        return [line.decode("utf-8", "surrogateescape") for line in found]
+        last = (self._lines + rest)[-self._keep :]
+        return [line.decode("utf-8", "surrogateescape") for line in last]
 
     def _digest(self) -> None:
         """Make lines of what has come, and forget all but the last ones."""

@@ -61,9 +61,9 @@ class RankReports:
         self._early.clear()
 
     def complain(self, pid: int, problem: str) -> None:
-        """Say, once a rank, that it told what no rank tells."""
+        """Say, once a rank, that it sent a message that no rank of ours sends."""
         group = self._group()
         worker = group.by_pid(pid) if group is not None else None
         if worker is not None and not worker.warned:
             worker.warned = True
-            self._note(f"rank {worker.rank} told its agent what no rank tells, unheard: {problem}")
+            self._note(f"rank {worker.rank} sent its agent a message that is ignored: {problem}")
