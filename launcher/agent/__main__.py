@@ -1,4 +1,7 @@
-"""Guard and agent: two processes, each of which ends the run's processes when the other is gone."""
+"""Guard and agent: two processes, each of which ends the run's processes when the other is gone.
+
+They are started here, in a private folder. What the agent does is in agent.py.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _attempts(
         except ClusterError as error:
             if result is None:
                 raise
-            output.error(f"can't go on: {error}")  # what there was of the run is its result
+            output.error(f"can't go on: {error}")  # the result is that of the attempt before
             return result
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1 and stdin is not None:
@@ -209,7 +209,7 @@ def conclude(job: Job, plan: Plan, state: AttemptState, seconds: float) -> Resul
             return _result(job, plan, state, "preempted", policy.PREEMPTED, None, seconds)
         records = list(state.records.values())
         judged = verdict.judge(records, state.lost, state.attempt)
-        if judged is None:  # the last word: no success with a rank that did not end with 0
+        if judged is None:  # never a success while a rank has not ended with 0
             judged = verdict.unexplained(records, state.attempt)
     else:
         number = state.asked_to_end

@@ -1,4 +1,7 @@
-"""The agent's end of the fork server, and its start: the first thing that an agent does."""
+"""The agent's end of the fork server, and its start: the first thing that an agent does.
+
+It sends orders and receives messages; what they lead to is decided in launcher.agent.loop.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The controller's messages: read from standard input, each handed to the part that acts on it.
 
 The table of handlers is all that a controller can ask of an agent; the messages themselves are
-described in launcher.core.protocol.checks.
+described in launcher.core.protocol.messages.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def handlers(
         "kill": lambda _: attempts.kill(),
         "stdin": lambda message: stdin.feed(unpacked(message["data"]), over=message["over"]),
         "end": lambda _: end(0),
-        "beat": lambda _: None,  # that it came is all it says
+        "beat": lambda _: None,  # it only shows that the controller is alive
         "reach": lambda message: out.send(requests.reach(message)),
         "listen": lambda message: out.send(requests.listen(message)),
         "gpus": lambda message: out.send(requests.gpus(message)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from launcher.agent.wire import Outgoing
 
 HEARTBEAT_S = 1.0
-PAUSE_S = 3.0  # a loop that stood still this long was stopped or starved: it judges nobody
+PAUSE_S = 3.0  # after so long a pause of our own, the controller's silence is counted anew
 
 
 class Heartbeat:

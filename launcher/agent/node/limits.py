@@ -1,4 +1,4 @@
-"""How many files the agent may have open. Its ranks have the limit that the user has."""
+"""The limit of open files: raised for the agent, and given back to its ranks as the user has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a node is like: the facts that placement, rendezvous and the table of problems need."""
+"""What a node is like: the facts that placement, rendezvous and the table of problems need.
+
+Nothing is judged here: whether a node can be used is decided in controller.placing.preflight.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last lines of a rank, for the verdict, out of all that it writes."""
+"""The last lines of a rank, for the verdict, out of all that it writes. Pure; bounded memory."""
 
 from __future__ import annotations
 

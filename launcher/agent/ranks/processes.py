@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# {fd} holds: warm.py \0 torch_parts.py \0 rank.py \0 what to do.
+# {fd} holds: server.py \0 torch_parts.py \0 rank.py \0 what to do.
 ENTRY = """\
 import sys
 if sys.path and not sys.path[0]: del sys.path[0]

@@ -191,7 +191,7 @@ class Link:
                 else:
                     rest = channel.greet(stream.read, stream.write, secret, nonce, admitting)
             except (ChannelError, OSError) as error:
-                # A shell that takes the secret for a command says so.
+                # A shell may have taken the secret for a command, and printed it.
                 seen = str(error).replace(secret, "...")
                 if self._closed:
                     raise NodeError(self.node.name, "the run ended meanwhile") from error
@@ -229,7 +229,8 @@ class Link:
 
     def _read(self, stream: Stream, rest: bytes) -> None:
         reason, code = "the connection was closed", None
-        # Where the agent called us, whoever started it may follow many, and tells only at the end.
+        # Where the agent called us, its starter may follow many agents, and knows an exit code only
+        # when all have ended.
         patience_s: float | None = 0.0 if isinstance(stream, ProvenStream) else 2.0
         try:
             self._take_in(stream, rest)
@@ -241,7 +242,7 @@ class Link:
             code = stream.wait(patience_s)
         if code is not None:
             reason = explain_end(code, stream.errors())
-        # One that was let go says nothing more: the node may have a new agent by now.
+        # A link that was closed reports nothing more: the node may have a new agent by now.
         if not self._closed:
             self._inbox.put(Event(self.node.name, Lost(reason, code), self))
 

@@ -1,6 +1,6 @@
 """Our standard input, which the only rank reads: as it is, or passed on when it waits for it.
 
-What the rank does not read stays unread: it may be the list that the loop around us reads.
+What the rank does not read stays unread: a shell loop around plaunch may read its list from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from launcher.controller.system import Background
 if TYPE_CHECKING:
     from launcher.core.protocol.messages import Want
 
-MOST_BYTES = 1 << 16  # at once
+MOST_BYTES = 1 << 16  # of one message
 
 
 class RankStdin:

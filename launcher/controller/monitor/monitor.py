@@ -199,7 +199,7 @@ class AttemptMonitor:
     def _on_message(self, node: str, message: dict[str, Any]) -> None:
         """Act on a message that is well formed; what can't be true costs the node, not the run."""
         if node not in self._running and ("rank" in message or message["type"] == "stopped"):
-            return  # it has said that nothing is left
+            return  # it has already reported that nothing of the attempt is left
         handle = self.handlers.get(message["type"])
         try:
             if "rank" in message and self._node_of.get(message["rank"]) != node:

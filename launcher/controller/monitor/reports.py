@@ -1,4 +1,7 @@
-"""What ranks report: values, metrics, how far they are. Kept within bounds, whatever comes."""
+"""What ranks report: values, metrics, how far they are. Kept within bounds, whatever comes.
+
+What a report says of a failure is not looked at here, but in monitor.py.
+"""
 
 from __future__ import annotations
 

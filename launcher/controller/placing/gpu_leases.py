@@ -1,4 +1,4 @@
-"""Which GPUs of which node a job gets: the agents look, a pure choice decides, the agents lease."""
+"""GPUs for a job: asks the agents what there is, and has them lease what gpu_choice.py chooses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from launcher.controller.placing.gpu_choice import Choice, NodeGpus
     from launcher.core.protocol import messages
 
-TRIES = 5  # another run may lease a GPU between our look and our lease
+TRIES = 5  # another run may lease a GPU after ours has seen it free
 
 Chosen = tuple[tuple[Placement, ...], list[str]]
 
@@ -36,7 +36,7 @@ def place_with_gpus(
 
     request = parse(job.gpus)
     for _ in range(TRIES):
-        seen = look_at_gpus(nodes, fleet)
+        seen = inspect_gpus(nodes, fleet)
         choices = choose_all(request, seen, one_machine=one_machine)
         problems = [
             NodeError(node.name, choice.problem)
@@ -54,7 +54,7 @@ def place_with_gpus(
     return place(nodes, gpus, job.procs, share_all=False), notes
 
 
-def look_at_gpus(nodes: Sequence[Node], fleet: Fleet) -> list[NodeGpus]:
+def inspect_gpus(nodes: Sequence[Node], fleet: Fleet) -> list[NodeGpus]:
     """The GPUs of every node, as its agent sees them."""
     from launcher.controller.placing.gpu_choice import node_gpus
 
