@@ -1,4 +1,7 @@
-"""Guard and agent: two processes, each of which ends the run's processes when the other is gone."""
+"""Guard and agent: two processes, each of which ends the run's processes when the other is gone.
+
+They are started here, in a private folder. What the agent does is in agent.py.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ import time
 
 from launcher.agent.forkserver.client import Started, marker
 from launcher.agent.lowlevel import SOCKET, signal, socket, suppress
-from launcher.agent.node import cleanup as health
-from launcher.agent.node import limits
-from launcher.agent.pulse import Pulse
+from launcher.agent.node import cleanup, limits
+from launcher.agent.node.pulse import Pulse
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -148,10 +150,11 @@ def _run_agent(
     if stdin is not None:
         os.set_inheritable(stdin, False)  # the rank's alone
     started = Started(config, sources)  # first of all: importing torch is what takes long
-    from launcher.agent.agent import Agent
+    from launcher.agent import agent
+    from launcher.agent.system import System
 
-    health.become_subreaper()
-    return Agent(config, sources, guard, folder, started).run()
+    cleanup.become_subreaper()
+    return agent.run(config, sources, guard, folder, started, System())
 
 
 def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
@@ -167,18 +170,18 @@ def _guard(agent: int, mark: str, pulse: Pulse, pulse_fd: int) -> int:
 
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, pass_on)  # a scheduler may signal none but the process it started
-    health.become_subreaper()
+    cleanup.become_subreaper()
     beat = select.poll()
     beat.register(pulse_fd, select.POLLIN)
     status = None
     while status is None:
-        said = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
-        status = _reap(agent, wait=not said)  # the pipe's end is the agent's
-        if status is None and pulse.has_stopped(said.strip(b"-"), time.monotonic()):
+        beats = os.read(pulse_fd, 4096) if beat.poll(1000) else b"-"
+        status = _reap(agent, wait=not beats)  # the pipe's end is the agent's
+        if status is None and pulse.has_stopped(beats.strip(b"-"), time.monotonic()):
             with suppress(OSError):  # the controller may be gone
                 os.write(2, b"the agent hung and was ended\n")
             break
-    health.sweep(mark, reap=health.reap)
+    cleanup.sweep(mark, reap=cleanup.reap)
     if status is None:
         return 128 + signal.SIGKILL
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

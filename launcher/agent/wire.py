@@ -1,19 +1,21 @@
-"""The agent's wires: what goes to the controller, and what comes from the ranks."""
+"""The agent's streams: messages to the controller and from it, and what ranks report.
+
+What the messages mean is decided elsewhere (launcher.agent.loop, ranks.reports).
+"""
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-import time
-
-from launcher.agent.lowlevel import READ, SOCKET, WRITE, Selector, called, socket
+from launcher.agent.lowlevel import READ, SOCKET, WRITE, Selector
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from launcher.agent.lowlevel import socket
+    from launcher.agent.system import System
+    from launcher.core.protocol.messages import FromAgent
 
 HIGH, LOW = 4 << 20, 1 << 20
 MAX_LINES = 256  # of all ranks together, who need one or two each
@@ -23,8 +25,10 @@ MAX_FROM_RANK = (16 << 20) + 4096  # bytes of a message: a report may have 16 Mi
 class Outgoing:
     """Messages to the controller, written as fast as it takes them, never waiting for it."""
 
-    def __init__(self, fd: int, selector: Selector, key: bytes | None = None) -> None:
-        self._fd, self._selector = fd, selector
+    def __init__(
+        self, fd: int, selector: Selector, system: System, key: bytes | None = None
+    ) -> None:
+        self._fd, self._selector, self._system = fd, selector, system
         self._seal: Callable[[bytes], bytes] = bytes
         if key is not None:
             from launcher.core.protocol.seal import Sealer
@@ -32,19 +36,23 @@ class Outgoing:
             self._seal = Sealer(key).seal
         self._buffer = bytearray()
         self._waiting = self.backed_up = False
-        self.last = time.monotonic()
-        os.set_blocking(fd, False)
+        self.last = system.monotonic()
+        system.set_blocking(fd, False)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: FromAgent) -> None:
         """Queue a message and write what can be written now."""
         self._buffer += self._seal(encode(message))
-        self.last = time.monotonic()
+        self.last = self._system.monotonic()
         self._write()
+
+    def note(self, text: str) -> None:
+        """A line for people."""
+        self.send({"type": "note", "text": text})
 
     def _write(self) -> None:
         try:
             while self._buffer:
-                del self._buffer[: os.write(self._fd, self._buffer[:65536])]
+                del self._buffer[: self._system.write(self._fd, self._buffer[:65536])]
         except BlockingIOError:
             pass
         except OSError:
@@ -59,9 +67,9 @@ class Outgoing:
 
     def flush(self, timeout_s: float) -> None:
         """Try to get everything out before the end."""
-        give_up = time.monotonic() + timeout_s
-        while self._buffer and time.monotonic() < give_up:
-            select.select([], [self._fd], [], 0.1)
+        give_up = self._system.monotonic() + timeout_s
+        while self._buffer and self._system.monotonic() < give_up:
+            self._system.wait_writable(self._fd, 0.1)
             self._write()
 
 
@@ -92,16 +100,15 @@ class RankLines:
         self,
         folder: str,
         selector: Selector,
+        system: System,
         deliver: Callable[[int, dict[str, Any]], None],
         complain: Callable[[int, str], None],
     ) -> None:
         self.path = f"{folder}/{SOCKET}"
         self.failed_path = f"{self.path}.failed"  # there while an attempt ends that has failed
-        self._selector, self._deliver, self._complain = selector, deliver, complain
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(self.path)
-        self._listener.listen(1024)
-        self._listener.setblocking(False)
+        self._selector, self._system = selector, system
+        self._deliver, self._complain = deliver, complain
+        self._listener = system.listen_for_ranks(self.path)
         self._lines: dict[int, tuple[socket.socket, int, Decoder]] = {}
         self._held = False
         selector.register(self._listener.fileno(), READ, self._accept)
@@ -109,16 +116,13 @@ class RankLines:
     def _accept(self) -> None:
         for _ in range(MAX_LINES):
             try:
-                line = called(self._listener)
+                line, pid = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError:  # there are no descriptors left
                 if not self._let_one_go():
                     return
                 continue
-            line.setblocking(False)
-            credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid = int.from_bytes(credentials[:4], sys.byteorder)  # then the user's and group's
             self._lines[line.fileno()] = (line, pid, Decoder(MAX_FROM_RANK))
             if not self._held:
                 self._selector.register(line.fileno(), READ, self._reader(line))
@@ -181,15 +185,9 @@ class RankLines:
         for line, _, _ in list(self._lines.values()):
             read = self._reader(line)
             for _ in range(64):  # a child of a rank that talks for ever must not hold us
-                if line.fileno() < 0 or not _is_readable(line.fileno()):
+                if line.fileno() < 0 or not self._system.is_readable(line.fileno()):
                     break
                 read()
-
-
-def _is_readable(fd: int) -> bool:
-    poll = select.poll()  # unlike select it takes any descriptor
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def unpacked(text: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.controller.agents.bundle import pynvml_source
 from launcher.controller.agents.fleet import Interrupted
@@ -20,6 +20,9 @@ from launcher.core.exit_codes import NOT_AS_ASKED, by_signal
 from launcher.core.job import Program, RunOptions
 from launcher.request.make_cluster import make_cluster
 from launcher.request.request import find, make_job
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import AskGpus
 
 
 def inspect_nodes(word: str, options: RunOptions, output: Output, *, as_json: bool) -> int:
@@ -37,7 +40,7 @@ def inspect_nodes(word: str, options: RunOptions, output: Output, *, as_json: bo
             fleet.begin(nodes)
             fleet.opened()
             facts = probe(nodes, fleet)
-            order = {"type": "gpus", "sources": pynvml_source()}
+            order: AskGpus = {"type": "gpus", "sources": pynvml_source()}
             gpus = fleet.ask(dict.fromkeys(facts, order), ["gpus"])
             paths = reachability(list(facts.values()), fleet)
         except Interrupted as interruption:

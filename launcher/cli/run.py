@@ -134,7 +134,7 @@ def show_plan(options: RunOptions, program: Program, discovered: Discovered, out
             plan = prepare(job, nodes, fleet, output)
         except Interrupted as interruption:
             return by_signal(interruption.number)
-    meeting = rendezvous.Meeting(
+    meeting = rendezvous.Rendezvous(
         "<first node>", 0, 1, plan.world_size, len(plan.places), job.id, job.run_dir,
         job.max_restarts,
     )  # fmt: skip

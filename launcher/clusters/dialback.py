@@ -48,7 +48,7 @@ class DialledStream:
         self._sealer, self._opener = Sealer(to_agent), Opener(from_agent)
         self._writing = threading.Lock()
 
-    def admit(self, cargo: channel.Cargo) -> bytes:
+    def admit(self, cargo: channel.PayloadFor) -> bytes:
         """Let the agent in: our proof and its code. Returns what it has said since its proof."""
         payload = cargo(self._answer.python)
         with self._writing:

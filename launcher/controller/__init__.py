@@ -1,1 +1,1 @@
-"""One run with this process at its head. May import request, clusters, agent, rundir and core."""
+"""One run, led by this process. May import request, clusters, agent, rundir and core."""

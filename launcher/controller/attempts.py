@@ -1,20 +1,25 @@
-"""The story of a run, top to bottom: probe, place, start, follow, judge, restart, result."""
+"""A run from top to bottom: probe, place, start, follow, judge, restart, result.
+
+The order of things is here; each decision is elsewhere (placing, monitor, verdict, policy).
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launcher.controller import phases, policy, rendezvous, verdict
+from launcher.controller import policy, rendezvous, verdict
 from launcher.controller.agents.fleet import Fleet, Interrupted
-from launcher.controller.agents.stdin import RankStdin, own_stdin
-from launcher.controller.monitor import Followed, Follower
+from launcher.controller.agents.stdin import RankStdin
+from launcher.controller.monitor import phases
+from launcher.controller.monitor.monitor import AttemptMonitor
+from launcher.controller.monitor.state import AttemptState
 from launcher.controller.placing import preflight
 from launcher.controller.placing.plan import Plan, prepare, revive
+from launcher.controller.system import THIS_PROCESS, System
 from launcher.core.console.console import Output
 from launcher.core.errors import ClusterError, NodeError, PlacementError
 from launcher.core.exit_codes import TIMED_OUT
@@ -22,6 +27,8 @@ from launcher.core.job import Job, Node, RankResult, Result, State, Verdict
 from launcher.rundir.events import preemptions
 from launcher.rundir.rundir import RunDir
 
+if TYPE_CHECKING:
+    from launcher.core.protocol import messages
 TERMINAL_CLOSED = "the terminal was closed"  # what SIGHUP means
 
 
@@ -41,7 +48,7 @@ def run(
         plan = prepare(job, nodes, fleet, output)
         return _attempts(job, plan, fleet, rundir, output, started)
     except Interrupted as interruption:
-        return cancelled_early(job, interruption.number, rundir, started)
+        return cancelled_early(job, interruption.number, rundir, started, fleet.system)
 
 
 def _attempts(
@@ -49,9 +56,9 @@ def _attempts(
 ) -> Result:
     """Attempt after attempt, until one succeeds or the policy says stop."""
     deadline = None if job.timeout_s is None else started + job.timeout_s
-    history: list[policy.Attempt] = []  # of this launcher; the run's folder knows of all
+    history: list[policy.Attempt] = []  # this launcher's; the run's folder has those of all
     result: Result | None = None
-    fd = None if fleet.inherited_stdin is not None else own_stdin()
+    fd = None if fleet.inherited_stdin is not None else fleet.system.stdin()
     stdin = None if fd is None else RankStdin(fleet, fd)
     while True:
         rundir.start()
@@ -64,21 +71,23 @@ def _attempts(
         except ClusterError as error:
             if result is None:
                 raise
-            output.error(f"can't go on: {error}")  # what there was of the run is its result
+            output.error(f"can't go on: {error}")  # the result is that of the attempt before
             return result
         rundir.event("attempt", attempt=attempt, world_size=plan.world_size)
         if plan.world_size == 1 and stdin is not None:
             stdin.attach(plan.places[0].node.name)
-        follower = Follower(job, fleet, plan.places, attempt, output, rundir, deadline, stdin)
-        state = follower.follow()
-        result = remember(conclude(job, plan, state, started), state, rundir)
+        state = AttemptMonitor(
+            job, fleet, plan.places, attempt, output, rundir, deadline, stdin
+        ).follow()
+        seconds = round(fleet.system.monotonic() - started, 3)
+        result = remember(conclude(job, plan, state, seconds), state, rundir)
         if result.verdict is None:
             alone = phases.were_independent(state.phases, plan.world_size)
             if alone and result.state == "succeeded" and job.program.kind != "program":
                 output.say(alone)
             return result
         history.append(policy.Attempt(result.verdict, state.checkpoint))
-        if state.timed_out or state.told_too_late:
+        if state.timed_out or state.signalled_too_late:
             return result
         decision = policy.after_failure(history, job.max_restarts)
         next_plan = _next_plan(decision, job, plan, fleet, output)
@@ -94,13 +103,13 @@ def _next_plan(
 ) -> Plan | None:
     """Where the next attempt runs; None, and why is said, if there is to be none."""
     try:
-        found = revive(job, plan, fleet, output) if decision.restart else None
+        next_plan = revive(job, plan, fleet, output) if decision.restart else None
     except (ClusterError, PlacementError) as error:
         output.error(f"can't go on: {error}")
         return None
-    if found is None and decision.reason:
+    if next_plan is None and decision.reason:
         output.error(decision.reason)
-    return found
+    return next_plan
 
 
 def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, output: Output) -> None:
@@ -109,30 +118,36 @@ def start(job: Job, plan: Plan, fleet: Fleet, attempt: int, restarts: int, outpu
     The ranks see the restarts of this launcher, as under torchrun, where --max-restarts limits
     them; attempts are counted over the life of the run's folder.
     """
-    meeting, interfaces = meet(job, plan, fleet, restarts + 1)
-    output.detail(f"rendezvous at {meeting.address}:{meeting.port}")
+    opened, interfaces = open_rendezvous(job, plan, fleet, restarts + 1)
+    output.detail(f"rendezvous at {opened.address}:{opened.port}")
     for place in plan.places:
         cores = plan.facts[place.node.name].cores
         sharing = sum(other.node.address == place.node.address for other in plan.places)
         defaults = rendezvous.default_env(place, cores // sharing, interfaces.get(place.node.name))
-        ranks = [
+        ranks: list[messages.RankOrder] = [
             {
                 "rank": place.first_rank + local_rank,
                 "local_rank": local_rank,
-                "env": rendezvous.rank_env(meeting, place, local_rank, hide_gpus=job.gpus == "0"),
+                "env": rendezvous.rank_env(opened, place, local_rank, hide_gpus=job.gpus == "0"),
             }
             for local_rank in range(place.num_ranks)
         ]
-        order = {"type": "start", "attempt": attempt, "world_size": plan.world_size}
-        fleet.tell({**order, "ranks": ranks, "defaults": defaults}, [place.node.name])
+        order: messages.Start = {
+            "type": "start",
+            "attempt": attempt,
+            "world_size": plan.world_size,
+            "ranks": ranks,
+            "defaults": defaults,
+        }
+        fleet.tell(order, [place.node.name])
 
 
-def meet(
+def open_rendezvous(
     job: Job, plan: Plan, fleet: Fleet, attempt: int
-) -> tuple[rendezvous.Meeting, dict[str, str | None]]:
+) -> tuple[rendezvous.Rendezvous, dict[str, str | None]]:
     """Bind the store at an address that the other nodes have been seen to reach.
 
-    Returns the meeting and every node's network interface on the way there. Raises ClusterError.
+    Returns the rendezvous and every node's network interface on the way there. Raises ClusterError.
     """
     first = plan.places[0].node.name
     others = [place.node.name for place in plan.places[1:]]
@@ -140,13 +155,20 @@ def meet(
     for address in preflight.master_addresses(plan.facts[first], len(plan.places)):
         # What the other nodes say to the store's door, which then knows their addresses.
         word = f"plaunch {os.urandom(16).hex()}" if others else None
-        order = {"type": "store", "address": address, "hosted": plan.world_size > 1, "word": word}
+        order: messages.OpenStore = {
+            "type": "store", "address": address, "hosted": plan.world_size > 1, "word": word,
+        }  # fmt: skip
         answer = fleet.ask({first: order}, ["store"])[first].get("store")
         if answer is None or answer["port"] is None:
             problem = "it is lost" if answer is None else f"{address}: {answer['problem']}"
             failures.append(NodeError(first, f"can't open the rendezvous store: {problem}"))
             continue
-        reach = {"type": "reach", "address": address, "port": answer["port"], "word": word}
+        reach: messages.Reach = {
+            "type": "reach",
+            "address": address,
+            "port": answer["port"],
+            "word": word,
+        }
         reached = fleet.ask(dict.fromkeys(others, reach), ["reached"])
         bad = [
             NodeError(name, f"can't reach {first} at {address}: {got['reached']['problem']}")
@@ -156,7 +178,7 @@ def meet(
         if not bad:
             interfaces = {name: got["reached"]["interface"] for name, got in reached.items()}
             interfaces[first] = answer["interface"]
-            meeting = rendezvous.Meeting(
+            opened = rendezvous.Rendezvous(
                 address,
                 answer["port"],
                 attempt,
@@ -166,46 +188,48 @@ def meet(
                 job.run_dir,
                 job.max_restarts,
             )
-            return meeting, interfaces
+            return opened, interfaces
         failures += bad
     raise ClusterError(failures or [NodeError(first, "it has no network address")])
 
 
-def conclude(job: Job, plan: Plan, state: Followed, started: float) -> Result:
-    """The result of an attempt: pure but for the clock."""
-    found: Verdict | None = None
+def conclude(job: Job, plan: Plan, state: AttemptState, seconds: float) -> Result:
+    """The result of an attempt, ``seconds`` after the run's start. Pure."""
+    judged: Verdict | None = None
     if state.timed_out:
         first = state.records[min(state.records)]
         message = f"the run took longer than its --timeout of {job.timeout_s:g} s"
-        found = Verdict("hang", None, first.node, TIMED_OUT, message=message, attempt=state.attempt)
+        judged = Verdict(
+            "hang", None, first.node, TIMED_OUT, message=message, attempt=state.attempt
+        )
     elif state.asked_to_end is None:
         if not state.lost and all(code == policy.PREEMPTED for code in state.exit_codes):
-            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
+            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, seconds)
         records = list(state.records.values())
-        found = verdict.judge(records, state.lost, state.attempt)
-        if found is None:  # the last word: no success with a rank that did not end with 0
-            found = verdict.unexplained(records, state.attempt)
+        judged = verdict.judge(records, state.lost, state.attempt)
+        if judged is None:  # never a success while a rank has not ended with 0
+            judged = verdict.unexplained(records, state.attempt)
     else:
         number = state.asked_to_end
         preempted = number != signal.SIGINT and all(
             code == policy.PREEMPTED for code in state.exit_codes
         )
         if preempted:
-            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, started)
-        return _result(job, plan, state, "cancelled", 128 + number, None, started)
-    outcome: State = "succeeded" if found is None else "failed"
-    code = 0 if found is None else found.exit_code
-    return _result(job, plan, state, outcome, code, found, started)
+            return _result(job, plan, state, "preempted", policy.PREEMPTED, None, seconds)
+        return _result(job, plan, state, "cancelled", 128 + number, None, seconds)
+    outcome: State = "succeeded" if judged is None else "failed"
+    code = 0 if judged is None else judged.exit_code
+    return _result(job, plan, state, outcome, code, judged, seconds)
 
 
 def _result(
     job: Job,
     plan: Plan,
-    state: Followed,
+    state: AttemptState,
     outcome: State,
     code: int,
-    found: Verdict | None,
-    started: float,
+    judged: Verdict | None,
+    seconds: float,
 ) -> Result:
     ranks = []
     for place in plan.places:
@@ -226,16 +250,16 @@ def _result(
         attempts=state.attempt,
         preemptions=int(outcome == "preempted"),
         world_size=plan.world_size,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=seconds,
         nodes=nodes,
         ranks=tuple(ranks),
-        verdict=found,
+        verdict=judged,
         run_dir=job.run_dir,
         message=remarks(state),
     )
 
 
-def remarks(state: Followed) -> str:
+def remarks(state: AttemptState) -> str:
     """What a person should know beside the state."""
     if state.asked_to_end == signal.SIGHUP:
         return TERMINAL_CLOSED
@@ -246,21 +270,23 @@ def remarks(state: Followed) -> str:
     return text if rank == 0 else f"rank {rank}: {text}"
 
 
-def remember(result: Result, state: Followed, rundir: RunDir) -> Result:
+def remember(result: Result, state: AttemptState, rundir: RunDir) -> Result:
     """Write down how the attempt ended; the result, with the attempts of all launchers in it."""
-    found = result.verdict
+    judged = result.verdict
     steps = [record.step for record in state.records.values() if record.step is not None]
     details: dict[str, Any] = {"attempt": state.attempt, "step": max(steps, default=None)}
-    if found is not None:
-        details |= {"kind": found.kind, "rank": found.rank, "node": found.node}
+    if judged is not None:
+        details |= {"kind": judged.kind, "rank": judged.rank, "node": judged.node}
     rundir.event(result.state, **details)
     past = rundir.history
     return replace(result, attempts=len(past), preemptions=preemptions(past), history=past[:-1])
 
 
-def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Result:
+def cancelled_early(
+    job: Job, number: int, rundir: RunDir, started: float, system: System = THIS_PROCESS
+) -> Result:
     """The result when a signal came before there were ranks."""
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(system.monotonic() - started, 3)
     past = rundir.history
     message = TERMINAL_CLOSED if number == signal.SIGHUP else ""
     return Result(
@@ -271,13 +297,13 @@ def cancelled_early(job: Job, number: int, rundir: RunDir, started: float) -> Re
 
 def broken(job: Job, error: Exception, rundir: RunDir, started: float) -> Result:
     """The result when the launcher itself has failed: the run's folder tells of it all the same."""
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(THIS_PROCESS.monotonic() - started, 3)
     past = rundir.history
     where = os.uname().nodename
     message = f"the launcher itself failed: {type(error).__name__}"
-    found = Verdict("lost_node", None, where, 1, attempt=max(1, len(past)), message=message)
-    rundir.event("failed", kind=found.kind, rank=None, node=where)
+    judged = Verdict("lost_node", None, where, 1, attempt=max(1, len(past)), message=message)
+    rundir.event("failed", kind=judged.kind, rank=None, node=where)
     return Result(
-        job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), found,
+        job.id, "failed", 1, len(past), preemptions(past), 0, seconds, (), (), judged,
         job.run_dir, past[:-1],
     )  # fmt: skip

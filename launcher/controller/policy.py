@@ -1,4 +1,7 @@
-"""What to do after an attempt has failed, or a scheduler wants it to end: pure decisions."""
+"""What to do after an attempt has failed, or a scheduler wants it to end: pure decisions.
+
+Nothing is restarted or requeued here (attempts.py, requeue.py), and nobody is judged (verdict.py).
+"""
 
 from __future__ import annotations
 
@@ -74,15 +77,15 @@ class Scheduled:
 
 
 @dataclass(frozen=True)
-class Comeback:
-    """What the run's end is called, and how the job comes back, if it is to.
+class RequeueDecision:
+    """What the run's end is called, and whether the job is requeued.
 
-    ``come_back`` "already": the scheduler sees to it; "ask": it is to be asked; "no": never.
+    ``requeue`` "already": the scheduler has seen to it; "ask": it is to be asked; "no": never.
     """
 
     state: State
     exit_code: int
-    come_back: Literal["already", "ask", "no"] = "no"
+    requeue: Literal["already", "ask", "no"] = "no"
     reason: str = ""
 
 
@@ -100,49 +103,49 @@ def is_notice(result: Result) -> bool:
     return result.state == "preempted" or lost_a_node(result) or was_signalled(result)
 
 
-def after_notice(result: Result, job: Scheduled) -> Comeback:
-    """Whether a run that a scheduler wanted to end comes back, by what became of its job.
+def after_notice(result: Result, job: Scheduled) -> RequeueDecision:
+    """Whether a run that a scheduler wanted to end is requeued, by what became of its job.
 
     The signals of a cancellation look like those of a requeue, so the job's state decides: one that
     the user cancelled stays cancelled.
     """
     if job.requeued:
         reason = "SLURM has put the job back in the queue"
-        return Comeback("preempted", PREEMPTED, "already", reason)
+        return RequeueDecision("preempted", PREEMPTED, "already", reason)
     return _while_it_runs(result, job) if job.running else _after_its_end(result, job)
 
 
-def _while_it_runs(result: Result, job: Scheduled) -> Comeback:
-    """A job that is only warned comes back if its ranks have saved, or had hardly begun.
+def _while_it_runs(result: Result, job: Scheduled) -> RequeueDecision:
+    """A job that is only warned is requeued if its ranks have saved, or had hardly begun.
 
     Else it would be warned again without end.
     """
     if lost_a_node(result):
         if not job.requeueable:
-            return Comeback(result.state, result.exit_code)
-        return Comeback("preempted", PREEMPTED, "ask", "the job has lost a node")
+            return RequeueDecision(result.state, result.exit_code)
+        return RequeueDecision("preempted", PREEMPTED, "ask", "the job has lost a node")
     if job.preempting:
-        return Comeback("preempted", PREEMPTED, "ask", PREEMPTING)
+        return RequeueDecision("preempted", PREEMPTED, "ask", PREEMPTING)
     if result.state == "preempted" or had_hardly_begun(result):
-        return Comeback("preempted", PREEMPTED, "ask", "SLURM is about to end the job")
+        return RequeueDecision("preempted", PREEMPTED, "ask", "SLURM is about to end the job")
     if result.exit_code - 128 in WARNINGS and all(rank.exit_code == 0 for rank in result.ranks):
-        return Comeback("succeeded", 0, "no", "the run has ended well, just in time")
+        return RequeueDecision("succeeded", 0, "no", "the run has ended well, just in time")
     reason = f"not all ranks ended with {PREEMPTED}, so the job is not put back in the queue"
-    return Comeback(result.state, result.exit_code, "no", reason)
+    return RequeueDecision(result.state, result.exit_code, "no", reason)
 
 
-def _after_its_end(result: Result, job: Scheduled) -> Comeback:
+def _after_its_end(result: Result, job: Scheduled) -> RequeueDecision:
     """A job that SLURM ends and has not put back is over, whatever its ranks have saved."""
     if lost_a_node(result):
-        return Comeback(result.state, result.exit_code)
+        return RequeueDecision(result.state, result.exit_code)
     if job.preempting:
         reason = "SLURM has preempted the job for good; submitted again, it goes on from there"
-        return Comeback("preempted", PREEMPTED, "no", reason)
+        return RequeueDecision("preempted", PREEMPTED, "no", reason)
     if job.timed_out:
         reason = "the job's time limit ended it; submitted again, it goes on where it was saved"
-        return Comeback(result.state, result.exit_code, "no", reason)
+        return RequeueDecision(result.state, result.exit_code, "no", reason)
     code = result.exit_code if result.state == "cancelled" else 128 + signal.SIGTERM
-    return Comeback("cancelled", code, "no", "the job was cancelled")
+    return RequeueDecision("cancelled", code, "no", "the job was cancelled")
 
 
 def had_hardly_begun(result: Result) -> bool:
@@ -157,8 +160,8 @@ def had_hardly_begun(result: Result) -> bool:
 
 def was_signalled(result: Result) -> bool:
     """Whether a rank died of a scheduler's signal before we could hear that it was one."""
-    found = result.verdict
-    return found is not None and found.signal in {signal.Signals(n).name for n in NOTICES}
+    judged = result.verdict
+    return judged is not None and judged.signal in {signal.Signals(n).name for n in NOTICES}
 
 
 def lost_a_node(result: Result) -> bool:

@@ -38,8 +38,8 @@ VIRTUAL_INTERFACES = "^lo,docker,virbr,veth,br-,cni,flannel,cali,tailscale"
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Where the ranks of one attempt meet: the store's address, as all nodes reach it.
+class Rendezvous:
+    """Where the ranks of one attempt find each other: the store's address, as all nodes reach it.
 
     ``attempt`` counts from this launcher's start: 1, and one more for each restart.
     """
@@ -55,29 +55,29 @@ class Meeting:
 
 
 def rank_env(
-    meeting: Meeting, place: Placement, local_rank: int, *, hide_gpus: bool = False
+    rendezvous: Rendezvous, place: Placement, local_rank: int, *, hide_gpus: bool = False
 ) -> dict[str, str]:
     """The variables of one rank that always hold. ``hide_gpus``: the job is for the CPU."""
     rank = place.first_rank + local_rank
-    world_size = str(meeting.world_size)
+    world_size = str(rendezvous.world_size)
     # torch must know whether a store is there to connect to. For one rank there is none: it hosts
     # one itself if it wants to, and so do groups of the processes that it starts.
-    has_store = meeting.world_size > 1
+    has_store = rendezvous.world_size > 1
     env = {
         "GROUP_RANK": str(place.node_rank),
-        "GROUP_WORLD_SIZE": str(meeting.num_nodes),
+        "GROUP_WORLD_SIZE": str(rendezvous.num_nodes),
         "LOCAL_RANK": str(local_rank),
         "LOCAL_WORLD_SIZE": str(place.num_ranks),
-        "MASTER_ADDR": meeting.address,
-        "MASTER_PORT": str(meeting.port),
-        "PLAUNCH_RUN_DIR": meeting.run_dir,
+        "MASTER_ADDR": rendezvous.address,
+        "MASTER_PORT": str(rendezvous.port),
+        "PLAUNCH_RUN_DIR": rendezvous.run_dir,
         "RANK": str(rank),
         "ROLE_NAME": "default",
         "ROLE_RANK": str(rank),
         "ROLE_WORLD_SIZE": world_size,
-        "TORCHELASTIC_MAX_RESTARTS": str(meeting.max_restarts),
-        "TORCHELASTIC_RESTART_COUNT": str(meeting.attempt - 1),
-        "TORCHELASTIC_RUN_ID": meeting.job_id,
+        "TORCHELASTIC_MAX_RESTARTS": str(rendezvous.max_restarts),
+        "TORCHELASTIC_RESTART_COUNT": str(rendezvous.attempt - 1),
+        "TORCHELASTIC_RUN_ID": rendezvous.job_id,
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
         "TORCHELASTIC_USE_AGENT_STORE": str(has_store),
         "WORLD_SIZE": world_size,

@@ -2,7 +2,7 @@
 
 A run that was warned or preempted is requeued: by `scontrol requeue`, else an exit code that
 ``RequeueExit`` names, else the job stays until SLURM kills it and puts it back. The job's state is
-asked first, for one that the user cancelled must not come back.
+asked first, for one that the user cancelled must stay cancelled.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TO_BE_ENDED_S = 120.0  # for SLURM to end a job that it has put back
 TIME_LIMIT = ("TIMEOUT", "DEADLINE")
 
 
-def settle(result: Result, output: Output) -> tuple[Result, policy.Comeback | None]:
+def settle(result: Result, output: Output) -> tuple[Result, policy.RequeueDecision | None]:
     """Ask SLURM what becomes of the job, and call the run's end what it then is."""
     job_id = client.own_id()
     if job_id is None or not is_batch(os.environ) or not policy.is_notice(result):
@@ -93,15 +93,17 @@ def scheduled(job: SlurmJob, environ: Mapping[str, str]) -> policy.Scheduled:
     )
 
 
-def requeue(decision: policy.Comeback, parent: int, inbox: Inbox, output: Output) -> int | None:
-    """Have the job queued again if it is to be; returns the exit code that does, or None.
+def requeue(
+    decision: policy.RequeueDecision, parent: int, inbox: Inbox, output: Output
+) -> int | None:
+    """Have the job requeued; returns the exit code that does it, or None for its own.
 
     None: the run ends with its own exit code. ``parent`` is the process that started us.
     """
     job_id = client.own_id()
-    if job_id is None or decision.come_back == "no":
+    if job_id is None or decision.requeue == "no":
         return None
-    if decision.come_back == "ask":
+    if decision.requeue == "ask":
         try:
             client.requeue(job_id)
             output.say(f"SLURM job {job_id} is back in the queue")
@@ -114,7 +116,7 @@ def requeue(decision: policy.Comeback, parent: int, inbox: Inbox, output: Output
 
 
 def _by_exit_code(
-    decision: policy.Comeback, parent: int, inbox: Inbox, output: Output
+    decision: policy.RequeueDecision, parent: int, inbox: Inbox, output: Output
 ) -> int | None:
     try:
         codes = client.requeue_exit_codes()

@@ -86,8 +86,8 @@ def _doubt(record: Record) -> tuple[bool, int]:
 
 def own_failures(records: Sequence[Record]) -> list[Record]:
     """The ranks that failed on their own account, first sign first."""
-    found = [record for record in records if failed(record) and not broke_with_peer(record)]
-    return sorted(found, key=lambda record: record.order)
+    own = [record for record in records if failed(record) and not broke_with_peer(record)]
+    return sorted(own, key=lambda record: record.order)
 
 
 def judge(records: Sequence[Record], lost: Sequence[LostNode], attempt: int) -> Verdict | None:

@@ -18,7 +18,7 @@ from launcher.controller.rendezvous import (
     NODE_NAMES,
     OUR_NAMES,
     TORCHRUN_NAMES,
-    Meeting,
+    Rendezvous,
     default_env,
     rank_env,
 )
@@ -66,7 +66,7 @@ def from_torchrun(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def from_plaunch() -> dict[str, str]:
     """What a rank of the same job gets here; what the node's agent adds has no value yet."""
     place = Placement(Node("n", "127.0.0.1"), node_rank=0, first_rank=0, num_ranks=1)
-    meeting = Meeting(
+    meeting = Rendezvous(
         address="127.0.0.1",
         port=1,
         attempt=1,

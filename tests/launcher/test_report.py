@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from launcher.agent.ranks.rank import run_function
-from launcher.core.protocol.messages import from_rank
+from launcher.core.protocol.checks import from_rank
 from launcher.report import ReportError, report
 
 

@@ -1,4 +1,7 @@
-"""The agent's end of the fork server, and its start: the first thing that an agent does."""
+"""The agent's end of the fork server, and its start: the first thing that an agent does.
+
+It sends orders and receives messages; what they lead to is decided in launcher.agent.loop.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 from launcher.agent.forkserver.needs_cold import wants_cold
 from launcher.agent.forkserver.needs_compiler import NEVER, wants_compiler
 from launcher.agent.lowlevel import socket
-from launcher.agent.program_files import program_folder
+from launcher.agent.node.program_files import program_folder
 from launcher.agent.ranks import processes
 from launcher.core.protocol.frames import Decoder, encode
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from launcher.agent.program_files import own_files
+from launcher.agent.node.program_files import own_files
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ def read_text(path: str) -> str:
 
 def parents() -> dict[int, int]:
     """Every process and its parent; zombies are left out: they hold nothing."""
-    found = {}
+    parent_of = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -61,8 +61,8 @@ def parents() -> dict[int, int]:
             continue
         state, parent = stat.rpartition(")")[2].split()[:2]
         if state not in "ZX":
-            found[int(name)] = int(parent)
-    return found
+            parent_of[int(name)] = int(parent)
+    return parent_of
 
 
 def _carries(pid: int, mark: bytes) -> bool:
@@ -93,10 +93,10 @@ def processes_of_run(mark: str, keep: Iterable[int] = ()) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """The processes that a process has made, and theirs."""
     parent_of = parents()
-    found = {pid}
-    while more := {one for one, parent in parent_of.items() if parent in found} - found:
-        found |= more
-    return sorted(found - {pid})
+    family = {pid}
+    while more := {one for one, parent in parent_of.items() if parent in family} - family:
+        family |= more
+    return sorted(family - {pid})
 
 
 def reap() -> None:
@@ -116,10 +116,10 @@ def sweep(mark: str, keep: Iterable[int] = (), reap: Callable[[], None] = lambda
     kept = set(keep)
     give_up = time.monotonic() + 5
     while time.monotonic() < give_up:
-        found = processes_of_run(mark, kept)
-        if not found:
+        left = processes_of_run(mark, kept)
+        if not left:
             break
-        for pid in found:
+        for pid in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
@@ -158,11 +158,11 @@ def nearly_all(peak: int) -> str:
 
 def _limits() -> list[tuple[int, int]]:
     """The bytes that we may use, and how many of them are free now."""
-    found = []
+    limits = []
     with suppress(OSError):
         words = [line.split()[:2] for line in read_text("/proc/meminfo").splitlines()]
         meminfo = {pair[0]: int(pair[1]) << 10 for pair in words if len(pair) == 2}
-        found.append((meminfo.get("MemTotal:", 0), meminfo.get("MemAvailable:", 0)))
+        limits.append((meminfo.get("MemTotal:", 0), meminfo.get("MemAvailable:", 0)))
     for file in _memory_files():
         folder, name = file.rsplit("/", 1)
         v2 = name == "memory.events"
@@ -176,9 +176,9 @@ def _limits() -> list[tuple[int, int]]:
                 limit = int(read_text(f"{folder}/{limit_in}"))
                 used = int(read_text(f"{folder}/{used_in}"))
                 again = _field(read_text(f"{folder}/memory.stat"), cache)
-                found.append((limit, limit - used + (again[0] if again else 0)))
+                limits.append((limit, limit - used + (again[0] if again else 0)))
             folder = folder.rsplit("/", 1)[0]
-    return found
+    return limits
 
 
 def _field(text: str, name: str) -> list[int]:

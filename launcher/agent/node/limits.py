@@ -1,4 +1,4 @@
-"""How many files the agent may have open. Its ranks have the limit that the user has."""
+"""The limit of open files: raised for the agent, and given back to its ranks as the user has it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def raise_limit(needed: int, of_ranks: int | None = None) -> int | None:
 
     if not _of_ranks:
         _of_ranks.append(soft)
-    wanted = min(hard, max(needed, MOST_FILES))
+    raised = min(hard, max(needed, MOST_FILES))
     resource.setrlimit(
-        resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        resource.RLIMIT_NOFILE, (raised, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
     return hard if hard < needed else None
 

@@ -1,4 +1,7 @@
-"""What a node is like: the facts that placement, rendezvous and the table of problems need."""
+"""What a node is like: the facts that placement, rendezvous and the table of problems need.
+
+Nothing is judged here: whether a node can be used is decided in controller.placing.preflight.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,20 @@ import time
 
 from launcher.agent.lowlevel import socket, suppress
 from launcher.agent.node.gpu_probe import has_driver
-from launcher.agent.program_files import compared
+from launcher.agent.node.program_files import compared
 from launcher.core.regular import read_regular
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from typing import Any
 
+    from launcher.core.protocol.messages import Facts
 
-def facts(order: dict[str, Any]) -> dict[str, Any]:
+
+def facts(order: dict[str, Any]) -> Facts:
     """All that the controller asks of a node before anything starts (JSON data)."""
     workdir, program = order["workdir"], (order["kind"], order["target"], order["workdir"])
+    copies = compared(order["files"], *program)
     return {
         "hostname": socket.gethostname(),
         "cores": cores(),
@@ -27,7 +33,8 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
         "free_disk": _free_disk(workdir),
         "workdir": os.path.isdir(workdir),
         "program": _program_problem(*program),
-        **compared(order["files"], *program),
+        "differs": copies["differs"],
+        "main": copies["main"],
         "shared": _is_shared(order["run_dir"], order["job_id"]),
         "driver": has_driver(),
         "user": _user(),
@@ -37,8 +44,8 @@ def facts(order: dict[str, Any]) -> dict[str, Any]:
 def cores() -> int:
     """The processors that are ours: SLURM does not always hold a job to what it was given."""
     ours = len(os.sched_getaffinity(0))
-    told = os.environ.get("SLURM_CPUS_ON_NODE", "")
-    return min(ours, int(told)) if told.isdigit() and int(told) > 0 else ours
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(ours, int(given)) if given.isdigit() and int(given) > 0 else ours
 
 
 def called_from() -> list[str]:
@@ -67,19 +74,19 @@ def addresses() -> dict[str, list[str]]:
     """Addresses by network interface, IPv4 before IPv6, without link-local ones."""
     import fcntl
 
-    found: dict[str, list[str]] = {}
+    by_interface: dict[str, list[str]] = {}
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for _, name in socket.if_nameindex():
         with suppress(OSError):
             packed = fcntl.ioctl(sock, 0x8915, name.encode()[:15].ljust(256, b"\0"))
-            found.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
+            by_interface.setdefault(name, []).append(socket.inet_ntoa(packed[20:24]))  # SIOCGIFADDR
     sock.close()
     for row in _text("/proc/net/if_inet6").splitlines():
         digits, _, _, scope, _, name = row.split()
         if scope in ("00", "10"):
             packed = bytes.fromhex(digits)
-            found.setdefault(name, []).append(socket.inet_ntop(socket.AF_INET6, packed))
-    return found
+            by_interface.setdefault(name, []).append(socket.inet_ntop(socket.AF_INET6, packed))
+    return by_interface
 
 
 def interface_of(address: str) -> str | None:

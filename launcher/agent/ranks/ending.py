@@ -13,15 +13,15 @@ from __future__ import annotations
 import os
 
 from launcher.agent.lowlevel import signal, suppress
-from launcher.agent.node import cleanup as health
+from launcher.agent.node.cleanup import read_text
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from launcher.agent.ranks.workers import Group, Worker
+    from launcher.agent.system import System
 
-LOOK_S = 0.1  # between two looks at the ranks
 QUIET_S = 1.0  # a rank that does nothing at all for so long is stuck
 IDLE_TICKS = 2  # of processor time, 10 ms each, that threads beside the main one may use meanwhile
 # Numbers of system calls (x86-64, arm64) that are in no collective. They sleep for a time, as a
@@ -51,17 +51,16 @@ class Watched:
         self.pid, self.since, self._call = pid, now, call
         self._last: Stance | None = None
 
-    def is_stuck(self, now: float) -> bool:
-        """Whether it has done nothing for long enough; to be asked every moment."""
-        found = stance(self.pid)
-        last, self._last = self._last, found
+    def is_stuck(self, stance: Stance | None, now: float) -> bool:
+        """Whether it has done nothing for long enough; to be asked often, with its stance now."""
+        last, self._last = self._last, stance
         quiet = (
-            found is not None
+            stance is not None
             and last is not None
-            and found.call == last.call
-            and found.switches == last.switches
-            and found.ticks - last.ticks <= IDLE_TICKS
-            and (self._call is None or (found.call == self._call and not found.sleeps))
+            and stance.call == last.call
+            and stance.switches == last.switches
+            and stance.ticks - last.ticks <= IDLE_TICKS
+            and (self._call is None or (stance.call == self._call and not stance.sleeps))
         )
         if not quiet:
             self.since = now
@@ -73,8 +72,9 @@ class Watched:
 class Ending:
     """The ranks of a group that have been asked to end, and have until the grace is over."""
 
-    def __init__(self, group: Group, grace_s: float, is_python: bool, now: float) -> None:
-        self._group, self._give_up = group, now + grace_s
+    def __init__(self, group: Group, grace_s: float, is_python: bool, system: System) -> None:
+        now = system.monotonic()
+        self._group, self._system, self._give_up = group, system, now + grace_s
         self._asked: dict[int, list[Watched]] = {}
         for worker in group.workers.values():
             if worker.status is None:
@@ -92,23 +92,25 @@ class Ending:
             yield Watched(worker.pid, None, now)
             return
         asked = [worker.pid]
-        if not is_python and not catches(worker.pid):  # a shell, say, around the program itself
-            asked = health.descendants(worker.pid)
+        if not is_python and not self._system.catches(
+            worker.pid
+        ):  # a shell, say, around the program itself
+            asked = self._system.descendants(worker.pid)
         for pid in asked:
-            if not catches(pid):
+            if not self._system.catches(pid):
                 continue
-            before = stance(pid)
+            before = self._system.stance(pid)
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+                self._system.kill(pid, signal.SIGTERM)
                 worker.stopped = True
                 yield Watched(pid, "" if before is None else before.call, now)
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Kill the ranks that are stuck, and after the grace all of them."""
         for rank, watched in list(self._asked.items()):
             worker = self._group.workers[rank]
-            alive = [one for one in watched if os.path.exists(f"/proc/{one.pid}")]
-            stuck = [one for one in alive if one.is_stuck(now)]
+            alive = [one for one in watched if self._system.exists(one.pid)]
+            stuck = [one for one in alive if one.is_stuck(self._system.stance(one.pid), now)]
             if worker.status is not None:
                 del self._asked[rank]
             elif now >= self._give_up or (alive and len(stuck) == len(alive)):
@@ -126,15 +128,15 @@ def stance(pid: int) -> Stance | None:
     A thread that runs, sleeps or waits for a child is at work, such as one that saves.
     """
     try:
-        call = health.read_text(f"/proc/{pid}/task/{pid}/syscall").strip()
+        call = read_text(f"/proc/{pid}/task/{pid}/syscall").strip()
         if call == "running":
             return None
         for task in os.listdir(f"/proc/{pid}/task"):
-            other = "" if task == str(pid) else health.read_text(f"/proc/{pid}/task/{task}/syscall")
+            other = "" if task == str(pid) else read_text(f"/proc/{pid}/task/{task}/syscall")
             if other.strip() == "running" or _sleeps(other):
                 return None
-        rows = health.read_text(f"/proc/{pid}/task/{pid}/status").splitlines()
-        numbers = health.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        rows = read_text(f"/proc/{pid}/task/{pid}/status").splitlines()
+        numbers = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return None
     switches = " ".join(row for row in rows if "ctxt_switches" in row)
@@ -144,7 +146,7 @@ def stance(pid: int) -> Stance | None:
 def catches(pid: int, number: int = signal.SIGTERM) -> bool:
     """Whether a process has its own way with a signal: a handler, or a thread that waits for it."""
     try:
-        rows = health.read_text(f"/proc/{pid}/status").splitlines()
+        rows = read_text(f"/proc/{pid}/status").splitlines()
     except OSError:
         return False
     masks = [int(row.split()[1], 16) for row in rows if row.startswith(("SigCgt:", "SigBlk:"))]

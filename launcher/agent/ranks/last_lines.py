@@ -1,4 +1,4 @@
-"""The last lines of a rank, for the verdict, out of all that it writes."""
+"""The last lines of a rank, for the verdict, out of all that it writes. Pure; bounded memory."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class LastLines:
         """
         self._digest()
         rest = [_shown(line) for line in self._partial.values() if line]
-        found = (self._lines + rest)[-self._keep :]
-        return [line.decode("utf-8", "surrogateescape") for line in found]
+        last = (self._lines + rest)[-self._keep :]
+        return [line.decode("utf-8", "surrogateescape") for line in last]
 
     def _digest(self) -> None:
         """Make lines of what has come, and forget all but the last ones."""

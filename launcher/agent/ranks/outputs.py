@@ -6,27 +6,25 @@ one that dies) is at the controller at once, and no line is too long.
 
 from __future__ import annotations
 
-import os
-import select
-
 from launcher.agent.lowlevel import READ, Selector
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from launcher.agent.ranks.workers import Worker
+    from launcher.agent.system import System
     from launcher.agent.wire import Outgoing
+    from launcher.core.protocol.messages import FromAgent
 
-    Emit = Callable[[dict[str, Any]], None]
+    Emit = Callable[[FromAgent], None]
 
 
 class Outputs:
     """The output pipes of one attempt's ranks."""
 
-    def __init__(self, selector: Selector, out: Outgoing) -> None:
-        self._selector, self._out = selector, out
+    def __init__(self, selector: Selector, out: Outgoing, system: System) -> None:
+        self._selector, self._out, self._system = selector, out, system
         self.throttled = False
 
     def watch(self, worker: Worker) -> None:
@@ -38,7 +36,7 @@ class Outputs:
         """Hear no more of this rank."""
         for fd in worker.outputs:
             self._selector.unregister(fd)
-            os.close(fd)
+            self._system.close(fd)
         worker.outputs.clear()
 
     def throttle(self, workers: Iterable[Worker]) -> None:
@@ -65,23 +63,23 @@ class Outputs:
                 self._selector.register(fd, READ, lambda: None)
             for _ in range(64):  # a child of the rank that writes for ever must not hold us
                 self._reader(worker, fd)()
-                if fd not in worker.outputs or not select.select([fd], [], [], 0)[0]:
+                if fd not in worker.outputs or not self._system.is_readable(fd):
                     break
 
     def _reader(self, worker: Worker, fd: int) -> Callable[[], None]:
         def read() -> None:
-            if not read_output(worker, fd, self._out.send):
+            if not read_output(worker, fd, self._system, self._out.send):
                 self._selector.unregister(fd)
-                os.close(fd)
+                self._system.close(fd)
                 worker.outputs.remove(fd)
 
         return read
 
 
-def read_output(worker: Worker, fd: int, emit: Emit) -> bool:
+def read_output(worker: Worker, fd: int, system: System, emit: Emit) -> bool:
     """Pass on what a rank has written; False at the end of the stream."""
     try:
-        data = os.read(fd, 65536)
+        data = system.read(fd, 65536)
     except BlockingIOError:
         return True
     except OSError:

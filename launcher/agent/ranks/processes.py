@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 
 from launcher.agent.lowlevel import signal
-from launcher.agent.node import cleanup as health
-from launcher.agent.node import limits
+from launcher.agent.node import cleanup, limits
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# {fd} holds: warm.py \0 torch_parts.py \0 rank.py \0 what to do.
+# {fd} holds: server.py \0 torch_parts.py \0 rank.py \0 what to do.
 ENTRY = """\
 import sys
 if sys.path and not sys.path[0]: del sys.path[0]
@@ -86,7 +85,7 @@ def _become(
     pass_fds: Sequence[int],
 ) -> None:
     os.setsid()
-    health.prctl(health.PR_SET_PDEATHSIG, signal.SIGKILL)
+    cleanup.prctl(cleanup.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # python ignores them; exec keeps that
         signal.signal(number, signal.SIG_DFL)
     for target, fd in enumerate(streams):

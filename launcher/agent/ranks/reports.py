@@ -1,4 +1,7 @@
-"""What ranks tell their agent, passed on in their name: checked, and never in another's name."""
+"""What ranks report to their agent: checked, and passed on in their own name, never in another's.
+
+What a report means for the run is decided by the controller.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from launcher.agent.ranks.workers import Group
+    from launcher.core.protocol.messages import FromAgent
 
 EARLY = 64  # messages that may wait for word of whose they are
 
 
-class Told:
-    """What the ranks of the present ``group`` have told.
+class RankReports:
+    """What the ranks of the present ``group`` report.
 
     ``send`` takes it to the controller, ``note`` takes a line for people.
     """
@@ -21,7 +25,7 @@ class Told:
     def __init__(
         self,
         group: Callable[[], Group | None],
-        send: Callable[[dict[str, Any]], None],
+        send: Callable[[FromAgent], None],
         note: Callable[[str], None],
     ) -> None:
         self._group, self._send, self._note = group, send, note
@@ -29,7 +33,7 @@ class Told:
 
     def hear(self, pid: int, message: dict[str, Any]) -> None:
         """Pass on what a process tells, if it is a rank. Raises ChannelError for what none does."""
-        from launcher.core.protocol.messages import from_rank
+        from launcher.core.protocol.checks import from_rank
 
         group = self._group()
         if group is None:
@@ -41,7 +45,8 @@ class Told:
                 if worker.stopped:
                     return  # it fails of being ended
                 worker.raised = True
-            self._send({**known, "rank": worker.rank})
+            passed_on: Any = {**known, "rank": worker.rank}
+            self._send(passed_on)
         elif not group.all_known and len(self._early) < EARLY:
             self._early.append((pid, known))  # a quick rank is heard before its server tells of it
 
@@ -56,9 +61,9 @@ class Told:
         self._early.clear()
 
     def complain(self, pid: int, problem: str) -> None:
-        """Say, once a rank, that it told what no rank tells."""
+        """Say, once a rank, that it sent a message that no rank of ours sends."""
         group = self._group()
         worker = group.by_pid(pid) if group is not None else None
         if worker is not None and not worker.warned:
             worker.warned = True
-            self._note(f"rank {worker.rank} told its agent what no rank tells, unheard: {problem}")
+            self._note(f"rank {worker.rank} sent its agent a message that is ignored: {problem}")

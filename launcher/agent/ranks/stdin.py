@@ -5,32 +5,30 @@ The controller is asked for more when the rank waits for it (:mod:`launcher.agen
 
 from __future__ import annotations
 
-import os
-
 from launcher.agent.lowlevel import WRITE, Selector
-from launcher.agent.ranks import waits
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from launcher.agent.ranks.workers import Group
+    from launcher.agent.system import System
+    from launcher.core.protocol.messages import FromAgent
 
-    Send = Callable[[dict[str, Any]], None]
+    Send = Callable[[FromAgent], None]
 
-LOOK_S = 0.2
+CHECK_EVERY_S = 0.2
 
 
 class RankInput:
     """Bytes wait here until the rank is there and reads them."""
 
-    def __init__(self, selector: Selector) -> None:
-        self._selector = selector
+    def __init__(self, selector: Selector, system: System) -> None:
+        self._selector, self._system = selector, system
         self._waiting = bytearray()
         self._over = self._asked = False
         self._fd: int | None = None
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     def attach(self, fd: int) -> None:
         """The rank has started, and this is our end of its input."""
@@ -49,15 +47,13 @@ class RankInput:
 
         Where nobody can see whether it waits, all that there is is asked for.
         """
-        if self._fd is None or self._asked or self._waiting or self._over or now < self._look_at:
+        if self._fd is None or self._asked or self._waiting or self._over or now < self._check_at:
             return
-        self._look_at = now + LOOK_S
+        self._check_at = now + CHECK_EVERY_S
         readers = group.readers(is_python)
         if not readers:
             return
-        is_seen = waits.can_be_seen(readers[0])
-        inode = os.fstat(self._fd).st_ino
-        size = waits.wanted_bytes(readers, inode) if is_seen else waits.CHUNK
+        size, is_seen = self._system.requested_input(readers, self._fd)
         if size:
             self._asked = True
             send({"type": "want", "bytes": size, "always": not is_seen})
@@ -67,7 +63,7 @@ class RankInput:
         if self._fd is not None:
             if self._selector.action(self._fd) is not None:
                 self._selector.unregister(self._fd)
-            os.close(self._fd)
+            self._system.close(self._fd)
             self._waiting.clear()
         self._fd = None
 
@@ -76,7 +72,7 @@ class RankInput:
             return
         try:
             while self._waiting:
-                del self._waiting[: os.write(self._fd, self._waiting)]
+                del self._waiting[: self._system.write(self._fd, self._waiting)]
         except BlockingIOError:
             pass
         except OSError:

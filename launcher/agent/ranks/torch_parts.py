@@ -1,8 +1,8 @@
 """What the launcher takes of torch that torch does not promise: all of it is here.
 
-Its source runs in the fork server, in the store's process and in ranks, between that of ``warm``
-and of ``rank``. ``PARTS`` says what happens when a new torch has one of them no longer; the test of
-this file asks the torch that it runs with for each, so that it is a name that fails.
+Its source runs in the fork server, in the store's process and in ranks, between that of the
+fork server and of ``rank``. ``PARTS`` says what happens when a new torch has one of them no longer;
+the test of this file asks the torch that it runs with for each, so that it is a name that fails.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from launcher.agent.lowlevel import suppress
-from launcher.agent.node import cleanup as health
+from launcher.agent.node import cleanup
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MOST_FILES = 1024
 def can_be_seen(pid: int) -> bool:
     """Whether this machine tells what calls a process is in, and we know their numbers."""
     with suppress(OSError):
-        health.read_text(f"/proc/{pid}/syscall")
+        cleanup.read_text(f"/proc/{pid}/syscall")
         return os.uname().machine in CALLS
     return False
 
@@ -41,7 +41,7 @@ def wanted_bytes(pids: Iterable[int], inode: int) -> int:
     for pid in pids:
         with suppress(OSError, ValueError, IndexError):
             for task in os.listdir(f"/proc/{pid}/task"):
-                words = health.read_text(f"/proc/{pid}/task/{task}/syscall").split()
+                words = cleanup.read_text(f"/proc/{pid}/task/{task}/syscall").split()
                 if len(words) < 7:  # it is at work
                     continue
                 name = names.get(int(words[0]), "")
@@ -63,7 +63,7 @@ def _files(pid: int, name: str, numbers: list[int]) -> Iterable[int]:
         data = _memory(pid, numbers[1], (min(numbers[0], MOST_FILES) + 7) // 8)
         return [at for at in range(8 * len(data)) if data[at // 8] >> (at % 8) & 1]
     if name == "epoll":
-        rows_of = health.read_text(f"/proc/{pid}/fdinfo/{numbers[0]}").splitlines()
+        rows_of = cleanup.read_text(f"/proc/{pid}/fdinfo/{numbers[0]}").splitlines()
         waits = [row.split() for row in rows_of if row.startswith("tfd:")]
         return [int(row[1]) for row in waits if int(row[3], 16) & POLLIN]
     return []

@@ -1,12 +1,12 @@
-"""One group of processes: the ranks of one attempt on this node."""
+"""The ranks of one attempt on this node: their processes, streams and ends.
+
+When they are started and ended is decided in launcher.agent.loop.attempts.
+"""
 
 from __future__ import annotations
 
-import os
-
 from launcher.agent.lowlevel import signal, suppress
-from launcher.agent.node import cleanup as health
-from launcher.agent.program_files import program_folder
+from launcher.agent.node.program_files import program_folder
 from launcher.agent.ranks import processes
 from launcher.agent.ranks.last_lines import LastLines
 
@@ -14,6 +14,9 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from launcher.agent.system import System
+    from launcher.core.protocol.messages import RankOrder
 
 
 class Worker:
@@ -34,7 +37,7 @@ class Worker:
 
 
 def make(
-    ranks: Sequence[dict[str, Any]],
+    ranks: Sequence[RankOrder],
     defaults: Mapping[str, str],
     env: Mapping[str, str],
     seam: Mapping[str, str],
@@ -43,7 +46,7 @@ def make(
     made = []
     for rank in ranks:
         own = {name: value for name, value in defaults.items() if name not in env}
-        own |= rank["env"] | seam
+        own |= {**rank["env"], **seam}
         own["TORCHELASTIC_ERROR_FILE"] += f"/error-{rank['rank']}.json"
         made.append(Worker(rank["rank"], rank["local_rank"], own))
     return made
@@ -67,14 +70,20 @@ class Group:
     """The ranks of one attempt: starting, signalling and ending them."""
 
     def __init__(
-        self, attempt: int, workers: list[Worker], with_stdin: bool, stdin: int | None = None
+        self,
+        attempt: int,
+        workers: list[Worker],
+        system: System,
+        with_stdin: bool,
+        stdin: int | None = None,
     ) -> None:
         self.attempt = attempt
         self.workers = {worker.rank: worker for worker in workers}
+        self._system = system
         self.with_stdin = with_stdin
         self._stdin = stdin  # inherited from the launcher
         self.launched = False
-        self._oom_before = health.oom_kills()
+        self._oom_before = system.oom_kills()
 
     @property
     def ended(self) -> bool:
@@ -104,17 +113,18 @@ class Group:
 
     def open_streams(self, worker: Worker) -> tuple[int, int, int]:
         """Make a rank's standard streams; returns its ends, for it to inherit."""
+        system = self._system
         if self.with_stdin and self._stdin is not None:
-            theirs_in = os.dup(self._stdin)
+            theirs_in = system.dup(self._stdin)
         elif self.with_stdin:
-            theirs_in, worker.stdin = os.pipe()
-            os.set_blocking(worker.stdin, False)
+            theirs_in, worker.stdin = system.pipe()
+            system.set_blocking(worker.stdin, False)
         else:
-            theirs_in = os.open(os.devnull, os.O_RDONLY)
+            theirs_in = system.open_null()
         ends = [theirs_in]
         for number in (1, 2):
-            ours, theirs = os.pipe()
-            os.set_blocking(ours, False)
+            ours, theirs = system.pipe()
+            system.set_blocking(ours, False)
             worker.outputs.append(ours)
             if number == 2:
                 worker.errors = ours
@@ -126,14 +136,14 @@ class Group:
         (worker,) = self.workers.values()
         if worker.pid is None or worker.status is not None:
             return []
-        return [worker.pid, *([] if is_python else health.descendants(worker.pid))]
+        return [worker.pid, *([] if is_python else self._system.descendants(worker.pid))]
 
     def signal(self, number: int) -> None:
         """Send a signal to the ranks themselves, not to processes that they made."""
         for worker in self.workers.values():
             if worker.pid is not None and worker.status is None:
                 with suppress(ProcessLookupError):
-                    os.kill(worker.pid, number)
+                    self._system.kill(worker.pid, number)
 
     def kill(self) -> None:
         """SIGKILL to every rank that still runs, and to its process group."""
@@ -147,7 +157,7 @@ class Group:
         if worker.pid is None:
             worker.status = -signal.SIGKILL  # asked for, but never started
             return
-        for send in (os.killpg, os.kill):
+        for send in (self._system.killpg, self._system.kill):
             with suppress(ProcessLookupError, PermissionError):
                 send(worker.pid, signal.SIGKILL)
 
@@ -159,10 +169,10 @@ class Group:
         worker.status = status
         worker.killed = worker.stopped or (worker.killed and status == -signal.SIGKILL)
         if status == -signal.SIGKILL and not worker.killed:
-            now = health.oom_kills()
+            now = self._system.oom_kills()
             worker.oom = now > self._oom_before
             self._oom_before = now
-            worker.memory = "" if worker.oom else health.nearly_all(peak_kib << 10)
+            worker.memory = "" if worker.oom else self._system.nearly_all_memory(peak_kib << 10)
 
     def order_id(self, worker: Worker) -> str:
         """What the fork server calls a rank of this attempt."""
@@ -183,15 +193,11 @@ class Group:
         }
 
 
-def pickled_file(program: Program) -> int | None:
+def pickled_file(program: Program, system: System) -> int | None:
     """The pickled function as a file in memory, for one rank to read."""
     if program.kind != "function":
         return None
-    fd = os.memfd_create("plaunch-function")
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(program.pickled)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    return system.memory_file("plaunch-function", program.pickled)
 
 
 def spawn_cold(
@@ -202,13 +208,14 @@ def spawn_cold(
     python: str,
     sources: Sequence[str],
     streams: tuple[int, int, int],
+    system: System,
 ) -> None:
     """Start a rank in a fresh interpreter, or a program that is no Python at all."""
     env = {**base_env, **worker.env}
     if program.kind == "program":
-        worker.pid = processes.spawn([program.target, *program.args], env, streams, cwd)
+        worker.pid = system.spawn([program.target, *program.args], env, streams, cwd)
         return
-    fd = pickled_file(program)
+    fd = pickled_file(program, system)
     order = processes.RUN.format(
         kind=program.kind,
         target=program.target,
@@ -218,7 +225,7 @@ def spawn_cold(
     )
     pass_fds = () if fd is None else (fd,)
     try:
-        worker.pid = processes.spawn_python(python, (*sources, order), env, streams, cwd, pass_fds)
+        worker.pid = system.spawn_python(python, (*sources, order), env, streams, cwd, pass_fds)
     finally:
         if fd is not None:
-            os.close(fd)
+            system.close(fd)

@@ -6,12 +6,8 @@ of the socket. A job of one rank has a port and no store: the rank hosts its own
 
 from __future__ import annotations
 
-import os
-
 from launcher.agent.forkserver.client import SERVER, ForkServer
-from launcher.agent.lowlevel import READ, signal, socket, suppress
-from launcher.agent.node import probe
-from launcher.agent.node.requests import listen_on
+from launcher.agent.lowlevel import READ, signal, suppress
 from launcher.agent.ranks import processes
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
@@ -20,7 +16,9 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from launcher.agent.lowlevel import Selector
+    from launcher.agent.lowlevel import Selector, socket
+    from launcher.agent.system import System
+    from launcher.core.protocol.messages import StoreOpened
 
 
 class Store:
@@ -35,37 +33,39 @@ class Store:
         env: Mapping[str, str],
         sources: Mapping[str, Any],
         selector: Selector,
+        system: System,
         note: Callable[[str], None],
     ) -> None:
         self._python, self._env = python, env
         self._sources = [sources[name] for name in SERVER[:2]]
         self._door = sources["launcher.agent.rendezvous.door"]
-        self._selector, self._note = selector, note
+        self._selector, self._system, self._note = selector, system, note
         self._socket: socket.socket | None = None  # ours until a process has taken it over
         self._word: str | None = None
         self._hosted = self._is_noted = False
         self.pid: int | None = None
 
-    def open(self, address: str, hosted: bool, word: str | None) -> dict[str, Any]:
+    def open(self, address: str, hosted: bool, word: str | None) -> StoreOpened:
         """Take a free port of ``address``; returns the message that says which.
 
         What is not to be ``hosted`` is only kept from others, until the rank listens there.
         ``word`` is what the other nodes say to the door, if there are any.
         """
         try:
-            sock = listen_on(address) if hosted else reserve(address)
+            take = self._system.listen_on if hosted else self._system.reserve
+            sock = take(address)
         except OSError as error:
             return {"type": "store", "port": None, "problem": str(error)}
         self.end()
         self._socket, self._hosted, self._word = sock, hosted, word
-        interface, port = probe.interface_of(address), sock.getsockname()[1]
+        interface, port = self._system.interface_of(address), sock.getsockname()[1]
         return {"type": "store", "port": port, "interface": interface, "problem": None}
 
     def host(self, server: ForkServer | None) -> None:
         """Have it hosted, by a fork of the server or by an interpreter of its own."""
         if self._socket is None or not self._hosted:
             return
-        fd, null = self._socket.fileno(), os.open(os.devnull, os.O_RDWR)
+        fd, null = self._socket.fileno(), self._system.open_null()
         out, streams = self._note_pipe(null)
         order: dict[str, Any] = {"kind": "store", "word": self._word, **packed(self._door)}
         try:
@@ -75,25 +75,26 @@ class Store:
                 return  # the socket stays open here until the fork is there
             order_text = processes.STORE.format(order={**order, "pickled_fd": fd})
             sources = (*self._sources, order_text)
-            pid = processes.spawn_python(self._python, sources, self._env, streams, None, (fd,))
+            spawn = self._system.spawn_python
+            pid = spawn(self._python, sources, self._env, streams, None, (fd,))
             self.taken_over(pid)
         finally:
-            os.close(null)
-            os.close(out)
+            self._system.close(null)
+            self._system.close(out)
 
     def _note_pipe(self, null: int) -> tuple[int, tuple[int, int, int]]:
         """The streams of a store's process: by its output it says what its door can't do."""
-        read, write = os.pipe()
+        read, write = self._system.pipe()
 
         def hear() -> None:
-            said = os.read(read, 1000)
-            if said and not self._is_noted:
+            output = self._system.read(read, 1000)
+            if output and not self._is_noted:
                 self._is_noted = True
-                why = said.decode(errors="replace")
+                why = output.decode(errors="replace")
                 self._note(f"other users of this machine can reach the rendezvous store: {why}")
-            if not said:
+            if not output:
                 self._selector.unregister(read)
-                os.close(read)
+                self._system.close(read)
 
         self._selector.register(read, READ, hear)
         return write, (null, write, null)
@@ -109,7 +110,7 @@ class Store:
         pid, self.pid = self.pid, None
         if pid is not None:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                self._system.kill(pid, signal.SIGKILL)
 
     def _close_socket(self) -> None:
         if self._socket is not None:
@@ -125,18 +126,3 @@ def packed(door: str | CodeType) -> dict[str, str]:
     import marshal
 
     return {"door_code": binascii.b2a_base64(marshal.dumps(door), newline=False).decode()}
-
-
-def reserve(address: str) -> socket.socket:
-    """A socket on a free port of one address that nobody gets by chance. Raises OSError.
-
-    Who knows the port can listen there: both say SO_REUSEADDR, and this one does not listen.
-    """
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address, 0))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -1,1 +1,1 @@
-"""The agents of a run: their code, and the connection to each."""
+"""The agents of a run: their code, and the connection to each. Imports clusters and core."""

@@ -20,40 +20,46 @@ from typing import Any
 
 # The files that travel.
 SOURCES = (
-    "launcher.core.protocol.frames",
-    "launcher.agent.node.gpu_lease",
-    "launcher.agent.node.gpu_probe",
-    "launcher.core.protocol.messages",
-    "launcher.core.protocol.seal",
-    "launcher.core.protocol.shapes",
-    "launcher.core.regular",
     "launcher.agent.__main__",
     "launcher.agent.agent",
     "launcher.agent.boot",
+    "launcher.agent.forkserver.client",
     "launcher.agent.forkserver.needs_cold",
     "launcher.agent.forkserver.needs_compiler",
-    "launcher.agent.ranks.ending",
-    "launcher.agent.rendezvous.door",
-    "launcher.agent.node.requests",
+    "launcher.agent.forkserver.server",
+    "launcher.agent.loop.attempts",
+    "launcher.agent.loop.controller",
+    "launcher.agent.loop.heartbeat",
+    "launcher.agent.loop.server",
+    "launcher.agent.loop.signals",
+    "launcher.agent.lowlevel",
     "launcher.agent.node.cleanup",
+    "launcher.agent.node.gpu_lease",
+    "launcher.agent.node.gpu_probe",
     "launcher.agent.node.limits",
+    "launcher.agent.node.probe",
+    "launcher.agent.node.program_files",
+    "launcher.agent.node.pulse",
+    "launcher.agent.node.requests",
+    "launcher.agent.ranks.ending",
     "launcher.agent.ranks.last_lines",
     "launcher.agent.ranks.outputs",
-    "launcher.agent.lowlevel",
-    "launcher.agent.node.probe",
     "launcher.agent.ranks.processes",
-    "launcher.agent.pulse",
-    "launcher.agent.program_files",
     "launcher.agent.ranks.rank",
-    "launcher.agent.ranks.stdin",
-    "launcher.agent.forkserver.client",
-    "launcher.agent.rendezvous.store",
     "launcher.agent.ranks.reports",
+    "launcher.agent.ranks.stdin",
     "launcher.agent.ranks.torch_parts",
     "launcher.agent.ranks.waits",
-    "launcher.agent.forkserver.server",
-    "launcher.agent.wire",
     "launcher.agent.ranks.workers",
+    "launcher.agent.rendezvous.door",
+    "launcher.agent.rendezvous.store",
+    "launcher.agent.system",
+    "launcher.agent.wire",
+    "launcher.core.protocol.frames",
+    "launcher.core.protocol.checks",
+    "launcher.core.protocol.seal",
+    "launcher.core.protocol.shapes",
+    "launcher.core.regular",
 )
 # Their packages, which are empty on the nodes.
 PACKAGES = sorted(
@@ -67,7 +73,7 @@ TEXTS = (
 )
 
 
-class Cargo:
+class AgentBundle:
     """All that travels, packed once for each kind of Python among the nodes."""
 
     def __init__(self) -> None:
@@ -76,8 +82,8 @@ class Cargo:
 
     def with_config(self, config: Mapping[str, Any]) -> Callable[[str], bytes]:
         """What one node gets, as its kind of Python takes it."""
-        told = json.dumps(config).encode()
-        return lambda python: self._for(python) + told
+        encoded = json.dumps(config).encode()
+        return lambda python: self._for(python) + encoded
 
     def _for(self, python: str) -> bytes:
         alike = python == own_kind()

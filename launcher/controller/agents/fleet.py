@@ -1,4 +1,7 @@
-"""All agents of a run: started at once, asked together, let go together."""
+"""All agents of a run: started at once, asked together, let go together.
+
+Which nodes they are, and what is asked of them, is decided elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ import os
 import shlex
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import Cluster
-from launcher.controller.agents.bundle import Cargo
+from launcher.controller.agents.bundle import AgentBundle
 from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
+from launcher.controller.system import THIS_PROCESS, Background, System
 from launcher.core.console.console import Output
 from launcher.core.errors import ClusterError, NodeError
 from launcher.core.job import Job, Node
 from launcher.core.limits import own_soft_limit
 from launcher.core.nodelist import fold, natural_key
 from launcher.core.protocol.channel import Message
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import Nothing, ToAgent
 
 PARALLEL = 32
 ANSWER_S = 60.0
@@ -67,57 +73,32 @@ def signals_into(inbox: Inbox) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
-
-def in_parallel(
-    work: Callable[[Item], Outcome], items: Sequence[Item], limit: int
-) -> list[Outcome]:
-    """Do ``work`` on every item, at most ``limit`` at once; outcomes in the order of the items.
-
-    Plain threads: importing a pool takes longer than starting one local agent does.
-    """
-    if len(items) == 1:
-        return [work(items[0])]
-    room = threading.Semaphore(limit)
-    outcomes: dict[int, Outcome] = {}
-    errors: list[BaseException] = []
-
-    def one(index: int) -> None:
-        with room:
-            try:
-                outcomes[index] = work(items[index])
-            except BaseException as error:  # raised again where it can be caught
-                errors.append(error)
-
-    threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(len(items))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return [outcomes[index] for index in range(len(items))]
-
-
 class Fleet:
     """The links to all nodes of a run."""
 
-    def __init__(self, job: Job, cluster: Cluster, inbox: Inbox, output: Output) -> None:
+    def __init__(
+        self,
+        job: Job,
+        cluster: Cluster,
+        inbox: Inbox,
+        output: Output,
+        system: System = THIS_PROCESS,
+        make_link: Callable[[Node, Inbox, System], Link] = Link,
+    ) -> None:
         self._job, self._cluster = job, cluster
+        self.system, self._make_link = system, make_link
         self.inbox, self._output = inbox, output
         self.links: dict[str, Link] = {}
         self.problems: list[NodeError] = []
-        self._cargo = Cargo()
+        self._bundle = AgentBundle()
         self._incarnation = 0
-        self._opening: threading.Thread | None = None
+        self._opening: Background | None = None
         self._connecting: dict[str, Link] = {}
         self._signals_before = 0
         self._lock = threading.Lock()
         self._closed = False
         self._failed: BaseException | None = None
-        self._looked = time.monotonic()
+        self._last_check = system.monotonic()
 
     @property
     def one_machine(self) -> bool:
@@ -161,8 +142,7 @@ class Fleet:
         Signals beyond ``signals_before`` then end the wait.
         """
         self._signals_before = signals_before
-        self._opening = threading.Thread(target=self._open, args=(nodes,), daemon=True)
-        self._opening.start()
+        self._opening = self.system.begin(lambda: self._open(nodes))
 
     def opened(self) -> None:
         """Wait for the agents that were begun; what failed is then in ``problems``.
@@ -170,7 +150,7 @@ class Fleet:
         Raises Interrupted if a signal comes first, and ClusterError if the cluster can't start
         anything on these nodes together.
         """
-        say_at = time.monotonic() + SAY_AFTER_S
+        say_at = self.system.monotonic() + SAY_AFTER_S
         while self._opening is not None:
             self._opening.join(0.2)
             if not self._opening.is_alive():
@@ -178,7 +158,7 @@ class Fleet:
             elif self.inbox.signals > self._signals_before:
                 assert self.inbox.last_signal is not None
                 raise Interrupted(self.inbox.last_signal)
-            elif time.monotonic() > say_at:
+            elif self.system.monotonic() > say_at:
                 say_at = float("inf")
                 self._say_waiting(list(self._connecting), "to be connected")
         failed, self._failed = self._failed, None
@@ -205,9 +185,10 @@ class Fleet:
             node_rank, node = numbered
             config = agent_config(self._job, node, node_rank, incarnation, **known)
             config["stdin"] = self._cluster.inherited_stdin
-            link = self._connecting[node.name] = Link(node, self.inbox)
+            link = self._make_link(node, self.inbox, self.system)
+            self._connecting[node.name] = link
             try:
-                link.open(self._cluster, self._cargo.with_config(config))
+                link.open(self._cluster, self._bundle.with_config(config))
             except NodeError as error:
                 return error
             finally:
@@ -219,7 +200,7 @@ class Fleet:
             link.close()  # we were interrupted, and nobody waits for it any more
             return link
 
-        opened = in_parallel(start, list(enumerate(nodes)), PARALLEL)
+        opened = self.system.in_parallel(start, list(enumerate(nodes)), PARALLEL)
         self.problems += [result for result in opened if isinstance(result, NodeError)]
 
     def open_instead(self, lost: Sequence[Node], count: int) -> list[Node]:
@@ -247,7 +228,7 @@ class Fleet:
             return {"soft_limit": own_soft_limit()}
         if program.kind == "function":
             return {}
-        from launcher.agent.program_files import digests
+        from launcher.agent.node.program_files import digests
 
         return {"files": digests(program.kind, program.target, os.getcwd())}
 
@@ -258,7 +239,7 @@ class Fleet:
             link.close()
             self.problems.append(NodeError(name, reason, advice))
 
-    def tell(self, message: Message, names: Sequence[str] | None = None) -> None:
+    def tell(self, message: ToAgent, names: Sequence[str] | None = None) -> None:
         """Send a message to all agents, or to some."""
         for name in names if names is not None else list(self.links):
             if name in self.links:
@@ -273,7 +254,7 @@ class Fleet:
 
     def ask(
         self,
-        orders: Mapping[str, Message],
+        orders: Mapping[str, ToAgent | Nothing],
         answers: Sequence[str],
         timeout_s: float = ANSWER_S,
     ) -> dict[str, dict[str, Message]]:
@@ -285,44 +266,48 @@ class Fleet:
         for name, order in orders.items():
             if order:
                 self.tell(order, [name])
-        got: dict[str, dict[str, Message]] = {name: {} for name in orders}
-        give_up = time.monotonic() + timeout_s
-        say_at = time.monotonic() + SAY_AFTER_S
+        received: dict[str, dict[str, Message]] = {name: {} for name in orders}
+        give_up = self.system.monotonic() + timeout_s
+        say_at = self.system.monotonic() + SAY_AFTER_S
 
         def waiting() -> list[str]:
-            return [n for n in got if n in self.links and len(got[n]) < len(answers)]
+            return [
+                name
+                for name, so_far in received.items()
+                if name in self.links and len(so_far) < len(answers)
+            ]
 
         while waiting():
-            event = self.next_event(min(0.5, give_up - time.monotonic()))
+            event = self.next_event(min(0.5, give_up - self.system.monotonic()))
             if isinstance(event, int):
                 raise Interrupted(event)
             if event is not None:
-                self._take_answer(event, answers, got)
-            if time.monotonic() > say_at:
+                self._take_answer(event, answers, received)
+            if self.system.monotonic() > say_at:
                 say_at = float("inf")
                 self._say_waiting(waiting(), f"to answer ({', '.join(answers)})")
-            if time.monotonic() > give_up:
+            if self.system.monotonic() > give_up:
                 for name in waiting():
-                    missing = next(answer for answer in answers if answer not in got[name])
+                    missing = next(answer for answer in answers if answer not in received[name])
                     self._drop_silent(name, missing, timeout_s)
-        return got
+        return received
 
     def _drop_silent(self, name: str, missing: str, timeout_s: float) -> None:
         node = self.links[name].node
         what, advice = UNANSWERED.get(missing, ("no answer", ""))
-        places = {"workdir": node.workdir, "run_dir": self._job.run_dir, "python": node.python}
-        words = {key: shlex.quote(text) for key, text in places.items()}
+        paths = {"workdir": node.workdir, "run_dir": self._job.run_dir, "python": node.python}
+        words = {key: shlex.quote(text) for key, text in paths.items()}
         self.drop(name, f"{what}, for {timeout_s:.0f} s", advice.format(**words))
 
     def _take_answer(
-        self, event: Event, answers: Sequence[str], got: dict[str, dict[str, Message]]
+        self, event: Event, answers: Sequence[str], received: dict[str, dict[str, Message]]
     ) -> None:
         if isinstance(event.body, Lost):
             self.drop(event.node, event.body.reason)
             return
         kind = event.body["type"]
-        if kind in answers and event.node in got:
-            got[event.node][kind] = event.body
+        if kind in answers and event.node in received:
+            received[event.node][kind] = event.body
         elif kind == "note":
             self._output.say(f"{event.node}: {event.body['text']}")
         elif kind == "notice":
@@ -330,8 +315,8 @@ class Fleet:
 
     def silent(self, limit_s: float) -> list[str]:
         """Nodes from which nothing came for ``limit_s``, though we were listening all the while."""
-        now = time.monotonic()
-        paused, self._looked = now - self._looked > 3.0, now
+        now = self.system.monotonic()
+        paused, self._last_check = now - self._last_check > 3.0, now
         if paused or not self.inbox.empty:
             for link in self.links.values():
                 link.give_grace()
@@ -347,9 +332,9 @@ class Fleet:
         if self._opening is not None:
             self._opening.join(CONNECTING_S)
         self.tell({"type": "end"})
-        give_up = time.monotonic() + timeout_s
+        give_up = self.system.monotonic() + timeout_s
         for link in self.links.values():
-            link.wait(max(0.05, give_up - time.monotonic()))
+            link.wait(max(0.05, give_up - self.system.monotonic()))
         for link in self.links.values():
             link.close()
         self.links.clear()

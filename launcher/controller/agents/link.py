@@ -1,7 +1,8 @@
-"""The controller's line to one agent: a thread that reads, one that writes, one queue for all.
+"""The controller's connection to one agent: a thread that reads, one that writes, a common queue.
 
 The writing thread sends a heartbeat whenever it had nothing else to send for a second, so a slow
-or cut line holds up nobody else. What arrives goes into the queue that all links share.
+or cut line holds up nobody else. What arrives is checked and goes into the queue that all links
+share; what it means is decided by those who read the queue.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import base64
 import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clusters.base import Cluster, ProvenStream, Stream, last_line
 from launcher.clusters.deadline import deadline
+from launcher.controller.system import THIS_PROCESS, System
 from launcher.core.errors import NodeError
 from launcher.core.job import Job, Node
 from launcher.core.protocol import channel
+from launcher.core.protocol.checks import MAX_FROM_AGENT, from_agent
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
-from launcher.core.protocol.messages import MAX_FROM_AGENT, from_agent
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import ToAgent
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
@@ -130,19 +134,44 @@ def agent_config(
     }
 
 
+class AgentMessages:
+    """Bytes of an agent in, checked messages out as events, without beats and floods of notes."""
+
+    def __init__(self, node: str, system: System, link: Link | None = None) -> None:
+        self._node, self._system, self._link = node, system, link
+        self._decoder = Decoder(MAX_FROM_AGENT)
+        self._num_notes = 0
+        self._admitted_at = 0.0  # unix time
+
+    def admitted(self) -> None:
+        """The agent gets its code now: from here on it can look at its clock."""
+        self._admitted_at = self._system.unix_time()
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Add ``data`` and yield what is complete now. Raises ChannelError."""
+        for message in self._decoder.feed(data):
+            kind = from_agent(message)["type"]
+            self._num_notes += kind == "note"
+            if kind == "beat" or (kind == "note" and self._num_notes > NOTES):
+                continue
+            if kind == "probe":  # its clock is judged by this round trip
+                times = {"asked_at": self._admitted_at, "heard_at": self._system.unix_time()}
+                message |= times
+            yield Event(self._node, message, self._link, self._decoder.size)
+
+
 class Link:
     """An agent that has been started on a node."""
 
-    def __init__(self, node: Node, inbox: Inbox) -> None:
-        self.node, self._inbox = node, inbox
+    def __init__(self, node: Node, inbox: Inbox, system: System = THIS_PROCESS) -> None:
+        self.node, self._inbox, self._system = node, inbox, system
         self._stream: Stream | None = None
-        self._outbox: SimpleQueue[channel.Message | None] = SimpleQueue()
-        self._heard = time.monotonic()
-        self._admitted = 0.0  # unix time
+        self._outbox: SimpleQueue[ToAgent | None] = SimpleQueue()
+        self._heard = system.monotonic()
+        self._messages = AgentMessages(node.name, system, self)
         self._closed = False
-        self._reader: threading.Thread | None = None
 
-    def open(self, cluster: Cluster, cargo: Callable[[str], bytes]) -> None:
+    def open(self, cluster: Cluster, payload_for: Callable[[str], bytes]) -> None:
         """Start the agent and exchange the first words. Raises NodeError."""
         argv = [self.node.python, "-I", "-S", "-c", channel.BOOTSTRAP]
         self._stream = stream = cluster.connect(self.node, argv, {})
@@ -152,8 +181,8 @@ class Link:
         secret, nonce = os.urandom(32).hex(), os.urandom(16).hex()
 
         def admitting(python: str) -> bytes:
-            payload = cargo(python)
-            self._admitted = time.time()
+            payload = payload_for(python)
+            self._messages.admitted()
             return payload
 
         with deadline(cluster.first_words_s, stream.close) as too_late:
@@ -163,30 +192,29 @@ class Link:
                 else:
                     rest = channel.greet(stream.read, stream.write, secret, nonce, admitting)
             except (ChannelError, OSError) as error:
-                # A shell that takes the secret for a command says so.
+                # A shell may have taken the secret for a command, and printed it.
                 seen = str(error).replace(secret, "...")
                 if self._closed:
                     raise NodeError(self.node.name, "the run ended meanwhile") from error
                 if too_late.is_set():
-                    said = stream.errors().replace(secret, "...") or seen
-                    raise unanswered(self.node, cluster.first_words_s, said) from error
+                    text = stream.errors().replace(secret, "...") or seen
+                    raise unanswered(self.node, cluster.first_words_s, text) from error
                 raise explain(self.node, stream, seen) from error
-        self._heard = time.monotonic()
-        self._reader = threading.Thread(target=self._read, args=(stream, rest), daemon=True)
-        self._reader.start()
-        threading.Thread(target=self._write, args=(stream,), daemon=True).start()
+        self._heard = self._system.monotonic()
+        self._system.begin(lambda: self._read(stream, rest))
+        self._system.begin(lambda: self._write(stream))
 
-    def send(self, message: channel.Message) -> None:
+    def send(self, message: ToAgent) -> None:
         """Queue a message for the agent; never waits."""
         self._outbox.put(message)
 
     def silent_for(self) -> float:
         """Seconds since anything came from the agent."""
-        return time.monotonic() - self._heard
+        return self._system.monotonic() - self._heard
 
     def give_grace(self) -> None:
         """Start judging silence anew, after we ourselves stood still."""
-        self._heard = time.monotonic()
+        self._heard = self._system.monotonic()
 
     def close(self) -> None:
         """Let the stream go: the agent then ends its ranks and itself."""
@@ -202,7 +230,8 @@ class Link:
 
     def _read(self, stream: Stream, rest: bytes) -> None:
         reason, code = "the connection was closed", None
-        # Where the agent called us, whoever started it may follow many, and tells only at the end.
+        # Where the agent called us, its starter may follow many agents, and knows an exit code only
+        # when all have ended.
         patience_s: float | None = 0.0 if isinstance(stream, ProvenStream) else 2.0
         try:
             self._take_in(stream, rest)
@@ -214,30 +243,26 @@ class Link:
             code = stream.wait(patience_s)
         if code is not None:
             reason = explain_end(code, stream.errors())
-        # One that was let go says nothing more: the node may have a new agent by now.
+        # A link that was closed reports nothing more: the node may have a new agent by now.
         if not self._closed:
             self._inbox.put(Event(self.node.name, Lost(reason, code), self))
 
     def _take_in(self, stream: Stream, rest: bytes) -> None:
         """Read until the stream ends. Raises ChannelError for what no agent of ours sends."""
-        decoder, data, notes = Decoder(MAX_FROM_AGENT), rest, 0
+        data = rest
         while True:
-            for message in decoder.feed(data):
-                kind = from_agent(message)["type"]
-                notes += kind == "note"
-                if kind == "probe":  # its clock is judged by this round trip
-                    message |= {"asked_at": self._admitted, "heard_at": time.time()}
-                if kind == "beat" or self._closed or (kind == "note" and notes > NOTES):
-                    continue
-                self._inbox.put(Event(self.node.name, message, self, decoder.size))
+            for event in self._messages.feed(data):
+                if not self._closed:
+                    self._inbox.put(event)
             data = stream.read(1 << 20)
-            self._heard = time.monotonic()
+            self._heard = self._system.monotonic()
             if not data:
                 return
 
     def _write(self, stream: Stream) -> None:
         with contextlib.suppress(OSError):
             while True:
+                message: ToAgent | None
                 try:
                     message = self._outbox.get(timeout=HEARTBEAT_S)
                 except Empty:
@@ -256,9 +281,9 @@ def explain_end(code: int, errors: str) -> str:
     return f"its agent ended with code {code}: {last[0]}"
 
 
-def unanswered(node: Node, seconds: float, said: str) -> NodeError:
+def unanswered(node: Node, seconds: float, output: str) -> NodeError:
     """No agent came up in time on a node that could be reached."""
-    line = last_line(said)
+    line = last_line(output)
     return NodeError(
         node.name,
         f"connected, but no answer within {seconds:g} s; "

@@ -1,4 +1,4 @@
-"""Which GPUs a run takes on each node. Pure decisions over what the nodes said.
+"""Which GPUs a run takes on each node. Pure decisions over what the nodes have sent.
 
 What is chosen is named by UUIDs, never by numbers, and so goes into CUDA_VISIBLE_DEVICES: a UUID
 means the same GPU whatever CUDA_DEVICE_ORDER says, inside a container or a SLURM step that

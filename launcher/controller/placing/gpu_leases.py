@@ -1,4 +1,4 @@
-"""Which GPUs of which node a job gets: the agents look, a pure choice decides, the agents lease."""
+"""GPUs for a job: asks the agents what there is, and has them lease what gpu_choice.py chooses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from launcher.core.job import Job, Node, Placement
 
 if TYPE_CHECKING:
     from launcher.controller.placing.gpu_choice import Choice, NodeGpus
+    from launcher.core.protocol import messages
 
-TRIES = 5  # another run may lease a GPU between our look and our lease
+TRIES = 5  # another run may lease a GPU after ours has seen it free
 
 Chosen = tuple[tuple[Placement, ...], list[str]]
 
@@ -35,7 +36,7 @@ def place_with_gpus(
 
     request = parse(job.gpus)
     for _ in range(TRIES):
-        seen = look_at_gpus(nodes, fleet)
+        seen = inspect_gpus(nodes, fleet)
         choices = choose_all(request, seen, one_machine=one_machine)
         problems = [
             NodeError(node.name, choice.problem)
@@ -53,11 +54,11 @@ def place_with_gpus(
     return place(nodes, gpus, job.procs, share_all=False), notes
 
 
-def look_at_gpus(nodes: Sequence[Node], fleet: Fleet) -> list[NodeGpus]:
+def inspect_gpus(nodes: Sequence[Node], fleet: Fleet) -> list[NodeGpus]:
     """The GPUs of every node, as its agent sees them."""
     from launcher.controller.placing.gpu_choice import node_gpus
 
-    order = {"type": "gpus", "sources": pynvml_source()}
+    order: messages.AskGpus = {"type": "gpus", "sources": pynvml_source()}
     answers = fleet.ask({node.name: order for node in nodes}, ["gpus"])
     silent = [NodeError(n.name, "it did not tell its GPUs") for n in nodes if not answers[n.name]]
     if silent:
@@ -70,7 +71,7 @@ def lease(nodes: Sequence[Node], choices: Sequence[Choice], fleet: Fleet) -> boo
     wanted: Mapping[str, Choice] = {
         node.name: choice for node, choice in zip(nodes, choices, strict=True) if choice.gpus
     }
-    orders = {
+    orders: dict[str, messages.AskLease] = {
         name: {"type": "lease", "uuids": list(choice.gpus)} for name, choice in wanted.items()
     }
     answers = fleet.ask(orders, ["leased"])
@@ -82,6 +83,8 @@ def lease(nodes: Sequence[Node], choices: Sequence[Choice], fleet: Fleet) -> boo
 
 def lease_again(gpus: Mapping[str, Sequence[str]], fleet: Fleet) -> list[str]:
     """Lease the GPUs that nodes had before their agents were lost; the nodes where it can't be."""
-    orders = {name: {"type": "lease", "uuids": list(uuids)} for name, uuids in gpus.items()}
+    orders: dict[str, messages.AskLease] = {
+        name: {"type": "lease", "uuids": list(uuids)} for name, uuids in gpus.items()
+    }
     answers = fleet.ask(orders, ["leased"])
     return [name for name, got in answers.items() if got.get("leased", {}).get("refused")]

@@ -1,4 +1,4 @@
-"""GPUs per node -> local ranks -> ranks: pure."""
+"""How many ranks each node gets, and their numbers, from the GPUs of each. Pure."""
 
 from __future__ import annotations
 

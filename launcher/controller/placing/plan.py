@@ -1,4 +1,7 @@
-"""Where everything runs: before the first attempt, and again when nodes were lost."""
+"""The plan of an attempt: which nodes and ranks, at first and again after nodes were lost.
+
+It asks the agents and says what is wrong; the choices are pure, in placement.py and gpu_choice.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nodes said of themselves, and what is wrong with them: all problems before any start."""
+"""What nodes have sent of themselves, and every problem in it, before anything starts. Pure."""
 
 from __future__ import annotations
 

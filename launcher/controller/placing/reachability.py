@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from launcher.controller.agents.fleet import Fleet
 from launcher.controller.placing.preflight import Facts, master_addresses
 from launcher.core.errors import NodeError
+
+if TYPE_CHECKING:
+    from launcher.core.protocol.messages import Listen, Reach
 
 
 def reachability(all_facts: Sequence[Facts], fleet: Fleet) -> list[NodeError]:
@@ -17,12 +21,13 @@ def reachability(all_facts: Sequence[Facts], fleet: Fleet) -> list[NodeError]:
     failures: list[NodeError] = []
     for address in master_addresses(first, len(all_facts)):
         name = first.node.name
-        answer = fleet.ask({name: {"type": "listen", "address": address}}, ["listening"])[name]
+        listen: Listen = {"type": "listen", "address": address}
+        answer = fleet.ask({name: listen}, ["listening"])[name]
         port = answer.get("listening", {}).get("port")
         if port is None:
             failures.append(NodeError(name, f"can't listen on {address}"))
             continue
-        order = {"type": "reach", "address": address, "port": port, "word": None}
+        order: Reach = {"type": "reach", "address": address, "port": port, "word": None}
         reached = fleet.ask({facts.node.name: order for facts in others}, ["reached"])
         bad = {
             node: got.get("reached", {"problem": "no answer"})["problem"]

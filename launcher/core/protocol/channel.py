@@ -17,7 +17,7 @@ from typing import Any
 from launcher.core.protocol.frames import ChannelError
 
 Message = dict[str, Any]
-Cargo = Callable[[str], bytes]  # the agent's code, compressed, as a python of this kind takes it
+PayloadFor = Callable[[str], bytes]  # the agent's code, packed for a python of this kind
 
 MAX_NOISE = 1024 * 1024
 MAX_ANSWER = 1 << 17  # from the marker on, with all that may come with it
@@ -124,7 +124,7 @@ def greet(
     write: Callable[[bytes], None],
     secret: str,
     nonce: str,
-    cargo: Cargo,
+    payload_for: PayloadFor,
 ) -> bytes:
     """The controller's side of the first words; returns bytes that came after the marker's line.
 
@@ -132,7 +132,7 @@ def greet(
     """
     write(f"{secret} {nonce}\n".encode())
     answer = hear_proof(read, secret, nonce)
-    write(admission(secret, nonce, answer, cargo(answer.python), with_digest=False))
+    write(admission(secret, nonce, answer, payload_for(answer.python), with_digest=False))
     return answer.rest
 
 
@@ -151,13 +151,13 @@ class Answer:
 
 def hear_proof(read: Callable[[int], bytes], secret: str, nonce: str) -> Answer:
     """Wait for the marker and check the proof for ``nonce``. Raises ChannelError."""
-    seen, looked = bytearray(), 0
+    seen, searched = bytearray(), 0
     while True:
-        found = marked_line(seen, looked)
-        if found is not None:
+        marked = marked_line(seen, searched)
+        if marked is not None:
             break
-        at = seen.find(MARKER, looked)
-        looked = at if at >= 0 else max(0, len(seen) - len(MARKER))
+        at = seen.find(MARKER, searched)
+        searched = at if at >= 0 else max(0, len(seen) - len(MARKER))
         data = read(65536)
         if not data:
             raise ChannelError(seen.decode(errors="replace").strip()[-500:])
@@ -166,7 +166,7 @@ def hear_proof(read: Callable[[int], bytes], secret: str, nonce: str) -> Answer:
             break
         if len(seen) > MAX_NOISE:
             raise ChannelError(f"the login shell printed {len(seen)} bytes and no agent came")
-    answer = None if found is None else proved(*found, secret, nonce)
+    answer = None if marked is None else proved(*marked, secret, nonce)
     if answer is None:
         raise ChannelError("the process on the node could not prove that it is our agent")
     return answer
@@ -203,5 +203,5 @@ def admission(
     The code's digest is left out where the stream is nobody else's to touch: it costs a start time.
     """
     size, digest = str(len(payload)), sha256(payload).hexdigest() if with_digest else "-"
-    told = (nonce, answer.nonce, answer.name, answer.python, size, digest)
-    return f"{proof(secret, 'controller', *told)} {size} {digest}\n".encode() + payload
+    proven = (nonce, answer.nonce, answer.name, answer.python, size, digest)
+    return f"{proof(secret, 'controller', *proven)} {size} {digest}\n".encode() + payload

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 MAX_FRAME = 256 * 1024 * 1024
@@ -77,7 +77,7 @@ class ChannelError(Exception):
     """The other side does not speak our protocol, or is not who it should be."""
 
 
-def encode(message: dict[str, Any]) -> bytes:
+def encode(message: Mapping[str, Any]) -> bytes:
     """One frame. Lone surrogates (bytes that are no UTF-8) survive as JSON escapes."""
     body = dumps(message).encode("ascii")
     if len(body) > MAX_FRAME:

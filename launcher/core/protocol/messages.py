@@ -1,167 +1,347 @@
-"""Every message that is sent: its kind, its fields, and what they may hold. Pure.
+"""Every message between the controller, its agents and their ranks: kinds and fields, as types.
 
-What comes from a node, and what comes from a rank, is checked against these tables before anything
-else is done with it. This file travels to the nodes: standard library only.
+Whoever sends or handles a message is checked against this table by the type checker, and a test
+holds all that is sent, handled and checked at run time (checks.py) against it. Nothing imports
+this file while a run is going on, so it costs no start any time.
 """
 
 from __future__ import annotations
 
-from launcher.core.protocol.frames import ChannelError
-from launcher.core.protocol.shapes import DATA, is_text, wrong
+from typing import Any, Literal, TypedDict
 
-TYPE_CHECKING = False  # as type checkers know it; importing typing would delay every start
-if TYPE_CHECKING:
-    from typing import Any
-
-MAX_VALUE = 16 << 20  # bytes of JSON that a rank may report
-MAX_FROM_AGENT = 64 << 20
-MAX_LINE = 1 << 20  # characters of a text that is none of the program's output
+# -- from the controller to an agent
 
 
-def _text(value: Any) -> bool:
-    """Text that is meant for people: notes, problems."""
-    return isinstance(value, str) and len(value) <= MAX_LINE and is_text(value)
+class RankOrder(TypedDict):
+    """One rank of a :class:`Start`: ``env`` are the variables that always hold."""
+
+    rank: int
+    local_rank: int
+    env: dict[str, str]
 
 
-def _word(value: Any) -> bool:
-    """A name, a path or a version, which may end in an environment variable."""
-    return _text(value) and len(value) <= 4096 and "\0" not in value
+class Start(TypedDict):
+    """Start these ranks; ``defaults`` are variables that yield to what the user has set."""
+
+    type: Literal["start"]
+    attempt: int
+    world_size: int
+    ranks: list[RankOrder]
+    defaults: dict[str, str]
 
 
-def _address(value: Any) -> bool:
-    """An IP address as text; others will be told to connect to it."""
-    if not _word(value) or len(value) > 64:
-        return False
-    address, _, interface = value.partition("%")  # as link-local ones have it
-    return bool(address) and not set(address) - _OF_ADDRESSES and interface.isprintable()
+class OpenStore(TypedDict):
+    """Take a port for the rendezvous store, and host it there if ``hosted``.
 
-
-def _process(value: Any) -> bool:
-    """A process on a GPU, and its user."""
-    return isinstance(value, list) and len(value) == 2 and _rank(value[0]) and _word(value[1])
-
-
-def _rank(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
-
-
-def _status(value: Any) -> bool:
-    """An exit code, or minus a signal."""
-    return isinstance(value, int) and not isinstance(value, bool) and -128 < value < 256
-
-
-def _port(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
-
-
-_OF_ADDRESSES = frozenset("0123456789abcdefABCDEF.:")
-_NOTICES = frozenset((1, 10, 12, 15))  # what a scheduler sends: HUP, USR1, USR2, TERM
-_GPU = {
-    "index": int,
-    "machine_index": int,
-    "uuid": _word,
-    "name": _word,
-    "memory_total": int,
-    "memory_used": int,
-    "processes": [_process],
-    "exclusive": bool,
-    "leased": _text,
-    "parent": _word,
-    "mig_name": _word,
-    "usable": bool,
-    "problem": _text,
-}
-_FAILURE = {"type": _text, "message": _text, "traceback": _text, "chain": [_text]}
-_SAID_BY_RANKS: dict[str, dict[Any, Any]] = {
-    "report": {
-        "value": DATA,
-        "by?": frozenset(("user", "engine", "return")),
-        "not_finite?": {str: _word},
-    },
-    "progress": {
-        "step?": (int, None),
-        "epoch?": (int, None),
-        "checkpoint?": (_word, None),
-        "failed?": bool,
-    },
-    "failure": {"failure": _FAILURE},
-    "phase": {"phase": _word},
-}
-_SAID_BY_AGENTS: dict[str, dict[Any, Any]] = {
-    "beat": {},
-    "note": {"text": _text},
-    "notice": {"number": _NOTICES},
-    "found": {
-        "python?": (_word, None),
-        "torch?": (_word, None),
-        "no_engine?": (_text, None),
-        "problem?": (_text, None),
-        "op?": _word,
-    },
-    "probe": {
-        "hostname": _word,
-        "cores": _rank,
-        "addresses": {str: [_address]},
-        "reached_at": [_word],
-        "time": float,
-        "free_disk": (int, None),
-        "workdir": bool,
-        "program": (_text, None),
-        "differs": [_word],
-        "main": (_word, None),
-        "shared": bool,
-        "driver": bool,
-        "user": _word,
-    },
-    "store": {"port": (_port, None), "problem": (_text, None), "interface?": (_word, None)},
-    "reached": {
-        "problem": (_text, None),
-        "address": (_address, None),
-        "interface": (_word, None),
-    },
-    "listening": {"port": (_port, None)},
-    "gpus": {"gpus": [_GPU], "visible": (_text, None), "error": _text},
-    "leased": {"taken": [_word], "refused": [_word]},
-    "raw": {"rank": _rank, "err": bool, "text": str},
-    "want": {"bytes": (int, None), "always": bool},
-    "unstarted": {"rank": _rank, "problem": _text},
-    "exit": {
-        "rank": _rank,
-        "status": _status,
-        "killed": bool,
-        "oom": bool,
-        "memory": _text,
-        "tail": [_text],
-    },
-    "stopped": {"attempt": _rank, "swept": _rank},
-    **{kind: {**fields, "rank": _rank} for kind, fields in _SAID_BY_RANKS.items()},
-}
-_SHAPES = {kind: {**fields, "type": _word} for kind, fields in _SAID_BY_AGENTS.items()}
-
-
-def from_agent(message: dict[str, Any]) -> dict[str, Any]:
-    """The same message, if it is one that our agent sends. Raises ChannelError."""
-    kind = message.get("type")
-    shape = _SHAPES.get(kind) if isinstance(kind, str) else None
-    if shape is None:
-        raise ChannelError("it sent what no agent of ours sends: a message of no known kind")
-    problem = wrong(message, shape, str(kind))
-    if problem:
-        raise ChannelError(f"it sent what no agent of ours sends: {problem}")
-    return message
-
-
-def from_rank(message: dict[str, Any]) -> dict[str, Any]:
-    """What of a rank's message counts. Raises ChannelError with what is wrong.
-
-    Other fields may be there: the program's engine may be of another version than we are.
+    ``word`` is what the other nodes say to the store's door. Answered by :class:`StoreOpened`.
     """
-    kind = message.get("type")
-    fields = _SAID_BY_RANKS.get(kind) if isinstance(kind, str) else None
-    if fields is None:
-        raise ChannelError("a message of no known kind")
-    known = {key: item for key, item in message.items() if key in fields or f"{key}?" in fields}
-    problem = wrong(known, fields, str(kind))
-    if problem:
-        raise ChannelError(problem)
-    return {**known, "type": kind}
+
+    type: Literal["store"]
+    address: str
+    hosted: bool
+    word: str | None
+
+
+class Reach(TypedDict):
+    """Try to connect there. Answered by :class:`Reached`."""
+
+    type: Literal["reach"]
+    address: str
+    port: int
+    word: str | None
+
+
+class Listen(TypedDict):
+    """Listen on a free port of this address. Answered by :class:`Listening`."""
+
+    type: Literal["listen"]
+    address: str
+
+
+class AskGpus(TypedDict):
+    """Tell the node's GPUs; ``sources`` is the driver's library. Answered by :class:`Gpus`."""
+
+    type: Literal["gpus"]
+    sources: dict[str, str]
+
+
+class AskLease(TypedDict):
+    """Lease these GPUs, and give others back. Answered by :class:`Leased`."""
+
+    type: Literal["lease"]
+    uuids: list[str]
+
+
+class Signal(TypedDict):
+    """Send this signal to the ranks."""
+
+    type: Literal["signal"]
+    number: int
+
+
+class Stop(TypedDict):
+    """A rank somewhere has failed: end the others within ``grace_s``."""
+
+    type: Literal["stop"]
+    grace_s: float
+
+
+class Kill(TypedDict):
+    """Kill the ranks."""
+
+    type: Literal["kill"]
+
+
+class Stdin(TypedDict):
+    """Input for the only rank, in base64; ``over``: this was the last of it."""
+
+    type: Literal["stdin"]
+    data: str
+    over: bool
+
+
+class End(TypedDict):
+    """End the ranks and the agent."""
+
+    type: Literal["end"]
+
+
+class Beat(TypedDict):
+    """The sender is alive, and has had nothing else to say for a second. Both ways."""
+
+    type: Literal["beat"]
+
+
+class Nothing(TypedDict):
+    """No order: the agent speaks by itself."""
+
+
+ToAgent = (
+    Start | OpenStore | Reach | Listen | AskGpus | AskLease | Signal | Stop | Kill | Stdin | End
+    | Beat
+)  # fmt: skip
+
+# -- from an agent to the controller
+
+
+class Note(TypedDict):
+    """A line for people."""
+
+    type: Literal["note"]
+    text: str
+
+
+class Notice(TypedDict):
+    """A scheduler has sent this signal to the processes on the node."""
+
+    type: Literal["notice"]
+    number: int
+
+
+class _Found(TypedDict):
+    type: Literal["found"]
+
+
+class Found(_Found, total=False):
+    """What of Python and torch is there; ``problem``: why Python can't start."""
+
+    python: str | None
+    torch: str | None
+    no_engine: str | None
+    problem: str | None
+
+
+class Facts(TypedDict):
+    """What a node is like; ``time`` is its clock, ``free_disk`` in bytes."""
+
+    hostname: str
+    cores: int
+    addresses: dict[str, list[str]]
+    reached_at: list[str]
+    time: float
+    free_disk: int | None
+    workdir: bool
+    program: str | None
+    differs: list[str]
+    main: str | None
+    shared: bool
+    driver: bool
+    user: str
+
+
+class Probe(Facts):
+    """The same as a message, sent once at the start."""
+
+    type: Literal["probe"]
+
+
+class _StoreOpened(TypedDict):
+    type: Literal["store"]
+    port: int | None
+    problem: str | None
+
+
+class StoreOpened(_StoreOpened, total=False):
+    """The port of the rendezvous store, and the network interface of its address."""
+
+    interface: str | None
+
+
+class Reached(TypedDict):
+    """Whether the address was reached (no ``problem``), and our own address on the way there."""
+
+    type: Literal["reached"]
+    problem: str | None
+    address: str | None
+    interface: str | None
+
+
+class Listening(TypedDict):
+    """On this port; None if that could not be."""
+
+    type: Literal["listening"]
+    port: int | None
+
+
+class Gpus(TypedDict):
+    """The node's GPUs (see controller.placing.gpus.Gpu), and its CUDA_VISIBLE_DEVICES."""
+
+    type: Literal["gpus"]
+    gpus: list[dict[str, Any]]
+    visible: str | None
+    error: str
+
+
+class Leased(TypedDict):
+    """UUIDs of the GPUs that are ours now, and of those that another run has."""
+
+    type: Literal["leased"]
+    taken: list[str]
+    refused: list[str]
+
+
+class Raw(TypedDict):
+    """What a rank has printed, on standard error if ``err``."""
+
+    type: Literal["raw"]
+    rank: int
+    err: bool
+    text: str
+
+
+class Want(TypedDict):
+    """The only rank waits for so much input; ``always``: nobody can see whether it waits."""
+
+    type: Literal["want"]
+    bytes: int | None
+    always: bool
+
+
+class Unstarted(TypedDict):
+    """A rank could not be started."""
+
+    type: Literal["unstarted"]
+    rank: int
+    problem: str
+
+
+class Exit(TypedDict):
+    """A rank has ended, with an exit code or minus a signal; ``killed``: we made it end."""
+
+    type: Literal["exit"]
+    rank: int
+    status: int | None
+    killed: bool
+    oom: bool
+    memory: str
+    tail: list[str]
+
+
+class Stopped(TypedDict):
+    """Nothing of the attempt is left on the node; ``swept`` processes had to be killed."""
+
+    type: Literal["stopped"]
+    attempt: int
+    swept: int
+
+
+# -- from a rank to its agent, which passes it on with the rank's number
+
+
+class _Report(TypedDict):
+    type: Literal["report"]
+    value: Any
+
+
+class Report(_Report, total=False):
+    """A value that the rank gives back; ``not_finite`` names what of it was no number."""
+
+    by: Literal["user", "engine", "return"]
+    not_finite: dict[str, str]
+
+
+class _Progress(TypedDict):
+    type: Literal["progress"]
+
+
+class Progress(_Progress, total=False):
+    """How far the rank is; ``failed``: it fails at this step."""
+
+    step: int | None
+    epoch: int | None
+    checkpoint: str | None
+    failed: bool
+
+
+class FailureDetails(TypedDict):
+    """An uncaught exception; ``chain`` are its causes."""
+
+    type: str
+    message: str
+    traceback: str
+    chain: list[str]
+
+
+class Failure(TypedDict):
+    """The rank ends of an exception."""
+
+    type: Literal["failure"]
+    failure: FailureDetails
+
+
+class Phase(TypedDict):
+    """Whether the rank waits for a process group, or has joined one."""
+
+    type: Literal["phase"]
+    phase: str
+
+
+class RankReport(Report):
+    """A rank's report, passed on."""
+
+    rank: int
+
+
+class RankProgress(Progress):
+    """A rank's progress, passed on."""
+
+    rank: int
+
+
+class RankFailure(Failure):
+    """A rank's failure, passed on."""
+
+    rank: int
+
+
+class RankPhase(Phase):
+    """A rank's phase, passed on."""
+
+    rank: int
+
+
+FromRank = Report | Progress | Failure | Phase
+FromAgent = (
+    Beat | Note | Notice | Found | Probe | StoreOpened | Reached | Listening | Gpus | Leased | Raw
+    | Want | Unstarted | Exit | Stopped | RankReport | RankProgress | RankFailure | RankPhase
+)  # fmt: skip

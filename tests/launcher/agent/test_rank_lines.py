@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from launcher.agent.lowlevel import Selector
+from launcher.agent.system import System
 from launcher.agent.wire import MAX_LINES, Incoming, RankLines
 from launcher.core.protocol.frames import ChannelError, encode
 from launcher.core.protocol.seal import Sealer
@@ -54,7 +55,9 @@ def test_a_flood_of_lines_costs_its_own_only(tmp_path: Path, spare: int) -> None
     """With more lines than are kept, or no descriptors left, another rank's line stays."""
     heard: list[tuple[int, dict[str, Any]]] = []
     selector = Selector()
-    lines = RankLines(str(tmp_path), selector, lambda *said: heard.append(said), lambda *_: None)
+    lines = RankLines(
+        str(tmp_path), selector, System(), lambda *said: heard.append(said), lambda *_: None
+    )
 
     def pump(until_what: Any) -> None:
         def look() -> Any:
@@ -96,7 +99,9 @@ def test_ranks_are_not_heard_while_the_controller_lags(tmp_path: Path) -> None:
     """What they say waits in their sockets, where they feel it, and comes when there is room."""
     heard: list[tuple[int, dict[str, Any]]] = []
     selector = Selector()
-    lines = RankLines(str(tmp_path), selector, lambda *said: heard.append(said), lambda *_: None)
+    lines = RankLines(
+        str(tmp_path), selector, System(), lambda *said: heard.append(said), lambda *_: None
+    )
     lines.hold(True)
     with socket.socket(socket.AF_UNIX) as rank:
         rank.connect(lines.path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from launcher.controller.agents.bundle import PACKAGES, SOURCES, TEXTS, Cargo, own_kind
+from launcher.controller.agents.bundle import PACKAGES, SOURCES, TEXTS, AgentBundle, own_kind
 from launcher.controller.agents.link import agent_config
 from launcher.core.job import Node, Program, RunOptions
 from launcher.core.protocol import channel
@@ -48,7 +48,7 @@ def first_words(python: str, folder: Path, *words: str, kind: str | None = None)
     """
     job = make_job(RunOptions(run_dir=str(folder)), Program("program", "true"))
     node = Node(name="n", address="127.0.0.1", python=python, workdir=str(folder))
-    cargo = Cargo().with_config(agent_config(job, node, 0, 1))
+    cargo = AgentBundle().with_config(agent_config(job, node, 0, 1))
     argv = [python, "-I", "-S", *words, "-c", channel.BOOTSTRAP]
     pipe = subprocess.PIPE
     found: dict[str, Any] = {}
@@ -75,7 +75,9 @@ def first_words(python: str, folder: Path, *words: str, kind: str | None = None)
 def files(kind: str) -> dict[str, Any]:
     """What travels to a Python of this kind."""
     unpack = zlib.decompressobj()
-    found: dict[str, Any] = marshal.loads(unpack.decompress(Cargo().with_config({"a": 1})(kind)))
+    found: dict[str, Any] = marshal.loads(
+        unpack.decompress(AgentBundle().with_config({"a": 1})(kind))
+    )
     assert unpack.unused_data == b'{"a": 1}'
     return found
 

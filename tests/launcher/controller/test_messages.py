@@ -13,13 +13,14 @@ import pytest
 
 from launcher.controller import attempts as controller
 from launcher.controller.agents.link import Event, Inbox, Link, Lost
-from launcher.controller.monitor import Follower
+from launcher.controller.monitor.monitor import AttemptMonitor
 from launcher.controller.placing.gpu_choice import node_gpus
 from launcher.controller.placing.plan import Plan
+from launcher.controller.system import System
 from launcher.core.console.console import Output
 from launcher.core.job import Job, Node, Placement, Program
+from launcher.core.protocol.checks import from_agent, from_rank
 from launcher.core.protocol.frames import ChannelError, Decoder, encode
-from launcher.core.protocol.messages import from_agent, from_rank
 from launcher.core.protocol.shapes import DATA, wrong
 from launcher.rundir import records
 from launcher.rundir.events import read_events
@@ -141,6 +142,7 @@ class FakeFleet:
 
     def __init__(self) -> None:
         self.inbox, self.dropped = Inbox(), dict[str, str]()
+        self.system = System()
 
     def next_event(self, timeout_s: float) -> Event | int | None:
         return self.inbox.get(timeout_s)
@@ -155,15 +157,15 @@ class FakeFleet:
         self.dropped[name] = reason
 
 
-def follower_in(folder: Path, quiet: Any) -> tuple[Follower, FakeFleet, Plan, RunDir]:
+def monitor_in(folder: Path, quiet: Any) -> tuple[AttemptMonitor, FakeFleet, Plan, RunDir]:
     """Two ranks on one node and one on another, followed."""
     job = Job("j", Program("script", "t.py"), run_dir=str(folder))
     nodes = [Node("a", "10.0.0.1"), Node("b", "10.0.0.2")]
     places = (Placement(nodes[0], 0, 0, 2), Placement(nodes[1], 1, 2, 1))
     fleet, rundir = FakeFleet(), RunDir(job)
     rundir.open()
-    follower = Follower(job, fleet, places, 1, quiet, rundir, None)  # type: ignore[arg-type]
-    return follower, fleet, Plan(places, {}), rundir
+    monitor = AttemptMonitor(job, fleet, places, 1, quiet, rundir, None)  # type: ignore[arg-type]
+    return monitor, fleet, Plan(places, {}), rundir
 
 
 def exit_of(rank: int, status: int = 0, **more: Any) -> dict[str, Any]:
@@ -194,12 +196,12 @@ LIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_no_success_with_a_rank_that_was_not_0(tmp_path: Path, quiet: Any, lie: str) -> None:
     """Well-formed messages that can't be true: the run fails with a verdict and a result."""
-    follower, fleet, plan, rundir = follower_in(tmp_path / "run", quiet)
+    monitor, fleet, plan, rundir = monitor_in(tmp_path / "run", quiet)
     ends = [("b", exit_of(2)), ("b", STOPPED), ("a", STOPPED)]
     for node, message in [*LIES[lie], *ends]:
         fleet.inbox.put(Event(node, from_agent(message)))
-    state = follower.follow()
-    result = controller.conclude(follower.job, plan, state, 0.0)
+    state = monitor.follow()
+    result = controller.conclude(monitor.job, plan, state, 0.0)
     rundir.finish(controller.remember(result, state, rundir))
     rundir.close()
     written = records.read_result(tmp_path / "run")
@@ -212,7 +214,7 @@ def test_messages_without_sense_never_raise(tmp_path: Path, quiet: Any) -> None:
     """Thousands of mutations of real messages: refused by name, or followed to a verdict."""
     dice = random.Random(7)
     refused = followed = 0
-    follower, fleet, plan, rundir = follower_in(tmp_path / "run", quiet)
+    monitor, fleet, plan, rundir = monitor_in(tmp_path / "run", quiet)
     for number in range(6000):
         value = mutated(dice.choice(REAL), dice)
         frame = encode(value) if isinstance(value, dict) else b"\0\0\0\2[]"
@@ -225,13 +227,13 @@ def test_messages_without_sense_never_raise(tmp_path: Path, quiet: Any) -> None:
         if number % 100 == 0:
             for node in "ab":
                 fleet.inbox.put(Event(node, Lost("the test is over")))
-            state = follower.follow()
-            result = controller.conclude(follower.job, plan, state, 0.0)
+            state = monitor.follow()
+            result = controller.conclude(monitor.job, plan, state, 0.0)
             zero = all(rank.exit_code == 0 for rank in result.ranks)
             assert (result.exit_code == 0) == zero
             rundir.finish(controller.remember(result, state, rundir))
-            follower = Follower(
-                follower.job, fleet, plan.places, 1, quiet, rundir, None  # type: ignore[arg-type]
+            monitor = AttemptMonitor(
+                monitor.job, fleet, plan.places, 1, quiet, rundir, None  # type: ignore[arg-type]
             )  # fmt: skip
     rundir.close()
     assert records.read_result(tmp_path / "run") is not None
@@ -258,9 +260,9 @@ def test_reports_and_checkpoints_are_bounded(
     tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All values together have a size, said once; endless checkpoints don't fill the disk."""
-    monkeypatch.setattr("launcher.controller.monitor.ALL_REPORTS", 1000)
-    monkeypatch.setattr("launcher.controller.monitor.CHECKPOINTS", 20)
-    follower, fleet, _, rundir = follower_in(tmp_path / "run", quiet)
+    monkeypatch.setattr("launcher.controller.monitor.reports.ALL_REPORTS", 1000)
+    monkeypatch.setattr("launcher.controller.monitor.reports.CHECKPOINTS", 20)
+    monitor, fleet, _, rundir = monitor_in(tmp_path / "run", quiet)
     for rank, size in ((0, 600), (1, 600), (0, 10), (0, 600)):
         value = {"type": "report", "rank": rank, "by": "user", "value": "x" * size}
         fleet.inbox.put(Event("a", from_agent(value)))
@@ -271,7 +273,7 @@ def test_reports_and_checkpoints_are_bounded(
         fleet.inbox.put(Event("a", exit_of(rank)))
     for node, message in (("a", STOPPED), ("b", exit_of(2)), ("b", STOPPED)):
         fleet.inbox.put(Event(node, message))
-    state = follower.follow()
+    state = monitor.follow()
     rundir.close()
     assert [len(state.values.get(rank) or "") for rank in (0, 1)] == [600, 0]
     assert state.checkpoint == "/c/999"

@@ -60,7 +60,7 @@ RUNS, OVER = Scheduled(), Scheduled(running=False)
 
 
 @pytest.mark.parametrize(
-    ("result", "job", "state", "code", "come_back"),
+    ("result", "job", "state", "code", "requeue"),
     [
         # warned: it comes back if all have saved, or nothing had begun
         (SAVED, RUNS, "preempted", 75, "ask"),
@@ -93,12 +93,12 @@ RUNS, OVER = Scheduled(), Scheduled(running=False)
     ],
 )
 def test_a_job_comes_back_unless_somebody_wants_it_gone(
-    result: Result, job: Scheduled, state: str, code: int, come_back: str
+    result: Result, job: Scheduled, state: str, code: int, requeue: str
 ) -> None:
     """The job's state decides what a signal meant; never is an end called a success."""
     found = after_notice(result, job)
 
-    assert (found.state, found.exit_code, found.come_back) == (state, code, come_back)
+    assert (found.state, found.exit_code, found.requeue) == (state, code, requeue)
 
 
 @pytest.mark.parametrize(

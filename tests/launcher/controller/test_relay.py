@@ -14,7 +14,7 @@ import pytest
 
 from launcher.clusters.base import ProvenStream
 from launcher.clusters.dialback import Reception
-from launcher.controller.agents.bundle import Cargo
+from launcher.controller.agents.bundle import AgentBundle
 from launcher.controller.agents.link import Event, Inbox, Link, Lost, agent_config
 from launcher.core.job import Job, Node, Program
 from launcher.core.protocol.frames import ChannelError
@@ -115,7 +115,7 @@ def test_a_relay_can_not_give_orders_to_an_agent(reception: Reception) -> None:
     relay = Relay(reception.invite(["node1"]))
     with contextlib.closing(relay), dialler(relay.invitation) as process:
         link = Link(node, inbox)
-        link.open(Called(reception.stream("node1", 30)), Cargo().with_config(config))  # type: ignore[arg-type]
+        link.open(Called(reception.stream("node1", 30)), AgentBundle().with_config(config))  # type: ignore[arg-type]
         with contextlib.closing(link):
             kinds = [body["type"] for _ in range(2) if isinstance(body := told(inbox), dict)]
             assert sorted(kinds) == ["found", "probe"]

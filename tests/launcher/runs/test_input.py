@@ -13,6 +13,7 @@ from launcher.agent.lowlevel import Selector
 from launcher.agent.ranks import waits
 from launcher.agent.ranks.stdin import RankInput
 from launcher.agent.ranks.workers import Group, Worker
+from launcher.agent.system import System
 from tests.launcher.support.runs import PLAUNCH, Launcher, until
 
 LOOP = """
@@ -118,12 +119,12 @@ def test_input_is_asked_for_when_it_is_waited_for(
     """Once for each time that the rank waits, and never after the end; where nobody can see whether
     it waits, all of it is asked for at once."""
     worker = Worker(0, 0, {})
-    group = Group(1, [worker], with_stdin=True)
+    group = Group(1, [worker], System(), with_stdin=True)
     ends = group.open_streams(worker)
     processes.append(subprocess.Popen(["cat"], stdin=ends[0], stdout=ends[1]))
     worker.pid = processes[0].pid
     assert worker.stdin is not None
-    own, said, now = RankInput(Selector()), [], iter(range(1000000))
+    own, said, now = RankInput(Selector(), System()), [], iter(range(1000000))
     own.attach(worker.stdin)
 
     def ask() -> int:
@@ -140,7 +141,7 @@ def test_input_is_asked_for_when_it_is_waited_for(
     assert ask() == 2
     assert processes[0].wait(60) == 0
     monkeypatch.setattr(waits, "can_be_seen", lambda _: False)
-    blind, (read, write) = RankInput(Selector()), os.pipe()
+    blind, (read, write) = RankInput(Selector(), System()), os.pipe()
     blind.attach(write)
     blind.ask(group, True, 1.0, said.append)
     assert said[-1] == {"type": "want", "bytes": waits.CHUNK, "always": True}

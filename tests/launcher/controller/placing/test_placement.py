@@ -15,7 +15,7 @@ from launcher.controller.placing.preflight import (
     problems,
     warnings,
 )
-from launcher.controller.rendezvous import Meeting, default_env, rank_env
+from launcher.controller.rendezvous import Rendezvous, default_env, rank_env
 from launcher.core.errors import PlacementError
 from launcher.core.job import Job, Node, Placement, Program
 
@@ -61,7 +61,7 @@ def test_wanted_nodes() -> None:
 
 def test_what_a_rank_is_told() -> None:
     """Rank 3 of 4 on the second node, in its second attempt."""
-    meeting = Meeting("10.0.0.1", 1234, 2, 4, 2, "j", "/run", 5)
+    meeting = Rendezvous("10.0.0.1", 1234, 2, 4, 2, "j", "/run", 5)
     env = rank_env(meeting, Placement(NODES[1], 1, 2, 2, ("6", "7")), 1)
     assert {name: env[name] for name in env if name in EXPECTED} == EXPECTED
 

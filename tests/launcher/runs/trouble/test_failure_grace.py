@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from launcher.agent.ranks import ending
 from launcher.agent.ranks.ending import QUIET_S, Stance, Watched, catches, stance
-from launcher.agent.ranks.reports import Told
+from launcher.agent.ranks.reports import RankReports
 from launcher.agent.ranks.workers import Group, Worker
+from launcher.agent.system import System
 from tests.launcher.support.runs import Launcher, until
 
 # Rank 1 fails once rank 0 does what its word says.
@@ -226,32 +226,31 @@ def test_what_can_be_seen_of_a_process(process: subprocess.Popen[bytes]) -> None
     ],
 )
 def test_a_process_is_stuck_if_nothing_of_it_moves(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | int], stuck: bool
+    changes: dict[str, str | int], stuck: bool
 ) -> None:
     """The same call as when the signal came, no switch, no processor time, for long enough."""
     now, at = 0.0, {"call": "202 0x1", "switches": "5", "ticks": 3}
     watched = Watched(7, "202 0x1", now)
 
-    def seen(_: int) -> Stance | None:
+    def seen() -> Stance | None:
         found = {**at, **(changes if now > QUIET_S / 2 else {})}
         return None if "gone" in found else Stance(*map(found.get, ("call", "switches", "ticks")))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ending, "stance", seen)
     judged = []
     while now < 1.4 * QUIET_S:
-        judged.append(watched.is_stuck(now))
+        judged.append(watched.is_stuck(seen(), now))
         now += QUIET_S / 10
     assert judged[-1] is stuck
     assert not any(judged[:10])
 
 
-def test_a_sleep_is_no_collective(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sleep_is_no_collective() -> None:
     """A loop that polls wakes by itself, and may then see that it was told to end."""
     at = Stance("230 0x0", "5", 3)
-    monkeypatch.setattr(ending, "stance", lambda _: at)
     asked, raised = Watched(7, at.call, 0.0), Watched(7, None, 0.0)
     for tenths in range(30):
-        asked_is, raised_is = asked.is_stuck(tenths / 10), raised.is_stuck(tenths / 10)
+        asked_is = asked.is_stuck(at, tenths / 10)
+        raised_is = raised.is_stuck(at, tenths / 10)
     assert (asked_is, raised_is) == (False, True)
 
 
@@ -259,13 +258,13 @@ def test_ends_that_we_asked_for_are_marked() -> None:
     """Whatever the code of a rank that was stopped, it is no failure of its own; one that was
     quicker than our kill is."""
     workers = [Worker(rank, rank, {}) for rank in range(3)]
-    group = Group(1, workers, with_stdin=False)
+    group = Group(1, workers, System(), with_stdin=False)
     for worker in workers:
         worker.pid = 1 << 30
     workers[0].stopped = workers[1].killed = workers[2].killed = True
     passed_on: list[dict[str, Any]] = []
     failure = {"type": "E", "message": "", "traceback": "", "chain": []}
-    Told(lambda: group, passed_on.append, passed_on.append).hear(
+    RankReports(lambda: group, passed_on.append, passed_on.append).hear(
         1 << 30, {"type": "failure", "failure": failure}
     )
     assert passed_on == []

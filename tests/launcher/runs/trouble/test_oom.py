@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent.node import cleanup as health
+from launcher.agent.node import cleanup
 from tests.launcher.support.runs import PLAUNCH, Launcher
 from tests.support.alone import alone
 
@@ -124,23 +124,23 @@ def test_what_is_near_a_limit(
     limits: list[tuple[int, int]], peak: int, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is in use after the kill counts, too: several ranks fill a machine together."""
-    monkeypatch.setattr(health, "_limits", lambda: limits)
-    assert health.nearly_all(peak) == text
+    monkeypatch.setattr(cleanup, "_limits", lambda: limits)
+    assert cleanup.nearly_all(peak) == text
 
 
 def test_this_machines_limits() -> None:
     """The whole machine's memory is among them; none has more free than there is."""
-    limits = health._limits()
+    limits = cleanup._limits()
     assert limits
     assert all(available <= limit for limit, available in limits)
-    assert health.nearly_all(0) == "" or min(a / max(n, 1) for n, a in limits) < 0.15
+    assert cleanup.nearly_all(0) == "" or min(a / max(n, 1) for n, a in limits) < 0.15
 
 
 def test_a_kill_in_another_group_is_none_of_ours(small_group: Path) -> None:
     """What the kernel kills elsewhere on the machine is not taken for a rank of ours."""
-    if not any(Path(file).exists() for file in health._memory_files()):
+    if not any(Path(file).exists() for file in cleanup._memory_files()):
         pytest.skip("our own control group counts nothing")
-    before = health.oom_kills()
+    before = cleanup.oom_kills()
     fill = f"""
 import os
 open("{small_group}/cgroup.procs", "w").write(str(os.getpid()))
@@ -149,4 +149,4 @@ while True: hoard.append(bytearray(b"x" * (8 << 20)))
 """
     done = subprocess.run([sys.executable, "-c", fill], timeout=90, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert health.oom_kills() == before
+    assert cleanup.oom_kills() == before

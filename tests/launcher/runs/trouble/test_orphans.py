@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.agent import pulse
-from launcher.agent.pulse import Pulse
+from launcher.agent.node import pulse
+from launcher.agent.node.pulse import Pulse
 from tests.launcher.support.runs import Launcher, Run, alive, until
 
 # Every rank brings: a grandchild in a session of its own that ignores polite signals, a daemon

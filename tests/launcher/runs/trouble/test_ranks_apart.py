@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.controller.phases import early_end, were_independent
+from launcher.controller.monitor.phases import early_end, were_independent
 from tests.launcher.support.runs import Launcher
 
 APART = "ranks ran as independent copies"

@@ -79,23 +79,23 @@ def compared(
     ``differs`` names those that are others here; one that is missing is none of them. Where the
     launcher has no such file, the nodes are compared, by ``main``. None: all is one machine.
     """
-    found: dict[str, Any] = {"differs": [], "main": None}
+    result: dict[str, Any] = {"differs": [], "main": None}
     if expected:
-        found["differs"] = differing(expected, kind, target, workdir)[:MOST_NAMED]
+        result["differs"] = differing(expected, kind, target, workdir)[:MOST_NAMED]
     elif expected is not None and (kind == "script" or "/" in target):
-        found["main"] = digest(os.path.join(workdir, target))
-    return found
+        result["main"] = digest(os.path.join(workdir, target))
+    return result
 
 
 def differing(expected: Mapping[str, str], kind: str, target: str, workdir: str) -> list[str]:
     """Which of these files have another content here."""
     base = program_folder(kind, target, workdir) or workdir
-    found = []
+    names = []
     for name, text in expected.items():
         path = os.path.join(workdir, target) if name == MAIN else os.path.join(base, name)
         if digest(path) not in (None, text):
-            found.append(target if name == MAIN else name)
-    return found
+            names.append(target if name == MAIN else name)
+    return names
 
 
 def digest(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether the agent's loop still turns, as its guard sees it: pure."""
+"""Whether the agent's loop still turns, as its guard sees it: pure. The guard ends it, not this."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Pulse:
 
     def __init__(self, silence_s: float, now: float) -> None:
         self._silence_s = silence_s
-        self._heard = self._looked = now
+        self._heard = self._checked = now
         self._at_work = False
 
-    def has_stopped(self, said: bytes, now: float) -> bool:
-        """Whether the agent is stuck; to be asked each second, with what it has said since."""
-        if said or now - self._looked > PAUSE_S:
+    def has_stopped(self, beats: bytes, now: float) -> bool:
+        """Whether the agent is stuck; to be asked each second, with its beats since then."""
+        if beats or now - self._checked > PAUSE_S:
             self._heard = now
-        if said:
-            self._at_work = said.endswith(AT_WORK)
-        self._looked = now
+        if beats:
+            self._at_work = beats.endswith(AT_WORK)
+        self._checked = now
         return now - self._heard > (self._silence_s + MORE_S if self._at_work else IDLE_S)

@@ -1,4 +1,4 @@
-"""What ranks wait for, and which of them ever met: pure, from what they tell of process groups."""
+"""What is said of ranks that wait in init_process_group, or never called it. Pure: text only."""
 
 from __future__ import annotations
 

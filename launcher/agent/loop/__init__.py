@@ -1,0 +1,1 @@
+"""What the agent's loop does about each event; imports ranks, node, forkserver, rendezvous."""

@@ -1,0 +1,1 @@
+"""Following one attempt, from the start of its ranks until none is left; may import agents."""
