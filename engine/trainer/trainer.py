@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.compat.commandline.argparse import Argument, FromShell
-from engine.compat.legacy.trainer import TrainerOldView
+from engine.compat.legacy.view import TrainerOldView
 from engine.loops.evaluate import evaluate
 from engine.loops.fit import fit
 from engine.loops.optimizers import Optimization

@@ -5,8 +5,8 @@ Spellings of 1.x are translated before the table is read; an argument that is ne
 with the nearest name.
 """
 
-from engine.compat.commandline.environment import from_environment, said
-from engine.compat.legacy.spellings import named
+from engine.compat.arguments.environment import from_environment, said
+from engine.compat.arguments.spellings import named
 from engine.trainer.options.change import CHANGEABLE, changed
 from engine.trainer.options.parse import parse
 from engine.trainer.options.parsers import as_list

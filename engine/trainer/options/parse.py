@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from engine.compat.legacy.refusals import refuse
-from engine.compat.legacy.spellings import translate
+from engine.compat.arguments.refusals import refuse
+from engine.compat.arguments.spellings import translate
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import (
     DataSettings,

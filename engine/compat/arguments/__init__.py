@@ -1,0 +1,1 @@
+"""The Trainer's arguments as Lightning 1.x spelled them."""
