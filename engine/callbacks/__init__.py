@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from engine.callbacks.training.finetuning import BackboneFinetuning, BaseFinetuning
     from engine.callbacks.training.pruning import ModelPruning
     from engine.callbacks.training.swa import StochasticWeightAveraging
-    from engine.tuner.callbacks import BatchSizeFinder, LearningRateFinder
     from engine.callbacks.training.weight_averaging import EMAWeightAveraging, WeightAveraging
     from engine.compat.shims.callbacks import QuantizationAwareTraining, XLAStatsMonitor
+    from engine.tuner.callbacks import BatchSizeFinder, LearningRateFinder
 
 _MEMBERS = {
     "BackboneFinetuning": "engine.callbacks.training.finetuning",
