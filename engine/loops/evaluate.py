@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from engine.compat.legacy.module import write_out
 from engine.loops.ends.batches import note_length
 from engine.loops.ends.uneven import in_step
 from engine.loops.hooks import accepted, requires, takes
@@ -70,8 +69,9 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         run.logged.close_evaluation()
         if not run.state.sanity_checking:
             send_to_loggers(run, values)
-        if "_predictions" in run.module.__dict__:
-            write_out(run.module, run.strategy.world)
+        files = run.module.__dict__.pop("_predictions", None)  # for which the module collects
+        if files is not None:
+            files.write(run.strategy.world)
         if then is not None:
             then()
         call(f"on_{verb}_end")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.compat.commandline.argparse import FromShell
 from engine.module.hyperparameters.hparams import KeepsHyperparameters
 from engine.runtime.errors import MisconfigurationException
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class LightningDataModule(KeepsHyperparameters, FromShell):
+class LightningDataModule(KeepsHyperparameters):
     """Prepares data and makes loaders; every method may be left out.
 
     `prepare_data` runs in one process of each node (download, tokenise; no attributes set), `setup`
@@ -21,24 +20,7 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
     """
 
     trainer: Any = None
-    dims: Any = ()
     prepare_data_per_node = True  # False: in one process of all nodes
-
-    def __init__(
-        self,
-        train_transforms: Any = None,
-        val_transforms: Any = None,
-        test_transforms: Any = None,
-        dims: Any = None,
-    ) -> None:
-        self.train_transforms = train_transforms
-        self.val_transforms = val_transforms
-        self.test_transforms = test_transforms
-        self.dims = dims if dims is not None else ()
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape of one sample, `dims`, or one dimension of it."""
-        return self.dims if dim is None else self.dims[dim]
 
     def prepare_data(self) -> None:
         """Download and prepare, once a node."""

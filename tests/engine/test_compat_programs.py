@@ -80,7 +80,7 @@ def test_an_old_autoencoder_runs_as_it_is(tmp_path: Path) -> None:
         "params": {"hidden_dim": 2, "learning_rate": 0.02},
         "child": "engine.trainer.trainer",
         "elsewhere": "RuntimeError: the real one was imported",
-        "module": "engine.module.module",
+        "module": "engine.compat.legacy.module",
     }
 
 
