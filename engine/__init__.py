@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from engine.compat.legacy.datamodule import LightningDataModule
     from engine.compat.legacy.lite import LightningLite
     from engine.compat.legacy.module import LightningModule
+    from engine.compat.legacy.trainer import Trainer
     from engine.module.wrap import wrap
     from engine.runtime.distributed.world import rank_zero_info, rank_zero_only, rank_zero_warn
     from engine.runtime.errors import CheckpointError, MisconfigurationException
     from engine.runtime.seed import seed_everything
-    from engine.trainer.trainer import Trainer
 
 __all__ = [
     "Callback",
@@ -48,7 +48,7 @@ _WHERE = {
     "LightningLite": "engine.compat.legacy.lite:LightningLite",
     "LightningModule": "engine.compat.legacy.module:LightningModule",
     "MisconfigurationException": "engine.runtime.errors:MisconfigurationException",
-    "Trainer": "engine.trainer.trainer:Trainer",
+    "Trainer": "engine.compat.legacy.trainer:Trainer",
     "rank_zero_info": "engine.runtime.distributed.world:rank_zero_info",
     "rank_zero_only": "engine.runtime.distributed.world:rank_zero_only",
     "rank_zero_warn": "engine.runtime.distributed.world:rank_zero_warn",
@@ -60,6 +60,7 @@ _WHERE = {
 _WITHOUT_COMPAT = {
     "LightningDataModule": "engine.module.datamodule:LightningDataModule",
     "LightningModule": "engine.module.module:LightningModule",
+    "Trainer": "engine.trainer.trainer:Trainer",
 }
 
 

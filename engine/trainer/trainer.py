@@ -8,8 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from engine.compat.commandline.argparse import Argument, FromShell
-from engine.compat.legacy.view import TrainerOldView
 from engine.loops.evaluate import evaluate
 from engine.loops.fit import fit
 from engine.loops.optimizers import Optimization
@@ -41,12 +39,8 @@ from engine.trainer.lifecycle import print_results, report
 from engine.trainer.nested import aside, taking_part, weights_of
 from engine.trainer.options import (
     description,
-    from_environment,
-    named,
     notices,
     parse,
-    said,
-    shell_arguments,
     signature,
 )
 from engine.trainer.plans import (
@@ -58,24 +52,20 @@ from engine.trainer.saving.folders import TrainerFolders
 from engine.trainer.saving.preemption import is_wanted, was_left_alone
 from engine.trainer.saving.save import load_for, save_if_all_come
 from engine.trainer.saving.select import checkpoint_to_resume, newest_of_run
-from engine.tuner.verb import TrainerTuner
 
 
-class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShell):
+class Trainer(TrainerFit, TrainerFolders):
     """Trains, validates, tests and predicts with a LightningModule.
 
-    The arguments are those of the table in `engine.trainer.options`, and their spellings of 1.x.
+    The arguments are those of the table in `engine.trainer.options`.
     """
 
-    def __init__(self, *positional: Any, **arguments: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         put_off_dynamo()
-        arguments = named(positional, arguments)
-        outside = from_environment(arguments)
-        arguments.update(outside)
         settings = parse(arguments)
         self._open(settings, place(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
-        self._notices = [*said(outside), *notices(arguments, settings)]
+        self._notices = notices(arguments, settings)
         switches.set_for(settings.hardware)
         for callback in self.callbacks:
             callback.on_init_start(self)
@@ -106,11 +96,6 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self._training: tuple[Any, int | float] | None = None
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
         self.callbacks = make_callbacks(settings)
-
-    @classmethod
-    def shell_arguments(cls) -> list[Argument]:
-        """The arguments as the command line has them, old spellings too."""
-        return shell_arguments()
 
     # ------------------------------------------------------------------ verbs
 

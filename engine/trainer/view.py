@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from engine.compat.legacy.fit_loop import FitLoopView
 from engine.loops.optimizers import Optimization, SchedulerConfig
 from engine.loops.state import State, accumulation_of, window_at
 from engine.module.logging.results import Logged
@@ -154,20 +153,6 @@ class TrainerView:
         self._must_not_run(name)
         limit: dict[str, Any] = {name: -1 if value is None else value}
         self._settings = replace(self._settings, fit=replace(self._settings.fit, **limit))
-
-    @property
-    def fit_loop(self) -> FitLoopView:
-        """The same limits by the names of 1.5 and 2.x: `trainer.fit_loop.max_epochs`."""
-        return FitLoopView(self)
-
-    @fit_loop.setter
-    def fit_loop(self, loop: Any) -> None:
-        raise MisconfigurationException(
-            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions; "
-            "nothing takes their place. For folds or rounds call trainer.fit several times, each "
-            "with a module and a Trainer of its own, in a loop around it; for other steps set "
-            "`self.automatic_optimization = False`, or write the loop with LightningLite"
-        )
 
     @property
     def min_steps(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.callbacks.base import Callback
+from engine.tuner.tuner import Tuner
 
 
 class LearningRateFinder(Callback):
@@ -38,7 +39,7 @@ class LearningRateFinder(Callback):
         """Look, before the optimizers are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
-            self.optimal_lr = trainer.tuner.lr_find(
+            self.optimal_lr = Tuner(trainer, updates=False).lr_find(
                 pl_module, train, datamodule=trainer.datamodule, **self._options
             )
 
@@ -70,6 +71,6 @@ class BatchSizeFinder(Callback):
         """Look, before the loaders are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
-            self.optimal_batch_size = trainer.tuner.scale_batch_size(
+            self.optimal_batch_size = Tuner(trainer, updates=False).scale_batch_size(
                 pl_module, train, datamodule=trainer.datamodule, **self._options
             )

@@ -13,10 +13,10 @@ from toy import Toy, loader, quiet, weights
 
 from engine import MisconfigurationException, Trainer, seed_everything
 from engine.callbacks.monitors.gradients import grad_norm
+from engine.compat.arguments import parse
 from engine.loggers import MemoryLogger
 from engine.runtime.distributed.world import World
 from engine.strategies import choose as devices
-from engine.trainer.options import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

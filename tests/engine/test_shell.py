@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine import Callback, LightningDataModule, Trainer
+from engine.compat.arguments import NEVER, OLD, parse
 from engine.compat.commandline.argparse import FromShell
-from engine.trainer.options import NEVER, OLD, SHOWN, parse
+from engine.trainer.options import SHOWN
 from tests.engine.toy import Toy, loader
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

@@ -12,6 +12,7 @@ from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from engine.compat.arguments import NEVER, OLD, parse
 from engine.runtime.settings import (
     DataSettings,
     FitSettings,
@@ -19,7 +20,7 @@ from engine.runtime.settings import (
     OutputSettings,
     TuneSettings,
 )
-from engine.trainer.options import NEVER, OLD, OPTIONS, SHOWN, parse
+from engine.trainer.options import OPTIONS, SHOWN
 
 
 def test_each_argument_is_in_one_setting():

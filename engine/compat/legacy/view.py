@@ -13,8 +13,8 @@ from engine.compat.legacy.connectors import (
     DataConnector,
     LoggerConnector,
 )
+from engine.compat.legacy.fit_loop import FitLoopView
 from engine.loops.optimizers import SchedulerConfig
-from engine.loops.run import Run
 from engine.module.logging.results import to_floats
 from engine.runtime.coordination.signals import notice
 from engine.runtime.distributed.world import rank_zero_only
@@ -23,14 +23,11 @@ from engine.runtime.settings import Settings
 from engine.strategies.precision import Precision, make_precision
 from engine.trainer.options import CHANGEABLE, SHOWN
 from engine.trainer.saving import resume
-from engine.trainer.view import TrainerView
+from engine.trainer.trainer import Trainer
 
 
-class TrainerOldView(TrainerView):
+class OldView(Trainer):
     """Names that modules and callbacks of old code read; each argument is one, too."""
-
-    ckpt_path: str | None
-    _run: Run | None
 
     # ------------------------------------------------------------------ devices
 
@@ -214,6 +211,20 @@ class TrainerOldView(TrainerView):
         return dict(enumerate(self.optimizers))
 
     @property
+    def fit_loop(self) -> FitLoopView:
+        """The same limits by the names of 1.5 and 2.x: `trainer.fit_loop.max_epochs`."""
+        return FitLoopView(self)
+
+    @fit_loop.setter
+    def fit_loop(self, loop: Any) -> None:
+        raise MisconfigurationException(
+            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions; "
+            "nothing takes their place. For folds or rounds call trainer.fit several times, each "
+            "with a module and a Trainer of its own, in a loop around it; for other steps set "
+            "`self.automatic_optimization = False`, or write the loop with LightningLite"
+        )
+
+    @property
     def train_loop(self) -> Any:
         """The fit loop, as 1.0 to 1.3 called it."""
         return self.fit_loop
@@ -321,11 +332,11 @@ def _argument(name: str, meaning: str) -> property:
     return property(read, doc=meaning)
 
 
-_ATTRIBUTES = ("callbacks", "strategy", "default_root_dir", "logger", "weights_save_path")
+_ATTRIBUTES = ("callbacks", "strategy")
 for _row in SHOWN:
-    if not hasattr(TrainerOldView, _row.name) and _row.name not in _ATTRIBUTES:
-        setattr(TrainerOldView, _row.name, _argument(_row.name, _row.meaning))
+    if not hasattr(OldView, _row.name) and _row.name not in _ATTRIBUTES:
+        setattr(OldView, _row.name, _argument(_row.name, _row.meaning))
 for _name in CHANGEABLE:
-    if isinstance(getattr(TrainerOldView, _name, None), property):
-        _shown = getattr(TrainerOldView, _name)
-        setattr(TrainerOldView, _name, _shown.setter(_setter(_name)))
+    _shown = getattr(OldView, _name, None)
+    if isinstance(_shown, property) and _shown.fset is None:
+        setattr(OldView, _name, _shown.setter(_setter(_name)))

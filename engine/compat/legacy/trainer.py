@@ -1,28 +1,49 @@
-"""The part of a trainer that tunes: `trainer.tune`, `trainer.tuner`."""
+"""The public Trainer: the core's, with the arguments, verbs and names of Lightning 1.x."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
-from engine.loops.fit import fit
+from engine.compat.arguments import OLD, translated
+from engine.compat.arguments.environment import from_environment, said
+from engine.compat.arguments.shell import shell_arguments
+from engine.compat.arguments.spellings import named
+from engine.compat.commandline.argparse import Argument, FromShell
+from engine.compat.legacy.view import OldView
 from engine.runtime.coordination.signals import listening
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException, Preempted
 from engine.runtime.settings import Settings
 from engine.runtime.storage import run_folder as rundir
 from engine.strategies.base import SingleDevice
-from engine.strategies.choose import joined
+from engine.trainer.options import description, signature
 from engine.trainer.saving.preemption import was_left_alone
+from engine.tuner import trial
 from engine.tuner.tuner import Tuner
 
 
-class TrainerTuner:
-    """What makes a trainer look for a learning rate or a batch size before it trains."""
+class Trainer(OldView, FromShell):
+    """Trains, validates, tests and predicts with a LightningModule.
 
-    _settings: Settings
-    strategy: SingleDevice
+    The arguments are those of the table in `engine.trainer.options`, and their spellings of 1.x.
+    """
+
+    def __init__(self, *positional: Any, **arguments: Any) -> None:
+        given = named(positional, arguments)
+        outside = from_environment(given)
+        given.update(outside)
+        super().__init__(**translated(given))
+        backend = given.get("distributed_backend")
+        if backend is not None:
+            notice = f"distributed_backend={backend!r} is an old word for strategy: it will do"
+            self._notices.insert(0, notice)
+        self._notices[:0] = said(outside)
+
+    @classmethod
+    def shell_arguments(cls) -> list[Argument]:
+        """The arguments as the command line has them, old spellings too."""
+        return shell_arguments()
 
     @property
     def tuner(self) -> Tuner:
@@ -75,21 +96,20 @@ class TrainerTuner:
                 raise
         return {name: value for name, value in found.items() if value is not None}
 
+    # The steps of a search, which were public once.
+
     def join_ranks(self) -> SingleDevice:
         """The strategy, with all ranks there."""
-        self.strategy = joined(self.strategy, self._settings.hardware)
-        return self.strategy
+        return trial.join_ranks(self)
 
     def run_trial(
         self, settings: Settings, strategy: Any, module: Any, train: Any, datamodule: Any
     ) -> None:
         """Fit as another trainer would, which shares nothing with this one but the strategy."""
-        trial: Any = copy.copy(self)
-        trial._open(settings, strategy or self.strategy)
-        trial._state.tuning = True
-        trial.given_loaders = {"train": train}
-        with trial._running("fit", module, datamodule) as run:
-            run, plan = trial._planned(run, None, None, True)
-            if plan is not None:
-                fit(run, plan)
-            trial._end_fit(run)
+        trial.run_trial(self, settings, strategy, module, (train, datamodule))
+
+
+# The table is the one place that arguments are written down in: editors and help() read them here.
+_OLD_WORDS = [f"{option.name}: 1.x's word for {option.meaning}" for option in OLD]
+Trainer.__init__.__signature__ = signature()  # type: ignore[attr-defined]  # functions have it
+Trainer.__init__.__doc__ = "\n".join([description(), *_OLD_WORDS])
