@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from engine.callbacks.base import Callback
+from engine.module.module import LightningModule
 
 Hook = Callable[..., Any]
 
@@ -124,13 +125,11 @@ class Hooks:
         self,
         trainer: Any,
         module: Any,
-        module_base: type,
         callbacks: Sequence[Callback],
         names_hook: NamesHook,
     ) -> None:
         self._trainer = trainer
         self._module = module
-        self._module_base = module_base
         self._callbacks = list(callbacks)
         self._names_hook = names_hook
         self._lend()
@@ -220,7 +219,7 @@ class Hooks:
 
     def own(self, name: str) -> Hook | None:
         """The module's override of `name`, None if it has none."""
-        if not is_overridden(name, self._module, self._module_base):
+        if not is_overridden(name, self._module, LightningModule):
             return None
         method: Hook = getattr(self._module, name)
         return method

@@ -10,7 +10,6 @@ from engine.loops.evaluate import Plan
 from engine.loops.fit import FitPlan, Reloaded
 from engine.loops.optimizers import configure
 from engine.loops.run import Run, to_device_function
-from engine.module.module import LightningModule
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.seed import fresh_seed
@@ -86,12 +85,12 @@ class TrainerFit(TrainerView):
         if content is None and before is not None and count != before[1]:  # of other data
             progress.begin_epoch_anew(progress.data_seed)
             state.restored_metrics = None
-        validation = validation_plan(run, val, loader, LightningModule)
+        validation = validation_plan(run, val, loader)
         self._show(validation)
         self._state.num_val_batches = [] if validation is None else most_batches(run, validation)
         sanity = sanity_plan(run, validation)
         self._state.num_sanity_val_batches = [] if sanity is None else list(sanity.counts)
-        to_device = to_device_function(run, LightningModule)
+        to_device = to_device_function(run)
         if content is not None:
             resume.load_random(run, content)
         if not count or self._state.already_complete:
@@ -143,13 +142,13 @@ class TrainerFit(TrainerView):
             )
         if self._training is None:
             given = self.given_loaders["train"]
-            self._training = training_loader(self._run, given, LightningModule)
+            self._training = training_loader(self._run, given)
             self.train_dataloader, self._state.num_training_batches = self._training
         return self._training
 
     def _reload(self, run: Run, val: Any) -> Reloaded:
         self._training = None
-        new = reloaded(run, *self._training_data(), val, LightningModule)
+        new = reloaded(run, *self._training_data(), val)
         self._show(new.validation)
         return new
 
@@ -167,7 +166,7 @@ class TrainerFit(TrainerView):
         if not self._reloads_later():
             assert self._run is not None
             given, train = self.given_loaders.get("val"), self._training_data()[0]
-            self._show(validation_plan(self._run, given, train, LightningModule))
+            self._show(validation_plan(self._run, given, train))
 
     def reset_train_val_dataloaders(self, model: Any = None) -> None:
         """Ask for both anew (1.x)."""

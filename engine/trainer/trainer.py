@@ -195,7 +195,7 @@ class Trainer(TrainerFit, TrainerFolders):
         with self._running("predict", module, datamodule, given) as run:
             loaders = self._loaders("predict", dataloaders, run)
             self._load_for(run, model, ckpt_path, weights_only)
-            plan = evaluation_plan(run, "predict", loaders, LightningModule)
+            plan = evaluation_plan(run, "predict", loaders)
             self._state.num_predict_batches = list(plan.counts)
             self._state.predicting = True
             at_end = any(getattr(one, "_wants_predictions", False) for one in self.callbacks)
@@ -236,7 +236,7 @@ class Trainer(TrainerFit, TrainerFolders):
         with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
             self._load_for(run, model, *path)
-            plan = evaluation_plan(run, verb, used, LightningModule)
+            plan = evaluation_plan(run, verb, used)
             counts, state = list(plan.counts), self._state
             if verb == "validate":
                 state.num_val_batches, state.validating = counts, True
@@ -260,7 +260,7 @@ class Trainer(TrainerFit, TrainerFolders):
         return module
 
     def _loaders(self, kind: str, given: Any, run: Run) -> list[Any]:
-        loaders = several(found(kind, given, run, LightningModule))
+        loaders = several(found(kind, given, run))
         if not loaders:
             raise MisconfigurationException(
                 f"there is nothing to run on: give a loader, or define `{kind}_dataloader`"
@@ -359,8 +359,7 @@ class Trainer(TrainerFit, TrainerFolders):
 
     def _hooks(self, module: Any) -> Any:
         callbacks = taking_part(self.callbacks) if self._level > 1 else self.callbacks
-        parts = (module, LightningModule, callbacks, self._logged)
-        return self._measurement.hooks(self, *parts)
+        return self._measurement.hooks(self, module, callbacks, self._logged)
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.
