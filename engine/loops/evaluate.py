@@ -49,7 +49,6 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         collection = run.logged.open_evaluation()
         run.state.evaluated_batches = 0
         call(f"on_{verb}_start")
-        call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
         epoch_end = run.hooks.own(f"{verb}_epoch_end")
         keeps = epoch_end is not None or run.hooks.wants_outputs(f"on_{verb}_epoch_end")
@@ -96,7 +95,7 @@ def end_epoch(
     values = logged.finish_epoch(collection)
     if schedules is not None:
         schedules.after_epoch()
-    may_log = hooks.may_log(hook) or hooks.may_log("on_epoch_end")
+    may_log = hooks.may_log(hook)
 
     def finish() -> None:
         if may_log:
@@ -108,8 +107,7 @@ def end_epoch(
             schedules.after_hooks()
 
     (hooks.find(hook, 1, then=then) or (lambda _: then()))(outputs)
-    hooks.call("on_epoch_end")
-    if hooks.may_log("on_epoch_end"):
+    if hooks.may_log_after(hook):
         finish()
     return values
 

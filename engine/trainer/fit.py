@@ -79,8 +79,7 @@ class TrainerFit(TrainerView):
             self._training = None  # the order of samples follows from the seed that was kept
         lifecycle.log_hyperparameters(run)
         forward = run.strategy.wrap(run.module, len(run.optimization.optimizers) > 1)
-        for hook in ("on_fit_start", "on_pretrain_routine_start", "on_pretrain_routine_end"):
-            run.hooks.call(hook)
+        run.hooks.call("on_fit_start")
         loader, count = self._training_data()
         if content is None and before is not None and count != before[1]:  # of other data
             progress.begin_epoch_anew(progress.data_seed)

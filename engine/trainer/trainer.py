@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.loops.evaluate import evaluate
 from engine.loops.fit import fit
+from engine.loops.hooks import OlderHooks
 from engine.loops.optimizers import Optimization
 from engine.loops.predict import predict
 from engine.loops.run import Run
@@ -59,6 +60,8 @@ class Trainer(TrainerFit, TrainerFolders):
 
     The arguments are those of the table in `engine.trainer.options`.
     """
+
+    _older_hooks = OlderHooks()
 
     def __init__(self, **arguments: Any) -> None:
         put_off_dynamo()
@@ -359,7 +362,7 @@ class Trainer(TrainerFit, TrainerFolders):
 
     def _hooks(self, module: Any) -> Any:
         callbacks = taking_part(self.callbacks) if self._level > 1 else self.callbacks
-        return self._measurement.hooks(self, module, callbacks, self._logged)
+        return self._measurement.hooks(self, module, callbacks, self._logged, self._older_hooks)
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.compat.arguments import OLD, translated
 from engine.compat.arguments.environment import from_environment, said
 from engine.compat.arguments.shell import shell_arguments
 from engine.compat.arguments.spellings import named
 from engine.compat.commandline.argparse import Argument, FromShell
+from engine.compat.legacy.hooks import OLDER_HOOKS
 from engine.compat.legacy.view import OldView
 from engine.runtime.coordination.signals import listening
 from engine.runtime.distributed.world import rank_zero_warn
@@ -19,8 +20,9 @@ from engine.runtime.storage import run_folder as rundir
 from engine.strategies.base import SingleDevice
 from engine.trainer.options import description, signature
 from engine.trainer.saving.preemption import was_left_alone
-from engine.tuner import trial
-from engine.tuner.tuner import Tuner
+
+if TYPE_CHECKING:
+    from engine.tuner import Tuner
 
 
 class Trainer(OldView, FromShell):
@@ -28,6 +30,8 @@ class Trainer(OldView, FromShell):
 
     The arguments are those of the table in `engine.trainer.options`, and their spellings of 1.x.
     """
+
+    _older_hooks = OLDER_HOOKS
 
     def __init__(self, *positional: Any, **arguments: Any) -> None:
         given = named(positional, arguments)
@@ -48,6 +52,8 @@ class Trainer(OldView, FromShell):
     @property
     def tuner(self) -> Tuner:
         """The searches by hand: `trainer.tuner.lr_find(model)`."""
+        from engine.tuner import Tuner  # only who tunes pays for its import
+
         return Tuner(self, updates=False)
 
     def tune(
@@ -100,12 +106,16 @@ class Trainer(OldView, FromShell):
 
     def join_ranks(self) -> SingleDevice:
         """The strategy, with all ranks there."""
+        from engine.tuner import trial
+
         return trial.join_ranks(self)
 
     def run_trial(
         self, settings: Settings, strategy: Any, module: Any, train: Any, datamodule: Any
     ) -> None:
         """Fit as another trainer would, which shares nothing with this one but the strategy."""
+        from engine.tuner import trial
+
         trial.run_trial(self, settings, strategy, module, (train, datamodule))
 
 
