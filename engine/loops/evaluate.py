@@ -56,14 +56,13 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         outputs = [evaluate_loader(run, plan, index, keeps) for index in range(count)]
         kept = outputs[0] if count == 1 else outputs
         if epoch_end is not None:
-            run.logged.hook = f"{verb}_epoch_end"
-            returned = epoch_end(kept)
+            with run.logged.within(f"{verb}_epoch_end"):
+                returned = epoch_end(kept)
             if returned is not None and not was_logged(run, f"{verb}_epoch_end", returned):
                 rank_zero_warn(
                     f"{verb}_epoch_end returned something, which nobody gets: use self.log to keep "
                     "a value"
                 )
-            run.logged.hook = None
         values = end_epoch(run, collection, f"on_{verb}_epoch_end", kept)
         run.logged.close_evaluation()
         if not run.state.sanity_checking:

@@ -350,9 +350,8 @@ class TrainingEpoch:
             note_length(run.state, "training", plan.loader, plan.count, progress.batch)
         outputs, self._outputs = self._step.arranged(self._outputs), []
         if self._epoch_end is not None:
-            run.logged.hook = "training_epoch_end"
-            returned = self._epoch_end(outputs)
-            run.logged.hook = None
+            with run.logged.within("training_epoch_end"):
+                returned = self._epoch_end(outputs)
             if returned is not None and not was_logged(run, "training_epoch_end", returned):
                 raise MisconfigurationException(
                     "training_epoch_end returned something; use self.log to keep a value"

@@ -24,7 +24,7 @@ class LearningRateFinder(Callback):
         update_attr: bool = True,
         attr_name: str = "",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "min_lr": min_lr,
             "max_lr": max_lr,
             "num_training": num_training_steps,
@@ -58,7 +58,7 @@ class BatchSizeFinder(Callback):
         max_trials: int = 25,
         batch_arg_name: str = "batch_size",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "mode": mode,
             "steps_per_trial": steps_per_trial,
             "init_val": init_val,

@@ -15,6 +15,7 @@ from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings, TuneSettings
 from engine.strategies.base import SingleDevice
 from engine.strategies.choose import joined
+from engine.trainer.fit import end_fit, planned
 
 
 class Leaves(Callback):
@@ -76,10 +77,10 @@ def run_trial(trainer: Any, settings: Settings, strategy: Any, model: Any, data:
     trial._state.tuning = True
     trial.given_loaders = {"train": train}
     with trial._running("fit", model, datamodule) as run:
-        run, plan = trial._planned(run, None, None, True)
+        run, plan = planned(trial, run, None, None, True)
         if plan is not None:
             fit(run, plan)
-        trial._end_fit(run)
+        end_fit(trial, run)
 
 
 def lay_bare(module: Any, datamodule: Any) -> None:

@@ -21,6 +21,7 @@ from engine.runtime.distributed.world import rank_zero_only
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import Settings
 from engine.strategies.precision import Precision, make_precision
+from engine.trainer.fit import reset_training_loader, reset_validation_loaders
 from engine.trainer.options import CHANGEABLE, SHOWN
 from engine.trainer.saving import resume
 from engine.trainer.trainer import Trainer
@@ -197,6 +198,19 @@ class OldView(Trainer):
     @resume_from_checkpoint.setter
     def resume_from_checkpoint(self, path: Any) -> None:
         self._change("ckpt_path", path)
+
+    def reset_train_dataloader(self, model: Any = None) -> None:
+        """Ask for the training loader anew: at once, or in an epoch before the next one."""
+        reset_training_loader(self)
+
+    def reset_val_dataloader(self, model: Any = None) -> None:
+        """Ask for the validation loaders anew: at once, or in an epoch before the next."""
+        reset_validation_loaders(self)
+
+    def reset_train_val_dataloaders(self, model: Any = None) -> None:
+        """Ask for both anew."""
+        self.reset_train_dataloader(model)
+        self.reset_val_dataloader(model)
 
     @property
     def tested_ckpt_path(self) -> str | None:
