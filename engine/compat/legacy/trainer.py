@@ -22,18 +22,33 @@ from engine.trainer.options import description, signature
 from engine.trainer.saving.preemption import was_left_alone
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from engine.compat.arguments.typed import OldArguments
     from engine.tuner import Tuner
 
 
 class Trainer(OldView, FromShell):
     """Trains, validates, tests and predicts with a LightningModule.
 
-    The arguments are those of the table in `engine.trainer.options`, and their spellings of 1.x.
+    Args:
+        *positional: The logger may be given as the first argument, as in 1.x.
+        **arguments: By name: those of today (`engine.trainer.options.table`) and their spellings
+            of 1.x (`engine.compat.arguments.table`); `help(Trainer.__init__)` lists them all. What
+            the program leaves out may be in the environment: PL_TRAINER_MAX_EPOCHS=3.
+
+    Raises:
+        TypeError: There is no such argument; the message has the nearest.
+        MisconfigurationException: A value is wrong, or the engine never does what it asks for.
+
+    Example:
+        trainer = Trainer(max_epochs=3, accelerator="gpu", devices=2, precision="bf16")
+        trainer.fit(model, train_loader, val_loader)
     """
 
     _older_hooks = OLDER_HOOKS
 
-    def __init__(self, *positional: Any, **arguments: Any) -> None:
+    def __init__(self, *positional: Any, **arguments: Unpack[OldArguments]) -> None:
         given = named(positional, arguments)
         outside = from_environment(given)
         given.update(outside)
