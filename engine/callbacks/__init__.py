@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from engine.callbacks.training.finetuning import BackboneFinetuning, BaseFinetuning
     from engine.callbacks.training.pruning import ModelPruning
     from engine.callbacks.training.swa import StochasticWeightAveraging
-    from engine.callbacks.training.tuning import BatchSizeFinder, LearningRateFinder
     from engine.callbacks.training.weight_averaging import EMAWeightAveraging, WeightAveraging
     from engine.compat.shims.callbacks import QuantizationAwareTraining, XLAStatsMonitor
+    from engine.tuner.callbacks import BatchSizeFinder, LearningRateFinder
 
 _MEMBERS = {
     "BackboneFinetuning": "engine.callbacks.training.finetuning",
     "BaseFinetuning": "engine.callbacks.training.finetuning",
     "BasePredictionWriter": "engine.callbacks.prediction_writer",
-    "BatchSizeFinder": "engine.callbacks.training.tuning",
+    "BatchSizeFinder": "engine.tuner.callbacks",
     "DeviceStatsMonitor": "engine.callbacks.monitors.device_stats",
     "EMAWeightAveraging": "engine.callbacks.training.weight_averaging",
     "EarlyStopping": "engine.callbacks.stopping.early_stopping",
     "GPUStatsMonitor": "engine.callbacks.monitors.device_stats",
     "GradientAccumulationScheduler": "engine.callbacks.training.accumulation",
     "LambdaCallback": "engine.callbacks.lambda_callback",
-    "LearningRateFinder": "engine.callbacks.training.tuning",
+    "LearningRateFinder": "engine.tuner.callbacks",
     "LearningRateLogger": "engine.callbacks.monitors.lr_monitor",
     "LearningRateMonitor": "engine.callbacks.monitors.lr_monitor",
     "ModelCheckpoint": "engine.callbacks.checkpoint.model_checkpoint",

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from engine.compat.legacy.module import write_out
 from engine.loops.ends.batches import note_length
 from engine.loops.ends.uneven import in_step
 from engine.loops.hooks import accepted, requires, takes
@@ -50,7 +49,6 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         collection = run.logged.open_evaluation()
         run.state.evaluated_batches = 0
         call(f"on_{verb}_start")
-        call("on_epoch_start")
         call(f"on_{verb}_epoch_start")
         epoch_end = run.hooks.own(f"{verb}_epoch_end")
         keeps = epoch_end is not None or run.hooks.wants_outputs(f"on_{verb}_epoch_end")
@@ -58,20 +56,20 @@ def evaluate(run: Run, plan: Plan, then: Callable[[], None] | None = None) -> Re
         outputs = [evaluate_loader(run, plan, index, keeps) for index in range(count)]
         kept = outputs[0] if count == 1 else outputs
         if epoch_end is not None:
-            run.logged.hook = f"{verb}_epoch_end"
-            returned = epoch_end(kept)
+            with run.logged.within(f"{verb}_epoch_end"):
+                returned = epoch_end(kept)
             if returned is not None and not was_logged(run, f"{verb}_epoch_end", returned):
                 rank_zero_warn(
                     f"{verb}_epoch_end returned something, which nobody gets: use self.log to keep "
                     "a value"
                 )
-            run.logged.hook = None
         values = end_epoch(run, collection, f"on_{verb}_epoch_end", kept)
         run.logged.close_evaluation()
         if not run.state.sanity_checking:
             send_to_loggers(run, values)
-        if "_predictions" in run.module.__dict__:
-            write_out(run.module, run.strategy.world)
+        files = run.module.__dict__.pop("_predictions", None)  # for which the module collects
+        if files is not None:
+            files.write(run.strategy.world)
         if then is not None:
             then()
         call(f"on_{verb}_end")
@@ -96,7 +94,7 @@ def end_epoch(
     values = logged.finish_epoch(collection)
     if schedules is not None:
         schedules.after_epoch()
-    may_log = hooks.may_log(hook) or hooks.may_log("on_epoch_end")
+    may_log = hooks.may_log(hook)
 
     def finish() -> None:
         if may_log:
@@ -108,8 +106,7 @@ def end_epoch(
             schedules.after_hooks()
 
     (hooks.find(hook, 1, then=then) or (lambda _: then()))(outputs)
-    hooks.call("on_epoch_end")
-    if hooks.may_log("on_epoch_end"):
+    if hooks.may_log_after(hook):
         finish()
     return values
 

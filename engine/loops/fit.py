@@ -109,9 +109,7 @@ class TrainingEpoch:
         self._plan = plan
         self._epoch_end = run.hooks.own("training_epoch_end")
         self._batch_start = run.hooks.find("on_train_batch_start", 3)
-        self._old_batch_start = run.hooks.find("on_batch_start")
         self._batch_end = run.hooks.find("on_train_batch_end", 4)
-        self._old_batch_end = run.hooks.find("on_batch_end")
         self._keeps = self._epoch_end is not None or run.hooks.wants_outputs("on_train_epoch_end")
         self._wants = self._keeps or self._batch_end is not None
         self._step = step_of(run, plan.forward, self._wants)
@@ -166,7 +164,6 @@ class TrainingEpoch:
             progress.batch,
         )
         if starts_anew:
-            call("on_epoch_start")
             call("on_train_epoch_start")
         elif self._keeps:
             rank_zero_warn(
@@ -212,9 +209,7 @@ class TrainingEpoch:
         start, is_ours = progress.batch, self._is_ours
         to_device = self._plan.to_device
         window_batches = 0
-        # What nobody asked for is not even looked at in a step.
-        starts = self._starts if self._batch_start or self._old_batch_start else None
-        ends = self._ends if self._batch_end or self._old_batch_end else None
+        batch_start, batch_end = self._batch_start, self._batch_end
         has_schedules = self._schedules.any
         skip, settle = (0, None) if is_ours else (start, self._replay_draws(start))
         with batches_of(self._plan.loader) as iterator:
@@ -226,7 +221,7 @@ class TrainingEpoch:
                     if to_device is not None:
                         batch = to_device(batch, 0)
                     logged.batch = batch
-                    if starts is not None and starts(batch, batch_idx) == -1:
+                    if batch_start is not None and batch_start(batch, batch_idx, 0) == -1:
                         progress.is_last, state.is_last_batch = True, False
                         break
                 window_batches += 1
@@ -241,8 +236,8 @@ class TrainingEpoch:
                 progress.is_last = is_last
                 if has_schedules:
                     self._schedules.after_batch(stepped, is_last)
-                if ends is not None:
-                    ends(output, batch, batch_idx)
+                if batch_end is not None:
+                    batch_end(output, batch, batch_idx, 0)
                 if self._keeps and output is not None:
                     self._outputs.append(output)
                 self._after_batch(stepped, is_last)
@@ -275,19 +270,6 @@ class TrainingEpoch:
             set_random_state(state.epoch_random)
             return lambda: set_random_state(present)
         return None
-
-    def _starts(self, batch: Any, batch_idx: int) -> Any:
-        if self._old_batch_start is not None and self._old_batch_start() == -1:
-            return -1
-        if self._batch_start is not None:
-            return self._batch_start(batch, batch_idx, 0)
-        return None
-
-    def _ends(self, output: Any, batch: Any, batch_idx: int) -> None:
-        if self._batch_end is not None:
-            self._batch_end(output, batch, batch_idx, 0)
-        if self._old_batch_end is not None:
-            self._old_batch_end()
 
     def _after_batch(self, stepped: bool, is_last: bool) -> None:
         run = self._run_parts
@@ -368,9 +350,8 @@ class TrainingEpoch:
             note_length(run.state, "training", plan.loader, plan.count, progress.batch)
         outputs, self._outputs = self._step.arranged(self._outputs), []
         if self._epoch_end is not None:
-            run.logged.hook = "training_epoch_end"
-            returned = self._epoch_end(outputs)
-            run.logged.hook = None
+            with run.logged.within("training_epoch_end"):
+                returned = self._epoch_end(outputs)
             if returned is not None and not was_logged(run, "training_epoch_end", returned):
                 raise MisconfigurationException(
                     "training_epoch_end returned something; use self.log to keep a value"

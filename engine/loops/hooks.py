@@ -7,11 +7,13 @@ how many of the offered arguments it gets, so signatures of 1.x and 2.x work sid
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from engine.callbacks.base import Callback
+from engine.module.module import LightningModule
 
 Hook = Callable[..., Any]
 
@@ -26,6 +28,14 @@ _MODULE_FIRST = {
 _WITH_OUTPUTS = {"on_train_epoch_end", "on_validation_epoch_end", "on_test_epoch_end"}
 
 _LENT = ("log", "log_dict")  # callbacks may call these as their own
+
+
+@dataclass(frozen=True)
+class OlderHooks:
+    """Hooks of an older API that are called beside one of today's, by the name of that one."""
+
+    before: Mapping[str, str] = field(default_factory=dict)
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class NamesHook(Protocol):
@@ -124,15 +134,15 @@ class Hooks:
         self,
         trainer: Any,
         module: Any,
-        module_base: type,
         callbacks: Sequence[Callback],
         names_hook: NamesHook,
+        older: OlderHooks = OlderHooks(),
     ) -> None:
         self._trainer = trainer
         self._module = module
-        self._module_base = module_base
         self._callbacks = list(callbacks)
         self._names_hook = names_hook
+        self._older = older
         self._lend()
 
     def _lend(self) -> None:
@@ -156,8 +166,33 @@ class Hooks:
         """The hook `name`, to be called with `offered` arguments; None if nobody has it.
 
         The call returns what the module's own override returns. `then` runs after that, before
-        the callbacks that look at a metric.
+        the callbacks that look at a metric. Hooks of an older API that belong to it are called
+        with it; one before it that returns -1 is the last.
         """
+        hook = self._find(name, offered, then)
+        names_after = self._older.after.get(name, ())
+        first = self._find(self._older.before[name]) if name in self._older.before else None
+        rest = [one for one in map(self._find, names_after) if one is not None]
+        if first is None and not rest:
+            return hook
+
+        def call(*args: Any) -> Any:
+            if first is not None and first() == -1:
+                return -1
+            result = None
+            if hook is not None:
+                result = hook(*args)
+            elif then is not None:
+                then()
+            for one in rest:
+                one()
+            return result
+
+        return call
+
+    def _find(
+        self, name: str, offered: int = 0, then: Callable[[], None] | None = None
+    ) -> Hook | None:
         before, own, after = self._owners(name, offered)
         if not before and own is None and not after:
             return None
@@ -186,7 +221,15 @@ class Hooks:
         )
 
     def may_log(self, name: str) -> bool:
-        """Whether anybody who could log has the hook `name`: the engine's own members never do."""
+        """Whether anybody who could log has the hook `name`, or one that is called with it."""
+        return self._may_log(name) or self.may_log_after(name)
+
+    def may_log_after(self, name: str) -> bool:
+        """Whether a hook of an older API may log that is called after the hook `name`."""
+        return any(self._may_log(older) for older in self._older.after.get(name, ()))
+
+    def _may_log(self, name: str) -> bool:
+        # The engine's own members never do.
         return self.own(name) is not None or any(
             is_overridden(name, callback, Callback)
             and not type(callback).__module__.startswith("engine.")
@@ -220,7 +263,7 @@ class Hooks:
 
     def own(self, name: str) -> Hook | None:
         """The module's override of `name`, None if it has none."""
-        if not is_overridden(name, self._module, self._module_base):
+        if not is_overridden(name, self._module, LightningModule):
             return None
         method: Hook = getattr(self._module, name)
         return method

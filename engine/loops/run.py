@@ -12,7 +12,9 @@ import torch
 from engine.loops.hooks import Hooks, fitted, is_overridden
 from engine.loops.optimizers import Optimization
 from engine.loops.state import State
+from engine.module.datamodule import LightningDataModule
 from engine.module.logging.results import Logged, to_floats
+from engine.module.module import LightningModule
 from engine.runtime.coordination.signals import notice
 from engine.runtime.data import workers
 from engine.runtime.data.combined import CombinedLoader
@@ -73,7 +75,7 @@ def send_to_loggers(run: Run, values: Mapping[str, Any], step: int | None = None
             logger.save()
 
 
-def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None:
+def to_device_function(run: Run) -> Callable[[Any, int], Any] | None:
     """What a batch goes through on its way to the device; None if there is nothing to do.
 
     The hooks of the data module come before those of the module.
@@ -83,9 +85,9 @@ def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None
     found: list[Any] = []
     for name in names:
         method = None
-        if run.datamodule is not None and _has_own(run.datamodule, name):
+        if run.datamodule is not None and is_overridden(name, run.datamodule, LightningDataModule):
             method = getattr(run.datamodule, name)
-        elif is_overridden(name, owner, base):
+        elif is_overridden(name, owner, LightningModule):
             method = getattr(owner, name)
         found.append(method)
     offered = (2, 3, 2)  # overrides of 1.0 take no index of a loader
@@ -109,12 +111,6 @@ def to_device_function(run: Run, base: type) -> Callable[[Any, int], Any] | None
         return batch if dtype is None else with_type(batch, dtype)
 
     return to_device
-
-
-def _has_own(datamodule: Any, name: str) -> bool:
-    from engine.module.datamodule import LightningDataModule
-
-    return is_overridden(name, datamodule, LightningDataModule)
 
 
 def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.compat.commandline.argparse import FromShell
 from engine.module.hyperparameters.hparams import KeepsHyperparameters
 from engine.runtime.errors import MisconfigurationException
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class LightningDataModule(KeepsHyperparameters, FromShell):
+class LightningDataModule(KeepsHyperparameters):
     """Prepares data and makes loaders; every method may be left out.
 
     `prepare_data` runs in one process of each node (download, tokenise; no attributes set), `setup`
@@ -21,33 +20,24 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
     """
 
     trainer: Any = None
-    dims: Any = ()
     prepare_data_per_node = True  # False: in one process of all nodes
-
-    def __init__(
-        self,
-        train_transforms: Any = None,
-        val_transforms: Any = None,
-        test_transforms: Any = None,
-        dims: Any = None,
-    ) -> None:
-        self.train_transforms = train_transforms
-        self.val_transforms = val_transforms
-        self.test_transforms = test_transforms
-        self.dims = dims if dims is not None else ()
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape of one sample, `dims`, or one dimension of it."""
-        return self.dims if dim is None else self.dims[dim]
 
     def prepare_data(self) -> None:
         """Download and prepare, once a node."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Make datasets, in every process."""
+        """Make datasets, in every process.
+
+        Args:
+            stage: What begins: fit, validate, test or predict.
+        """
 
     def teardown(self, stage: str | None = None) -> None:
-        """Clean up, in every process."""
+        """Clean up, in every process.
+
+        Args:
+            stage: What has ended: fit, validate, test or predict.
+        """
 
     def train_dataloader(self) -> Any:
         """The loader to train on."""
@@ -62,11 +52,28 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
         """One or several loaders to predict on."""
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Change a batch before it goes to the device."""
+        """Change a batch before it goes to the device.
+
+        Args:
+            batch: What the loader made.
+            dataloader_idx: The number of the loader, 0 where there is one.
+
+        Returns:
+            The batch to go on with.
+        """
         return batch
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Move a batch to the device."""
+        """Move a batch to the device.
+
+        Args:
+            batch: Tensors, alone or in lists, tuples, dicts and dataclasses.
+            device: The `torch.device` of this process.
+            dataloader_idx: The number of the loader, 0 where there is one.
+
+        Returns:
+            The batch with its tensors on the device.
+        """
         from engine.runtime.data.samplers import move
 
         return move(batch, device)
@@ -86,9 +93,16 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
         num_workers: int = 0,
         **kwargs: Any,
     ) -> LightningDataModule:
-        """A data module of datasets, each one, several in a list, or by name in a dict.
+        """A data module of datasets; training data is shuffled.
 
-        Training data is shuffled. `kwargs` are arguments of the class itself.
+        Args:
+            train_dataset: What to train on: a dataset, several in a list, or by name in a dict.
+            val_dataset: What to validate on, in the same forms; None for no validation.
+            test_dataset: What to test on.
+            predict_dataset: What to predict on.
+            batch_size: Samples a batch, of each loader.
+            num_workers: Processes that read, of each loader; 0 reads in the process itself.
+            **kwargs: Arguments of the class itself.
         """
         from engine.runtime.data.samplers import loaders_of
 
@@ -108,9 +122,17 @@ class LightningDataModule(KeepsHyperparameters, FromShell):
         weights_only: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """A data module with the hyper-parameters and the state of a checkpoint or open file.
+        """A data module with the hyper-parameters and the state that a checkpoint holds.
 
-        `kwargs` override hyper-parameters.
+        Args:
+            checkpoint_path: The file's path, or the open file.
+            map_location: Where tensors go: a device, or as in `torch.load`.
+            weights_only: Read plain data and tensors alone. False reads any object, which can run
+                code of whoever wrote the file.
+            **kwargs: Hyper-parameters that count in place of those in the file.
+
+        Raises:
+            CheckpointError: There is no such file, it is damaged, or holds more than plain data.
         """
         from engine.module.hyperparameters.loading import datamodule_from_checkpoint
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from engine.compat.legacy.module import OldModule
 from engine.module.datamodule import given_loader
+from engine.module.exports import ModuleExports
 from engine.module.hyperparameters.hparams import KeepsHyperparameters
 from engine.module.logging.results import Flags, Logged
 from engine.runtime.distributed.world import rank_zero_only, rank_zero_warn
@@ -18,7 +18,7 @@ from engine.strategies.precision import seed_precision
 M = TypeVar("M", bound="LightningModule")
 
 
-class LightningModule(KeepsHyperparameters, OldModule):
+class LightningModule(KeepsHyperparameters, ModuleExports):
     """Override `training_step` and `configure_optimizers`, and what else you need.
 
     Other steps are `validation_step`, `test_step` and `predict_step`, each of `(batch, batch_idx)`

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.module.module import LightningModule
+from engine import LightningModule  # the public class, as a user's modules have it
 from engine.runtime.errors import MisconfigurationException
 
 _STAGES = {"train": "train", "val": "val", "test": "test"}

@@ -47,11 +47,10 @@ class ProfiledHooks(Hooks):
         self.profiler = profiler
         self._backward = Stretch("backward")
 
-    def find(
+    def _find(
         self, name: str, offered: int = 0, then: Callable[[], None] | None = None
     ) -> Hook | None:
-        """The hook `name`, measured."""
-        hook, profiler = super().find(name, offered, then), self.profiler
+        hook, profiler = super()._find(name, offered, then), self.profiler
         hook = None if hook is None else measured(profiler, name, hook)
         if name == "on_before_backward":
             return self._around_backward(hook, self._backward.begin, is_after=False)

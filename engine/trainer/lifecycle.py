@@ -77,7 +77,7 @@ def detach(run: Run) -> None:
 
 
 def after_failure(run: Run, error: BaseException) -> None:
-    """Tell callbacks and the module of an exception; Ctrl-C has a hook of its own beside."""
+    """Tell callbacks and the module of an exception."""
     if isinstance(error, Exception):  # neither Ctrl-C nor a preemption
         line().failed(run.state.progress.step, run.state.progress.epoch)
     run.hooks.call("on_exception", error)

@@ -13,6 +13,7 @@ from engine.loops.hooks import is_overridden
 from engine.loops.run import Run, to_device_function
 from engine.loops.state import window_at
 from engine.module.datamodule import LightningDataModule
+from engine.module.module import LightningModule
 from engine.runtime.data.combined import CombinedLoader, combined, each, is_loader, own_seed
 from engine.runtime.data.samplers import (
     for_evaluation,
@@ -29,13 +30,13 @@ from engine.runtime.settings import FitSettings
 _VERBS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
-def found(kind: str, given: Any, run: Run, base: type) -> Any:
+def found(kind: str, given: Any, run: Run) -> Any:
     """The loader or loaders of a kind (train, val, test or predict), None if there are none.
 
     What was given counts first, then the data module, then the module.
     """
     name = f"{kind}_dataloader"
-    in_module = is_overridden(name, run.module, base)
+    in_module = is_overridden(name, run.module, LightningModule)
     in_data = is_overridden(name, run.datamodule, LightningDataModule)
     if given is not None:
         if in_module or (in_data and run.datamodule_is_given):
@@ -65,9 +66,9 @@ def several(loaders: Any) -> list[Any]:
     return [loaders]
 
 
-def training_loader(run: Run, given: Any, base: type) -> tuple[Any, int | float]:
+def training_loader(run: Run, given: Any) -> tuple[Any, int | float]:
     """The loader to train on, in an order of ours, and how many of its batches are used."""
-    loader = found("train", given, run, base)
+    loader = found("train", given, run)
     if loader is None:
         raise MisconfigurationException(
             "there is nothing to train on: give fit() a loader or a datamodule, or define "
@@ -121,7 +122,7 @@ def _limit(run: Run, kind: str) -> int | float:
     return limit
 
 
-def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> Plan:
+def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any]) -> Plan:
     """How an evaluation runs over `loaders`; `verb` is validate, test or predict."""
     kind = _VERBS[verb]
     data, world = run.settings.data, run.strategy.world
@@ -142,10 +143,10 @@ def evaluation_plan(run: Run, verb: str, loaders: Sequence[Any], base: type) -> 
     word = "validation" if verb == "validate" else verb
     if limit and any(length(one) == 0 for one in ordered):
         rank_zero_warn(f"a {word} loader has no batches: is the dataset empty?")
-    return Plan(word, ordered, counts, to_device_function(run, base))
+    return Plan(word, ordered, counts, to_device_function(run))
 
 
-def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | None:
+def validation_plan(run: Run, given: Any, training: Any) -> Plan | None:
     """How fit validates; None where module or data have nothing for it."""
     if run.state.tuning:
         return None
@@ -154,8 +155,8 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
     if overfits and has_step:  # on the very batches that this rank trains on
         again = each(training, lambda _, one: once_more(one))
         count = limited(length(again), overfits, "overfit_batches")
-        return Plan("validation", [again], [count], to_device_function(run, base))
-    loaders = several(found("val", given, run, base))
+        return Plan("validation", [again], [count], to_device_function(run))
+    loaders = several(found("val", given, run))
     if not loaders:
         if has_step:
             rank_zero_warn("there is a validation_step and no validation loader: no validation")
@@ -163,13 +164,13 @@ def validation_plan(run: Run, given: Any, training: Any, base: type) -> Plan | N
     if not has_step:
         rank_zero_warn("there is a validation loader and no validation_step: no validation")
         return None
-    plan = evaluation_plan(run, "validate", loaders, base)
+    plan = evaluation_plan(run, "validate", loaders)
     return plan if sum(most_batches(run, plan)) else None
 
 
-def reloaded(run: Run, loader: Any, count: int | float, given: Any, base: type) -> Reloaded:
+def reloaded(run: Run, loader: Any, count: int | float, given: Any) -> Reloaded:
     """What a fit goes on with once its loaders were made anew, at the beginning of an epoch."""
-    validation = validation_plan(run, given, loader, base)
+    validation = validation_plan(run, given, loader)
     run.state.num_val_batches = [] if validation is None else most_batches(run, validation)
     return Reloaded(loader, count, validation)
 

@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.compat.commandline.argparse import Argument, FromShell
-from engine.compat.legacy.trainer import TrainerOldView
 from engine.loops.evaluate import evaluate
 from engine.loops.fit import fit
+from engine.loops.hooks import OlderHooks
 from engine.loops.optimizers import Optimization
 from engine.loops.predict import predict
 from engine.loops.run import Run
@@ -36,17 +35,13 @@ from engine.strategies.torch_flags import switches
 from engine.trainer import lifecycle
 from engine.trainer.children.verbs import run_apart
 from engine.trainer.defaults import make_callbacks, with_module_callbacks
-from engine.trainer.fit import TrainerFit
+from engine.trainer.fit import begin_fit, end_fit, planned, steps_in_all
 from engine.trainer.lifecycle import print_results, report
 from engine.trainer.nested import aside, taking_part, weights_of
 from engine.trainer.options import (
     description,
-    from_environment,
-    named,
     notices,
     parse,
-    said,
-    shell_arguments,
     signature,
 )
 from engine.trainer.plans import (
@@ -54,28 +49,31 @@ from engine.trainer.plans import (
     found,
     several,
 )
-from engine.trainer.saving.folders import TrainerFolders
 from engine.trainer.saving.preemption import is_wanted, was_left_alone
 from engine.trainer.saving.save import load_for, save_if_all_come
 from engine.trainer.saving.select import checkpoint_to_resume, newest_of_run
-from engine.tuner.verb import TrainerTuner
+from engine.trainer.view import TrainerView
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from engine.trainer.options.arguments import TrainerArguments
 
 
-class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShell):
+class Trainer(TrainerView):
     """Trains, validates, tests and predicts with a LightningModule.
 
-    The arguments are those of the table in `engine.trainer.options`, and their spellings of 1.x.
+    The arguments are those of the table in `engine.trainer.options`.
     """
 
-    def __init__(self, *positional: Any, **arguments: Any) -> None:
+    _older_hooks = OlderHooks()
+
+    def __init__(self, **arguments: Unpack[TrainerArguments]) -> None:
         put_off_dynamo()
-        arguments = named(positional, arguments)
-        outside = from_environment(arguments)
-        arguments.update(outside)
         settings = parse(arguments)
         self._open(settings, place(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
-        self._notices = [*said(outside), *notices(arguments, settings)]
+        self._notices = notices(arguments, settings)
         switches.set_for(settings.hardware)
         for callback in self.callbacks:
             callback.on_init_start(self)
@@ -107,11 +105,6 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self._measurement = Measurement(make_profiler(self._settings.output.profiler))
         self.callbacks = make_callbacks(settings)
 
-    @classmethod
-    def shell_arguments(cls) -> list[Argument]:
-        """The arguments as the command line has them, old spellings too."""
-        return shell_arguments()
-
     # ------------------------------------------------------------------ verbs
 
     def fit(
@@ -124,11 +117,21 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         train_dataloader: Any = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Train `model`; `ckpt_path` resumes a run from a checkpoint, a path or an open file.
+        """Train a model; the Trainer's limits say how long.
 
-        `train_dataloader` is the name of 1.x; a data module may also come in its place.
-        `weights_only=False` reads a checkpoint that holds more than plain data: only if you trust
-        who wrote it.
+        Args:
+            model: The module, with a `training_step` and `configure_optimizers`.
+            train_dataloaders: One loader or several, or a data module; by default those of
+                `datamodule` or of the model. `train_dataloader` is the name of 1.x.
+            val_dataloaders: One or several loaders to validate on.
+            datamodule: What makes loaders that are not given.
+            ckpt_path: Resume from this checkpoint: a path, an open file, "best" or "last".
+            weights_only: False reads a checkpoint that holds more than plain data, which can run
+                code: only if you trust who wrote it.
+
+        Raises:
+            MisconfigurationException: Something lacks or contradicts; the message says what to do.
+            CheckpointError: `ckpt_path` can't be read.
         """
         train = train_dataloaders if train_dataloaders is not None else train_dataloader
         train, datamodule = sorted_out(train, datamodule)
@@ -140,17 +143,17 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         more = {"ckpt_path": ckpt_path, "weights_only": weights_only}
         if run_apart(self, "fit", model, datamodule, **loaders, **more):
             return
-        self._begin_fit()
+        begin_fit(self)
         self.given_loaders = {"train": train, "val": val_dataloaders}
         with self._running("fit", model, datamodule) as run:
             path, self._state.already_complete = newest_of_run(self._index)
             if path is None:
                 given = ckpt_path if ckpt_path is not None else self._settings.output.ckpt_path
                 path = checkpoint_to_resume(self, given)
-            run, plan = self._planned(run, val_dataloaders, path, weights_only is not False)
+            run, plan = planned(self, run, val_dataloaders, path, weights_only is not False)
             if plan is not None:
                 fit(run, plan)
-            self._end_fit(run)
+            end_fit(self, run)
         report(self, to_floats(self.callback_metrics))
 
     def validate(
@@ -210,7 +213,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         with self._running("predict", module, datamodule, given) as run:
             loaders = self._loaders("predict", dataloaders, run)
             self._load_for(run, model, ckpt_path, weights_only)
-            plan = evaluation_plan(run, "predict", loaders, LightningModule)
+            plan = evaluation_plan(run, "predict", loaders)
             self._state.num_predict_batches = list(plan.counts)
             self._state.predicting = True
             at_end = any(getattr(one, "_wants_predictions", False) for one in self.callbacks)
@@ -228,6 +231,11 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         Where rank zero calls it alone, the file lacks what only the other ranks know.
         """
         save_if_all_come(self, self._run, self._index, filepath, weights_only)
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Optimizer steps of the whole fit, as schedulers want to know in configure_optimizers."""
+        return steps_in_all(self)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -251,7 +259,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         with self._running(verb, module, datamodule, {kind: loaders}) as run:
             used = self._loaders(kind, loaders, run)
             self._load_for(run, model, *path)
-            plan = evaluation_plan(run, verb, used, LightningModule)
+            plan = evaluation_plan(run, verb, used)
             counts, state = list(plan.counts), self._state
             if verb == "validate":
                 state.num_val_batches, state.validating = counts, True
@@ -275,7 +283,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         return module
 
     def _loaders(self, kind: str, given: Any, run: Run) -> list[Any]:
-        loaders = several(found(kind, given, run, LightningModule))
+        loaders = several(found(kind, given, run))
         if not loaders:
             raise MisconfigurationException(
                 f"there is nothing to run on: give a loader, or define `{kind}_dataloader`"
@@ -374,8 +382,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
 
     def _hooks(self, module: Any) -> Any:
         callbacks = taking_part(self.callbacks) if self._level > 1 else self.callbacks
-        parts = (module, LightningModule, callbacks, self._logged)
-        return self._measurement.hooks(self, *parts)
+        return self._measurement.hooks(self, module, callbacks, self._logged, self._older_hooks)
 
 
 # The table is the one place that arguments are written down in: editors and help() read them here.

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from engine.compat.legacy.fit_loop import FitLoopView
 from engine.loops.optimizers import Optimization, SchedulerConfig
 from engine.loops.state import State, accumulation_of, window_at
 from engine.module.logging.results import Logged
@@ -17,6 +16,7 @@ from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import OptimizerSteps, Settings
 from engine.strategies.base import SingleDevice
 from engine.trainer.options import changed
+from engine.trainer.saving import folders
 
 
 class TrainerView:
@@ -32,6 +32,8 @@ class TrainerView:
     callbacks: list[Any]
     lightning_module: Any
     datamodule: Any
+    _loggers: list[Any] | None
+    _ordinal: int | None
 
     @property
     def profiler(self) -> Any:
@@ -156,20 +158,6 @@ class TrainerView:
         self._settings = replace(self._settings, fit=replace(self._settings.fit, **limit))
 
     @property
-    def fit_loop(self) -> FitLoopView:
-        """The same limits by the names of 1.5 and 2.x: `trainer.fit_loop.max_epochs`."""
-        return FitLoopView(self)
-
-    @fit_loop.setter
-    def fit_loop(self, loop: Any) -> None:
-        raise MisconfigurationException(
-            f"trainer.fit_loop = {type(loop).__name__}(...): the Trainer's loops are functions; "
-            "nothing takes their place. For folds or rounds call trainer.fit several times, each "
-            "with a module and a Trainer of its own, in a loop around it; for other steps set "
-            "`self.automatic_optimization = False`, or write the loop with LightningLite"
-        )
-
-    @property
     def min_steps(self) -> int | None:
         """Before how many optimizer steps training does not end."""
         return self._settings.fit.min_steps
@@ -227,6 +215,48 @@ class TrainerView:
     def precision(self) -> str | int:
         """What steps compute in, as it was given: 16 or "16-mixed"."""
         return self._said_precision
+
+    # ------------------------------------------------------------------ folders and loggers
+
+    @property
+    def default_root_dir(self) -> str:
+        """Where everything is written that was not told to go elsewhere."""
+        return folders.root_folder(self)
+
+    @property
+    def weights_save_path(self) -> str:
+        """Where checkpoints are written that were not told to go elsewhere."""
+        return self._settings.output.weights_save_path or self.default_root_dir
+
+    @property
+    def checkpoint_root(self) -> str:
+        """The folder of this run in which a ModelCheckpoint without a `dirpath` has its own."""
+        return folders.checkpoint_folder(self)
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The loggers; the default one is made when first asked for."""
+        if self._loggers is None:
+            self._loggers = folders.loggers_of(self)
+        return self._loggers
+
+    @property
+    def logger(self) -> Any:
+        """The first logger, None without any."""
+        return self.loggers[0] if self.loggers else None
+
+    @logger.setter
+    def logger(self, logger: Any) -> None:
+        self._change("logger", logger)
+        self._loggers = None
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of this run, which its loggers and checkpoints share.
+
+        Without loggers that write files, and without plaunch, it is `default_root_dir`.
+        """
+        return folders.log_folder(self)
 
     # ------------------------------------------------------------------ counts
 

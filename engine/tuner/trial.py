@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 from engine.callbacks.base import Callback
 from engine.loggers.dummy import DummyLogger
+from engine.loops.fit import fit
 from engine.loops.optimizers import configure
 from engine.runtime.coordination.signals import notice
 from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings, TuneSettings
+from engine.strategies.base import SingleDevice
+from engine.strategies.choose import joined
+from engine.trainer.fit import end_fit, planned
 
 
 class Leaves(Callback):
@@ -53,6 +58,29 @@ def settings_of_trial(settings: Settings, steps: int, probe: Callback) -> Settin
         log_gpu_memory=None,
     )
     return replace(settings, fit=fit, output=output, tune=TuneSettings(False, None))
+
+
+def join_ranks(trainer: Any) -> SingleDevice:
+    """The strategy of a trainer, with all ranks there."""
+    strategy = trainer.strategy = joined(trainer.strategy, trainer._settings.hardware)
+    return strategy
+
+
+def run_trial(trainer: Any, settings: Settings, strategy: Any, model: Any, data: Any) -> None:
+    """Fit as another trainer would, which shares nothing with `trainer` but the strategy.
+
+    `data` are a loader and a data module, each of which may be None.
+    """
+    train, datamodule = data
+    trial: Any = copy.copy(trainer)
+    trial._open(settings, strategy or trainer.strategy)
+    trial._state.tuning = True
+    trial.given_loaders = {"train": train}
+    with trial._running("fit", model, datamodule) as run:
+        run, plan = planned(trial, run, None, None, True)
+        if plan is not None:
+            fit(run, plan)
+        end_fit(trial, run)
 
 
 def lay_bare(module: Any, datamodule: Any) -> None:

@@ -20,7 +20,7 @@ from engine.tuner.lr_finder import MODES, LRFinder, learning_rates
 from engine.tuner.lr_search import Rising
 from engine.tuner.memory import is_out_of_memory, make_room
 from engine.tuner.snapshot import Snapshot
-from engine.tuner.trial import Leaves, lay_bare, settings_of_trial
+from engine.tuner.trial import Leaves, join_ranks, lay_bare, run_trial, settings_of_trial
 
 
 class Tuner:
@@ -75,7 +75,7 @@ class Tuner:
         with self._undone(inner, datamodule, train):
             lay_bare(inner, datamodule)
             settings = settings_of_trial(self._trainer._settings, num_training, probe)
-            self._trainer.run_trial(settings, None, model, train, datamodule)
+            run_trial(self._trainer, settings, None, model, (train, datamodule))
         if update_attr:
             suggested = found.suggestion()
             if suggested is None:
@@ -144,13 +144,14 @@ class Tuner:
     @contextmanager
     def _undone(self, module: Any, datamodule: Any, train: Any = None) -> Iterator[Snapshot]:
         """All that is done within is undone; data is prepared before."""
-        strategy, data = self._trainer.join_ranks(), self._trainer._settings.data
+        settings = self._trainer._settings
+        strategy = join_ranks(self._trainer)
         if not strategy.holds_all:
             raise MisconfigurationException(
                 "the tuner can't undo its trials where the ranks divide the model: tune with "
                 "strategy='ddp', or on one device"
             )
-        lifecycle.prepare_data(strategy.world, data, datamodule, module)
+        lifecycle.prepare_data(strategy.world, settings.data, datamodule, module)
         strategy.barrier()
         snapshot = Snapshot((module, datamodule, train), skip=(type(self._trainer),))
         try:
@@ -198,7 +199,8 @@ class _SizeTrial:
         weights = [p for p in self._module.parameters() if p.requires_grad] if shared else []
         device = self._alone.root_device
         doubles = [torch.empty(p.shape, dtype=p.dtype, device=device) for p in weights]
-        self._trainer.run_trial(self._settings, self._alone, self._module, None, self._datamodule)
+        data = (None, self._datamodule)
+        run_trial(self._trainer, self._settings, self._alone, self._module, data)
         del doubles
 
     def check(self, loader: Any) -> None:

@@ -127,7 +127,8 @@ def test_every_option_is_documented_in_help() -> None:
 
 def arguments_table() -> str:
     """The Trainer's arguments as a table, from the table that the Trainer itself reads."""
-    from engine.trainer.options import OLD, SHOWN
+    from engine.compat.arguments import OLD
+    from engine.trainer.options import SHOWN
 
     rows = ["| argument | default | meaning | since |", "|---|---|---|---|"]
     for row in SHOWN:

@@ -13,9 +13,10 @@ import pytest
 
 from engine import MisconfigurationException, Trainer, loggers
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from engine.compat.arguments import OLD
 from engine.loggers import CSVLogger, TensorBoardLogger
 from engine.profilers import SimpleProfiler
-from engine.trainer.options.table import OLD, SHOWN
+from engine.trainer.options import SHOWN
 from tests.engine.support.toy import Toy, loader, quiet
 
 ROOT = Path(__file__).parents[2]

@@ -62,7 +62,7 @@ class ProgressBarBase(Callback):
     @property
     def train_batch_idx(self) -> int:
         """Batches of this epoch that are done."""
-        done: int = self.trainer.batch_idx
+        done: int = self.trainer.state.progress.batch
         return done
 
     @property

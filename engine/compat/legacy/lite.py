@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from engine.compat.arguments import parse
 from engine.compat.legacy.lite_parts import LiteDataLoader, LiteModule, LiteOptimizer
 from engine.runtime.data.samplers import for_training, move
 from engine.runtime.distributed import world as distributed
@@ -33,7 +34,6 @@ from engine.runtime.seed import fresh_seed, mix, seed_everything, share_random_s
 from engine.runtime.storage import checkpoint as files
 from engine.strategies.choose import joined, place
 from engine.strategies.precision import make_precision
-from engine.trainer.options import parse
 
 
 class LightningLite:

@@ -1,4 +1,4 @@
-"""What modules of 1.0 to 1.5 could do beside: sizes, norms, a table, predictions in a file."""
+"""LightningModule with the names of 1.x: sizes, norms, a table, predictions in a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import torch
 
 from engine.callbacks.monitors.gradients import grad_norm
-from engine.module.exports import ModuleExports
+from engine.module import module as core
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import replacing
 
 
-class OldModule(ModuleExports):
-    """Names that a module of 1.x uses of itself; what it assigns to one of them counts."""
+class LightningModule(core.LightningModule):  # noqa: D101  (it has the text of the core's)
+    __doc__ = core.LightningModule.__doc__
+
+    # What a module of 1.x assigns to one of these names counts.
 
     @property
     def datamodule(self) -> Any:
@@ -33,8 +35,7 @@ class OldModule(ModuleExports):
     @property
     def _device(self) -> Any:
         """Where the module is, as its own inside was called."""
-        module: Any = self
-        return self.__dict__.get("_device", module.device)
+        return self.__dict__.get("_device", self.device)
 
     @_device.setter
     def _device(self, value: Any) -> None:
@@ -43,8 +44,7 @@ class OldModule(ModuleExports):
     @property
     def _dtype(self) -> Any:
         """The type of the parameters, as its own inside was called."""
-        module: Any = self
-        return self.__dict__.get("_dtype", module.dtype)
+        return self.__dict__.get("_dtype", self.dtype)
 
     @_dtype.setter
     def _dtype(self, value: Any) -> None:
@@ -67,8 +67,7 @@ class OldModule(ModuleExports):
 
     def log_grad_norm(self, grad_norm_dict: Mapping[str, Any]) -> None:
         """Log norms of gradients."""
-        module: Any = self
-        module.log_dict(grad_norm_dict, on_step=True, on_epoch=False, prog_bar=True)
+        self.log_dict(grad_norm_dict, on_step=True, on_epoch=False, prog_bar=True)
 
     def summarize(self, mode: str | None = "top", max_depth: int | None = None) -> Any:
         """Print the table of the module, from one process; returns it."""
@@ -89,9 +88,8 @@ class OldModule(ModuleExports):
 
         It is a list with a dict of all names for each sample; on several ranks one a rank.
         """
-        files = self.__dict__.setdefault("_predictions", {})
-        values = value.detach().cpu().tolist() if isinstance(value, torch.Tensor) else list(value)
-        files.setdefault(filename, {}).setdefault(name, []).extend(values)
+        files = self.__dict__.setdefault("_predictions", PredictionFiles())
+        files.add(filename, name, value)
 
     def write_prediction_dict(
         self, predictions_dict: Mapping[str, Any], filename: str = "predictions.pt"
@@ -103,19 +101,29 @@ class OldModule(ModuleExports):
     write_predictions = write_prediction_dict
 
 
-def write_out(module: Any, world: Any) -> None:
-    """Write what `write_prediction` has collected in an evaluation that is over."""
-    files: dict[str, dict[str, list[Any]]] = module.__dict__.pop("_predictions", {})
-    for filename, columns in files.items():
-        counts = {name: len(values) for name, values in columns.items()}
-        if len(set(counts.values())) > 1:
-            raise MisconfigurationException(
-                f"write_prediction: the names of {filename} have different numbers of values, "
-                f"{counts}: write one value a sample for each"
-            )
-        path = Path(os.path.abspath(filename))
-        if world.world_size > 1:
-            path = path.with_name(f"{path.stem}_rank_{world.rank}{path.suffix}")
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        with replacing(path) as file:
-            torch.save(rows, file)
+class PredictionFiles:
+    """What `write_prediction` collects in an evaluation, by file and name, for its end."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, list[Any]]] = {}
+
+    def add(self, filename: str, name: str, value: Any) -> None:
+        """Add one value a sample."""
+        values = value.detach().cpu().tolist() if isinstance(value, torch.Tensor) else list(value)
+        self._files.setdefault(filename, {}).setdefault(name, []).extend(values)
+
+    def write(self, world: Any) -> None:
+        """Write all files of this rank."""
+        for filename, columns in self._files.items():
+            counts = {name: len(values) for name, values in columns.items()}
+            if len(set(counts.values())) > 1:
+                raise MisconfigurationException(
+                    f"write_prediction: the names of {filename} have different numbers of values, "
+                    f"{counts}: write one value a sample for each"
+                )
+            path = Path(os.path.abspath(filename))
+            if world.world_size > 1:
+                path = path.with_name(f"{path.stem}_rank_{world.rank}{path.suffix}")
+            values = zip(*columns.values(), strict=True)
+            with replacing(path) as file:
+                torch.save([dict(zip(columns, row, strict=True)) for row in values], file)

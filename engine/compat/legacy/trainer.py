@@ -1,331 +1,140 @@
-"""What trainers of 1.x showed of themselves, and every argument under its own name."""
+"""The public Trainer: the core's, with the arguments, verbs and names of Lightning 1.x."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import fields
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from engine.compat.legacy.accelerators import Accelerator
-from engine.compat.legacy.connectors import (
-    AcceleratorConnector,
-    CheckpointConnector,
-    DataConnector,
-    LoggerConnector,
-)
-from engine.loops.optimizers import SchedulerConfig
-from engine.loops.run import Run
-from engine.module.logging.results import to_floats
-from engine.runtime.coordination.signals import notice
-from engine.runtime.distributed.world import rank_zero_only
-from engine.runtime.errors import MisconfigurationException
+from engine.compat.arguments import OLD, translated
+from engine.compat.arguments.environment import from_environment, said
+from engine.compat.arguments.shell import shell_arguments
+from engine.compat.arguments.spellings import named
+from engine.compat.commandline.argparse import Argument, FromShell
+from engine.compat.legacy.hooks import OLDER_HOOKS
+from engine.compat.legacy.view import OldView
+from engine.runtime.coordination.signals import listening
+from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.errors import MisconfigurationException, Preempted
 from engine.runtime.settings import Settings
-from engine.strategies.precision import Precision, make_precision
-from engine.trainer.options import CHANGEABLE, SHOWN
-from engine.trainer.saving import resume
-from engine.trainer.view import TrainerView
+from engine.runtime.storage import run_folder as rundir
+from engine.strategies.base import SingleDevice
+from engine.trainer.options import description, signature
+from engine.trainer.saving.preemption import was_left_alone
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from engine.compat.arguments.typed import OldArguments
+    from engine.tuner import Tuner
 
 
-class TrainerOldView(TrainerView):
-    """Names that modules and callbacks of old code read; each argument is one, too."""
+class Trainer(OldView, FromShell):
+    """Trains, validates, tests and predicts with a LightningModule.
 
-    ckpt_path: str | None
-    _run: Run | None
+    Args:
+        *positional: The logger may be given as the first argument, as in 1.x.
+        **arguments: By name: those of today (`engine.trainer.options.table`) and their spellings
+            of 1.x (`engine.compat.arguments.table`); `help(Trainer.__init__)` lists them all. What
+            the program leaves out may be in the environment: PL_TRAINER_MAX_EPOCHS=3.
 
-    # ------------------------------------------------------------------ devices
+    Raises:
+        TypeError: There is no such argument; the message has the nearest.
+        MisconfigurationException: A value is wrong, or the engine never does what it asks for.
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether this process computes on a GPU."""
-        return self.strategy.root_device.type == "cuda"
+    Example:
+        trainer = Trainer(max_epochs=3, accelerator="gpu", devices=2, precision="bf16")
+        trainer.fit(model, train_loader, val_loader)
+    """
 
-    @property
-    def root_gpu(self) -> int | None:
-        """The number of this process's GPU, None on a CPU."""
-        return self.strategy.root_device.index if self.on_gpu else None
+    _older_hooks = OLDER_HOOKS
 
-    @property
-    def gpus(self) -> int | list[int] | None:
-        """How many GPUs a node, or which; None on a CPU."""
-        given = self._settings.hardware.devices
-        return (self.num_gpus if given in (None, "auto") else given) if self.on_gpu else None
+    def __init__(self, *positional: Any, **arguments: Unpack[OldArguments]) -> None:
+        given = named(positional, arguments)
+        outside = from_environment(given)
+        given.update(outside)
+        super().__init__(**translated(given))
+        backend = given.get("distributed_backend")
+        if backend is not None:
+            notice = f"distributed_backend={backend!r} is an old word for strategy: it will do"
+            self._notices.insert(0, notice)
+        self._notices[:0] = said(outside)
 
-    @property
-    def num_gpus(self) -> int:
-        """Number of processes on this node that have a GPU."""
-        return self.num_devices if self.on_gpu else 0
-
-    @property
-    def num_processes(self) -> int:
-        """Number of processes on this node."""
-        return self.num_devices
-
-    @property
-    def device_ids(self) -> list[int]:
-        """The devices of this node's processes."""
-        given = self._settings.hardware.devices
-        return given if self.on_gpu and isinstance(given, list) else list(range(self.num_devices))
-
-    @property
-    def data_parallel_device_ids(self) -> list[int] | None:
-        """The GPUs of this node's processes, None on a CPU."""
-        return self.device_ids if self.on_gpu else None
+    @classmethod
+    def shell_arguments(cls) -> list[Argument]:
+        """The arguments as the command line has them, old spellings too."""
+        return shell_arguments()
 
     @property
-    def accelerator(self) -> Accelerator:
-        """What this process computes with; equal to its name: cpu, gpu or mps."""
-        return Accelerator.of(self)
+    def tuner(self) -> Tuner:
+        """The searches by hand: `trainer.tuner.lr_find(model)`."""
+        from engine.tuner import Tuner  # only who tunes pays for its import
 
-    accelerator_backend = accelerator
+        return Tuner(self, updates=False)
 
-    @property
-    def precision_plugin(self) -> Precision:
-        """What steps compute in, and the scaler of 16 bits."""
-        if self._run is not None:
-            return self._run.precision
-        return make_precision(self._settings.hardware.precision, self.strategy.root_device)
+    def tune(
+        self,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        scale_batch_size_kwargs: Mapping[str, Any] | None = None,
+        lr_find_kwargs: Mapping[str, Any] | None = None,
+        train_dataloader: Any = None,
+    ) -> dict[str, Any]:
+        """Look for what `auto_scale_batch_size` and `auto_lr_find` ask for, and keep it.
 
-    @property
-    def scaler(self) -> Any:
-        """The scaler of 16 bits, None without."""
-        return self.precision_plugin.scaler
+        Only the values that were found stay: all else is afterwards as it was before.
+        """
+        wanted = self._settings.tune
+        train = train_dataloaders if train_dataloaders is not None else train_dataloader
+        if not callable(getattr(model, "training_step", None)):
+            raise MisconfigurationException(
+                f"{type(model).__name__} has no `training_step`: tune needs one"
+            )
+        if not wanted.auto_scale_batch_size and not wanted.auto_lr_find:
+            rank_zero_warn(
+                "trainer.tune does nothing without Trainer(auto_lr_find=...) or "
+                "Trainer(auto_scale_batch_size=...)"
+            )
+        tuner = self.tuner
+        found: dict[str, Any] = {}
+        with listening(rundir.launched_dir() is not None, stays=True):
+            try:
+                if wanted.auto_scale_batch_size:
+                    given = {
+                        "mode": wanted.auto_scale_batch_size,
+                        **(scale_batch_size_kwargs or {}),
+                    }
+                    found["scale_batch_size"] = tuner.scale_batch_size(
+                        model, train, datamodule=datamodule, **given
+                    )
+                if wanted.auto_lr_find:
+                    given = {"update_attr": True, **(lr_find_kwargs or {})}
+                    found["lr_find"] = tuner.lr_find(model, train, datamodule=datamodule, **given)
+            except RuntimeError as error:
+                if was_left_alone("tune", error):
+                    raise Preempted from error
+                raise
+        return {name: value for name, value in found.items() if value is not None}
 
-    @property
-    def on_tpu(self) -> bool:
-        """There is none."""
-        return False
+    # The steps of a search, which were public once.
 
-    @property
-    def data_parallel(self) -> bool:
-        """Whether there are other processes."""
-        return self.world_size > 1
+    def join_ranks(self) -> SingleDevice:
+        """The strategy, with all ranks there."""
+        from engine.tuner import trial
 
-    use_dp = use_ddp2 = use_horovod = False
+        return trial.join_ranks(self)
 
-    @property
-    def use_ddp(self) -> bool:
-        """Whether there are other processes, as 1.0 to 1.2 asked."""
-        return self.data_parallel
+    def run_trial(
+        self, settings: Settings, strategy: Any, module: Any, train: Any, datamodule: Any
+    ) -> None:
+        """Fit as another trainer would, which shares nothing with this one but the strategy."""
+        from engine.tuner import trial
 
-    @property
-    def use_single_gpu(self) -> bool:
-        """Whether there is one process, on a GPU."""
-        return self.on_gpu and not self.data_parallel
-
-    @property
-    def distributed_backend(self) -> str | None:
-        """How the processes work together, None for one alone."""
-        return "ddp" if self.world_size > 1 else None
-
-    @property
-    def training_type_plugin(self) -> Any:
-        """The strategy, as 1.2 to 1.5 called it."""
-        return self.strategy
-
-    @property
-    def use_amp(self) -> bool:
-        """Whether steps compute in 16 bits."""
-        return self._settings.hardware.precision.startswith(("16", "bf16"))
-
-    @property
-    def distributed_sampler_kwargs(self) -> dict[str, Any]:
-        """What a DistributedSampler of one's own is told."""
-        return self.strategy.distributed_sampler_kwargs
-
-    @property
-    def should_rank_save_checkpoint(self) -> bool:
-        """Whether this process writes."""
-        return self.is_global_zero
-
-    @property
-    def tpu_cores(self) -> None:
-        """There are none."""
-        return None
-
-    ipus = tpu_cores
-
-    @property
-    def is_slurm_managing_tasks(self) -> bool:
-        """Whether SLURM started the processes."""
-        return self.strategy.world.launched and "SLURM_PROCID" in os.environ
-
-    @property
-    def slurm_job_id(self) -> int | None:
-        """The number of the SLURM job, None outside of one."""
-        found = os.environ.get("SLURM_JOB_ID", "")
-        return int(found) if found.isdigit() else None
-
-    # ------------------------------------------------------------------ what it was made of
-
-    @property
-    def accelerator_connector(self) -> AcceleratorConnector:
-        """How the processes work together."""
-        return AcceleratorConnector(self)
-
-    @property
-    def checkpoint_connector(self) -> CheckpointConnector:
-        """What a checkpoint of this moment holds."""
-        return CheckpointConnector(self)
-
-    @property
-    def data_connector(self) -> DataConnector:
-        """Data module and loaders."""
-        return DataConnector(self)
-
-    @property
-    def logger_connector(self) -> LoggerConnector:
-        """Metrics, and the loggers that get them."""
-        return LoggerConnector(self)
-
-    _accelerator_connector, _checkpoint_connector = accelerator_connector, checkpoint_connector
-    _data_connector, _logger_connector = data_connector, logger_connector
-
-    def _dump(self, weights_only: bool) -> dict[str, Any]:
-        if self._run is None:
-            raise MisconfigurationException("there is nothing to save before a run")
-        return resume.dump(self._run, self.callbacks, self, weights_only)
-
-    def _load_weights(self, path: str) -> None:
-        if self._run is None:
-            raise MisconfigurationException("there is no module to load weights into before a run")
-        resume.load_weights(self._run, resume.read_for(self._run, path), path)
-
-    # ------------------------------------------------------------------ the run
-
-    @property
-    def resume_from_checkpoint(self) -> Any:
-        """The checkpoint that the Trainer's argument names."""
-        return self._settings.output.ckpt_path
-
-    @resume_from_checkpoint.setter
-    def resume_from_checkpoint(self, path: Any) -> None:
-        self._change("ckpt_path", path)
-
-    @property
-    def tested_ckpt_path(self) -> str | None:
-        """The checkpoint that was loaded last."""
-        return self.ckpt_path
-
-    validated_ckpt_path = predicted_ckpt_path = tested_ckpt_path
-
-    @property
-    def lightning_optimizers(self) -> dict[int, Any]:
-        """The optimizers by their index."""
-        return dict(enumerate(self.optimizers))
-
-    @property
-    def train_loop(self) -> Any:
-        """The fit loop, as 1.0 to 1.3 called it."""
-        return self.fit_loop
-
-    @property
-    def replace_sampler_ddp(self) -> bool:
-        """Whether samples are divided among the ranks."""
-        return self._settings.data.use_distributed_sampler
-
-    @property
-    def received_sigterm(self) -> bool:
-        """Whether the process was told to make room."""
-        return notice.came is not None
-
-    @rank_zero_only
-    def print(self, *values: Any, **options: Any) -> None:
-        """Print, from one process only."""
-        print(*values, **options)  # noqa: T201  (printing is what it is for)
-
-    @property
-    def prediction_writer_callbacks(self) -> list[Any]:
-        """The callbacks that write predictions."""
-        from engine.callbacks import BasePredictionWriter
-
-        return [c for c in self.callbacks if isinstance(c, BasePredictionWriter)]
-
-    def call_hook(self, hook_name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a hook of the callbacks and of the module; returns what the module's returns."""
-        for callback in self.callbacks:
-            method = getattr(callback, hook_name, None)
-            if callable(method):
-                method(self, self.lightning_module, *args, **kwargs)
-        method = getattr(self.lightning_module, hook_name, None)
-        return method(*args, **kwargs) if callable(method) else None
-
-    def is_function_implemented(self, name: str, model: Any = None) -> bool:
-        """Whether the module (or another model) has a method of this name."""
-        return callable(getattr(self.lightning_module if model is None else model, name, None))
-
-    @property
-    def running_sanity_check(self) -> bool:
-        """Whether the validation before the training is running."""
-        return self.sanity_checking
-
-    @property
-    def evaluating(self) -> bool:
-        """Whether validation or a test is running."""
-        return self.validating or self.testing
-
-    @property
-    def batch_idx(self) -> int:
-        """Index of the training batch that runs."""
-        return self._state.progress.batch
-
-    @property
-    def total_batch_idx(self) -> int:
-        """The same, counted over all epochs."""
-        return self._state.progress.total_batches
-
-    @property
-    def enable_validation(self) -> bool:
-        """Whether fit validates."""
-        return bool(sum(self.num_val_batches)) and self.limit_val_batches != 0
-
-    @property
-    def disable_validation(self) -> bool:
-        """Whether fit does not validate."""
-        return not self.enable_validation
-
-    @property
-    def lr_schedulers(self) -> list[dict[str, Any]]:
-        """The schedulers, each as a dict with what configure_optimizers said of it."""
-        names = [field.name for field in fields(SchedulerConfig)]
-        return [{name: getattr(config, name) for name in names} for config in self._schedulers]
-
-    @property
-    def optimizer_frequencies(self) -> list[int]:
-        """For how many batches each optimizer has its turn, where they take turns."""
-        return self._optimization.frequencies
-
-    @property
-    def progress_bar_dict(self) -> dict[str, float]:
-        """What the bar shows, as numbers: reading it waits for the device."""
-        return to_floats(self.progress_bar_metrics)
-
-    def get_model(self) -> Any:
-        """The module."""
-        return self.lightning_module
-
-    @property
-    def _schedulers(self) -> list[SchedulerConfig]:
-        return self._optimization.schedulers
+        trial.run_trial(self, settings, strategy, module, (train, datamodule))
 
 
-def _setter(name: str) -> Any:
-    return lambda trainer, value: trainer._change(name, value)
-
-
-def _argument(name: str, meaning: str) -> property:
-    def read(trainer: Any) -> Any:
-        settings: Settings = trainer._settings
-        parts = (settings.fit, settings.data, settings.hardware, settings.output, settings.tune)
-        return next(getattr(part, name) for part in parts if hasattr(part, name))
-
-    return property(read, doc=meaning)
-
-
-_ATTRIBUTES = ("callbacks", "strategy", "default_root_dir", "logger", "weights_save_path")
-for _row in SHOWN:
-    if not hasattr(TrainerOldView, _row.name) and _row.name not in _ATTRIBUTES:
-        setattr(TrainerOldView, _row.name, _argument(_row.name, _row.meaning))
-for _name in CHANGEABLE:
-    if isinstance(getattr(TrainerOldView, _name, None), property):
-        _shown = getattr(TrainerOldView, _name)
-        setattr(TrainerOldView, _name, _shown.setter(_setter(_name)))
+# The table is the one place that arguments are written down in: editors and help() read them here.
+_OLD_WORDS = [f"{option.name}: 1.x's word for {option.meaning}" for option in OLD]
+Trainer.__init__.__signature__ = signature()  # type: ignore[attr-defined]  # functions have it
+Trainer.__init__.__doc__ = "\n".join([description(), *_OLD_WORDS])

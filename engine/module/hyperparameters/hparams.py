@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import io
-import math
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-import torch
-
 from engine.module.hyperparameters.init_arguments import arguments_in, parameters_of
-from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
-
-_TYPE = "__type__"
+from engine.runtime.storage.hparams_data import kind_of, omegaconf_class
 
 
 class AttributeDict(dict[str, Any]):
@@ -116,7 +108,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, Namespace):
         return dict(vars(value))
     if kind_of(value) == "omegaconf":
-        is_missing = _omegaconf().is_missing
+        is_missing = omegaconf_class().is_missing
         return {name: "???" if is_missing(value, name) else value[name] for name in value}
     if isinstance(value, Mapping):
         return dict(value)
@@ -154,136 +146,8 @@ def _is_same(value: Any, default: Any) -> bool:
     return value is default or (type(value) is type(default) in plain and value == default)
 
 
-# ---------------------------------------------------------------------- plain data
-
-
-def to_plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters as data that a checkpoint can hold without pickled classes; what is no
-    plain data is left out.
-    """
-    plain = {}
-    for name, value in params.items():
-        with suppress(TypeError):
-            plain[name] = _encode(value)
-    return plain
-
-
-def objects_of(params: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, bytes]:
-    """What `to_plain` left out, each in bytes that are only looked into where a file is trusted.
-
-    A warning names what is kept so, and what can't be kept at all.
-    """
-    objects = {}
-    for name, value in params.items():
-        if name in plain:
-            continue
-        again = f"give it again: load_from_checkpoint(path, {name}=...)"
-        what = f"hyper-parameter {name!r} is a {type(value).__name__}, no plain data"
-        try:
-            buffer = io.BytesIO()
-            torch.save(value, buffer)
-        except Exception as error:  # whatever its class raises when it is pickled
-            rank_zero_warn(f"{what}, and not kept in checkpoints ({error}); {again}")
-        else:
-            objects[name] = buffer.getvalue()
-            rank_zero_warn(
-                f"{what}: from a checkpoint this process reads it back, another one only with "
-                f"weights_only=False; or {again}"
-            )
-    return objects
-
-
-def from_objects(objects: Mapping[str, bytes], map_location: Any) -> dict[str, Any]:
-    """What `objects_of` made, as it was. Reading it can run code."""
-    return {
-        name: torch.load(io.BytesIO(value), map_location=map_location, weights_only=False)
-        for name, value in objects.items()
-    }
-
-
-def kind_of(value: Any) -> str:
-    """What kind of mapping hyper-parameters were given in."""
-    if isinstance(value, Namespace):
-        return "Namespace"
-    return "omegaconf" if type(value).__module__.startswith("omegaconf.") else "dict"
-
-
 def in_kind(params: Any, kind: str | None) -> Any:
     """Hyper-parameters in a mapping of a kind again."""
     if kind == "omegaconf":
-        return _omegaconf().create(dict(params) if isinstance(params, Mapping) else params)
+        return omegaconf_class().create(dict(params) if isinstance(params, Mapping) else params)
     return AttributeDict(params) if kind == "dict" else Namespace(**params)
-
-
-def from_plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What `to_plain` made, as it was."""
-    return {name: _decode(value) for name, value in params.items()}
-
-
-def _encode(value: Any) -> Any:  # noqa: C901, PLR0911  (one return a kind of data)
-    if value is None or type(value) in (bool, int, float, str, bytes, complex, torch.Tensor):
-        return value
-    if isinstance(value, (torch.dtype, torch.device, torch.Size)):
-        return value
-    if isinstance(value, Namespace):
-        return {_TYPE: "Namespace", "value": _encode(vars(value))}
-    if isinstance(value, PurePath):
-        return {_TYPE: "Path", "value": str(value)}
-    if isinstance(value, (set, frozenset)):
-        return {_TYPE: type(value).__name__, "value": [_encode(item) for item in value]}
-    if kind_of(value) == "omegaconf":
-        value = _unfolded(value)
-    if isinstance(value, (list, tuple)):
-        items = [_encode(item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, Mapping):
-        return {_encode(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, (bool, int, float, str)):  # subclasses, as of enums and numpy
-        return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not plain data")
-
-
-def _unfolded(config: Any) -> Any:
-    """A configuration as plain data; what it says of other parts is looked up, where it can be."""
-    try:
-        return _omegaconf().to_container(config, resolve=True)
-    except Exception:  # of omegaconf's, by versions
-        return _omegaconf().to_container(config, resolve=False)
-
-
-def _omegaconf() -> Any:
-    from omegaconf import (  # type: ignore[import-not-found]  # whoever has configurations has it
-        OmegaConf,
-    )
-
-    return OmegaConf
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        if _TYPE not in value:
-            return {key: _decode(item) for key, item in value.items()}
-        kind, inner = value[_TYPE], _decode(value["value"])
-        if kind == "Namespace":
-            return Namespace(**inner)
-        if kind == "Path":
-            from pathlib import Path
-
-            return Path(inner)
-        return set(inner) if kind == "set" else frozenset(inner)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_decode(item) for item in value)
-    return value
-
-
-def finite_or_none(value: Any) -> Any:
-    """Plain JSON data: NaN and infinities become None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite_or_none(item) for item in value]
-    return value

@@ -12,7 +12,6 @@ from types import FrameType, FunctionType
 from typing import Any
 
 _NOT_GIVEN = ("dataclasses", "attr._make")  # where marks of arguments that were left out come from
-_OWN = "engine.module.datamodule"  # the base of data modules, whose arguments are of 1.x
 
 
 def arguments_in(owner: object, frame: FrameType | None) -> dict[str, Any] | None:
@@ -48,8 +47,8 @@ def _chain(cls: type[Any]) -> list[FunctionType]:
     return [
         function
         for kind in cls.__mro__
-        if kind.__module__ != _OWN
         for function in _layers(kind.__dict__.get("__init__"))
+        if not hasattr(function, "is_no_hparam")  # a base's, for arguments that are not kept
     ]
 
 

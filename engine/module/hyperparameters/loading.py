@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.module.compiled import named_for
-from engine.module.hyperparameters.hparams import AttributeDict, from_objects, from_plain, in_kind
+from engine.module.hyperparameters.hparams import AttributeDict, in_kind
 from engine.module.hyperparameters.init_arguments import parameters_of
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.storage.checkpoint import (
@@ -20,6 +20,7 @@ from engine.runtime.storage.checkpoint import (
     read_in_full,
     weights_in,
 )
+from engine.runtime.storage.hparams_data import from_objects, from_plain
 from engine.runtime.storage.yaml_data import load_yaml
 
 

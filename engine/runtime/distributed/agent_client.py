@@ -12,9 +12,8 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from typing import Any
-
-from engine.module.hyperparameters.hparams import finite_or_none
 
 EVERY_S = 1.0
 _TIMEOUT_S = 2.0
@@ -87,3 +86,14 @@ def line() -> Line:
     if _line is None or (path is not None and _line._path not in (path, None)):
         _line = Line(path)
     return _line
+
+
+def finite_or_none(value: Any) -> Any:
+    """Plain JSON data: NaN and infinities become None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(item) for item in value]
+    return value

@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from engine.module.hyperparameters.hparams import kind_of, objects_of, to_plain
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import CheckpointError
 from engine.runtime.storage.archive import archive
 from engine.runtime.storage.files import file_mode, make_folder
+from engine.runtime.storage.hparams_data import kind_of, objects_of, to_plain
 from engine.runtime.storage.rehearsal import rehearse, rehearse_old
 
 VERSION_KEY = "engine_version"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from engine.compat.legacy.refusals import refuse
-from engine.compat.legacy.spellings import translate
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import (
     DataSettings,
@@ -17,19 +16,23 @@ from engine.runtime.settings import (
     Settings,
     TuneSettings,
 )
-from engine.trainer.options.table import OPTIONS
+from engine.trainer.options.table import BY_NAME, OPTIONS
 
 S = TypeVar("S")
 
 
 def parse(given: Mapping[str, Any]) -> Settings:
     """The settings that a trainer's arguments mean; raises where one is unknown or wrong."""
-    arguments = refuse(translate(given), given)
+    for name in given:
+        if name not in BY_NAME:
+            nearest = difflib.get_close_matches(name, BY_NAME, 1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"Trainer has no argument {name!r}{hint}")
     values = {
-        option.name: option.read(arguments.get(option.name, option.default)) for option in OPTIONS
+        option.name: option.read(given.get(option.name, option.default)) for option in OPTIONS
     }
     if values["barebones"]:
-        _strip(values, arguments)
+        _strip(values, given)
     if values["fast_dev_run"]:
         _shorten(values)
     if values["max_epochs"] is None and values["max_steps"] == -1:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 NEVER, UNLESS_ENGINE = "never", "unless the engine does without"
 
-ENGINE = (b"import engine", b"from engine", b'"engine"', b"'engine'", b"engine.trainer.trainer")
+ENGINE = (
+    b"import engine",
+    b"from engine",
+    b'"engine"',
+    b"'engine'",
+    b"engine.compat.legacy.trainer",
+)
 PICKLED_ENGINE = b"\x8c\x06engine"  # as pickle writes a name of six letters
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine import Callback, LightningDataModule, Trainer
+from engine.compat.arguments import NEVER, OLD, parse
+from engine.compat.arguments.typed import OldArguments
 from engine.compat.commandline.argparse import FromShell
-from engine.trainer.options import NEVER, OLD, SHOWN, parse
+from engine.trainer.options import SHOWN
+from engine.trainer.options.arguments import TrainerArguments
 from tests.engine.support.toy import Toy, loader
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -108,6 +111,15 @@ def test_every_argument_is_there() -> None:
     assert Trainer.add_argparse_args(parser) is parser  # twice does no harm
     assert Trainer.default_attributes()["log_every_n_steps"] == 50
     assert ("max_steps", (int,), -1) in Trainer.get_init_arguments_and_types()
+
+
+def test_editors_and_type_checkers_know_every_argument() -> None:
+    """The typed arguments are those of the tables."""
+    today = [row.name for row in SHOWN]
+    old = [row.name for row in (*OLD, *NEVER)]
+
+    assert list(TrainerArguments.__annotations__) == today
+    assert sorted(OldArguments.__annotations__) == sorted([*today, *old])
 
 
 def test_what_programs_of_1_x_read_of_the_arguments() -> None:

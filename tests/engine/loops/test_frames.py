@@ -7,6 +7,7 @@ import traceback
 import pytest
 import torch
 
+import engine
 from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -100,3 +101,70 @@ def test_on_two_ranks_there_are_few_too(run_ranks):
         for frames in found:
             assert frames[0] == "fit"
             assert len(frames[1:]) <= 10, frames
+
+
+class Today(Toy):
+    """Notes the files on the way to its steps and hooks, all written as today's API has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.files = {}
+
+    def note(self, name):
+        self.files[name] = {frame.filename for frame in traceback.extract_stack()}
+
+    def training_step(self, batch, batch_idx):
+        self.note("training_step")
+        return self.loss(batch)
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.note("validation_step")
+        self.log("val_loss", self.loss(batch))
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.note("on_train_batch_start")
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.note("on_train_batch_end")
+
+    def on_train_epoch_start(self):
+        self.note("on_train_epoch_start")
+
+    def on_train_epoch_end(self):
+        self.note("on_train_epoch_end")
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
+        self.note("on_validation_batch_end")
+
+    def on_validation_epoch_end(self):
+        self.note("on_validation_epoch_end")
+
+    def on_before_optimizer_step(self, optimizer):
+        self.note("on_before_optimizer_step")
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
+        self.note("optimizer_step")
+        optimizer.step(closure=optimizer_closure)
+
+    def configure_optimizers(self):
+        self.note("configure_optimizers")
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class TodaysCallback(engine.Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        pl_module.note("callback")
+
+
+def test_a_program_of_todays_api_never_passes_through_compat(tmp_path):
+    """What 1.x needs lies beside the way of a program of 2.x, not on it."""
+    model = Today()
+    options = {"limit_train_batches": 1, "limit_val_batches": 1, "callbacks": [TodaysCallback()]}
+    quiet(tmp_path, **options).fit(model, loader(), loader())
+    assert len(model.files) == 12
+    passed = {
+        name: [file for file in files if "/engine/compat/" in file]
+        for name, files in model.files.items()
+    }
+    assert passed == {name: [] for name in model.files}
+    assert all(any(map(is_ours, files)) for files in model.files.values())

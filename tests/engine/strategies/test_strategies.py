@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine import LightningDataModule, MisconfigurationException, Trainer
+from engine.compat.arguments import parse
 from engine.runtime.distributed.world import World, read_world
 from engine.strategies import (
     ClusterEnvironment,
@@ -25,7 +26,6 @@ from engine.strategies import (
 )
 from engine.strategies.choose import place
 from engine.strategies.declared.requested import INSTEAD, WORDS, wanted
-from engine.trainer.options import parse
 from tests.engine.support.toy import Toy, loader, quiet
 
 LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)

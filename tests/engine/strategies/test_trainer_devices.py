@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engine import MisconfigurationException, Trainer
+from engine.compat.arguments import parse
 from engine.runtime.distributed.world import World, read_world
 from engine.strategies.choose import device_indices, place
-from engine.trainer.options import parse
 
 
 def hardware_of(**arguments):

@@ -12,10 +12,10 @@ import torch
 
 from engine import MisconfigurationException, Trainer, seed_everything
 from engine.callbacks.monitors.gradients import grad_norm
+from engine.compat.arguments import parse
 from engine.loggers import MemoryLogger
 from engine.runtime.distributed.world import World
 from engine.strategies import choose as devices
-from engine.trainer.options import parse
 from tests.engine.support.toy import Toy, loader, quiet, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")

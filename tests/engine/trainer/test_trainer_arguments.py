@@ -11,6 +11,7 @@ import torch
 
 from engine import Callback, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from engine.compat.arguments import NEVER, OLD, parse
 from engine.runtime.settings import (
     DataSettings,
     FitSettings,
@@ -18,7 +19,7 @@ from engine.runtime.settings import (
     OutputSettings,
     TuneSettings,
 )
-from engine.trainer.options import NEVER, OLD, OPTIONS, SHOWN, parse
+from engine.trainer.options import OPTIONS, SHOWN
 from tests.engine.support.toy import Toy, loader, quiet
 
 

@@ -67,7 +67,7 @@ def test_an_old_program_runs_on_two_ranks(plaunch: Launcher, start: str) -> None
             "NoneType",
             str(plaunch.folder / "app"),
             ["-u", "-m", "engine.compat", "pytorch_lightning", "app/train.py", "--lr", "0.1"],
-            "engine.trainer.trainer",
+            "engine.compat.legacy.trainer",
             2,
             2,
             rank,

@@ -234,7 +234,7 @@ def test_any_iterable_of_callbacks_and_loggers_is_taken(tmp_path: Path, kind: An
 
 def test_devices_and_accelerator_come_with_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy object that names them counts as the Trainer's arguments do; both are an error."""
-    from engine.trainer.options import parse
+    from engine.compat.arguments import parse
 
     hardware = parse({"strategy": DDPStrategy(accelerator="cpu", num_nodes=1)}).hardware
     assert hardware.accelerator == "cpu"

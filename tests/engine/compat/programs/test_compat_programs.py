@@ -78,9 +78,9 @@ def test_an_old_autoencoder_runs_as_it_is(tmp_path: Path) -> None:
         "size": [8],
         "predictions": [[16, 2], [16, 2]],
         "params": {"hidden_dim": 2, "learning_rate": 0.02},
-        "child": "engine.trainer.trainer",
+        "child": "engine.compat.legacy.trainer",
         "elsewhere": "RuntimeError: the real one was imported",
-        "module": "engine.module.module",
+        "module": "engine.compat.legacy.module",
     }
 
 
@@ -113,7 +113,7 @@ def test_an_old_program_starts_its_other_ranks(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     told = sorted(path.read_text() for path in tmp_path.glob("told-*"))
-    assert told == [f"{rank} 2 engine.trainer.trainer {script} --lr 0.1" for rank in range(2)]
+    assert told == [f"{rank} 2 engine.compat.legacy.trainer {script} --lr 0.1" for rank in range(2)]
 
 
 def test_a_lightning_cli_runs_as_it_is(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_modules_and_packages_run_too(tmp_path: Path) -> None:
     done = compat(["-m", "job.train", "--lr", "1"], tmp_path)
 
     assert done.stdout.split(maxsplit=2) == [
-        "engine.trainer.trainer", "job.train", "['--lr', '1'] True\n",
+        "engine.compat.legacy.trainer", "job.train", "['--lr', '1'] True\n",
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.callbacks.base import Callback
+from engine.tuner.tuner import Tuner
 
 
 class LearningRateFinder(Callback):
@@ -23,7 +24,7 @@ class LearningRateFinder(Callback):
         update_attr: bool = True,
         attr_name: str = "",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "min_lr": min_lr,
             "max_lr": max_lr,
             "num_training": num_training_steps,
@@ -38,7 +39,7 @@ class LearningRateFinder(Callback):
         """Look, before the optimizers are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
-            self.optimal_lr = trainer.tuner.lr_find(
+            self.optimal_lr = Tuner(trainer, updates=False).lr_find(
                 pl_module, train, datamodule=trainer.datamodule, **self._options
             )
 
@@ -57,7 +58,7 @@ class BatchSizeFinder(Callback):
         max_trials: int = 25,
         batch_arg_name: str = "batch_size",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "mode": mode,
             "steps_per_trial": steps_per_trial,
             "init_val": init_val,
@@ -70,6 +71,6 @@ class BatchSizeFinder(Callback):
         """Look, before the loaders are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
-            self.optimal_batch_size = trainer.tuner.scale_batch_size(
+            self.optimal_batch_size = Tuner(trainer, updates=False).scale_batch_size(
                 pl_module, train, datamodule=trainer.datamodule, **self._options
             )

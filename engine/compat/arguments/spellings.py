@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.compat.arguments.refusals import refuse
+from engine.compat.arguments.table import OLD
 from engine.compat.legacy.accelerators import Accelerator
 from engine.runtime.errors import MisconfigurationException
-from engine.trainer.options.parsers import as_list
-from engine.trainer.options.table import OLD
+from engine.runtime.settings import Settings
+from engine.trainer import options
+from engine.trainer.options import as_list
 
 RENAMED = {
     "replace_sampler_ddp": "use_distributed_sampler",
@@ -25,6 +28,16 @@ def named(positional: tuple[Any, ...], arguments: Mapping[str, Any]) -> dict[str
             "the logger, as the first, needs none"
         )
     return {**arguments, **({"logger": positional[0]} if positional else {})}
+
+
+def parse(given: Mapping[str, Any]) -> Settings:
+    """The settings that arguments of any version mean; raises where one is unknown or wrong."""
+    return options.parse(translated(given))
+
+
+def translated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in the words of the table; raises where one is unknown or never comes."""
+    return refuse(translate(given), given)
 
 
 def translate(given: Mapping[str, Any]) -> dict[str, Any]:

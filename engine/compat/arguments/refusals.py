@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.compat.arguments.table import NEVER, OLD
 from engine.runtime.errors import MisconfigurationException
-from engine.trainer.options.table import INTERNAL, NEVER, OLD, SHOWN
+from engine.trainer.options.table import INTERNAL, SHOWN
 
 ALIKE = 0.6
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from engine.compat.arguments.shell import shell_arguments
 from engine.runtime.errors import MisconfigurationException
-from engine.trainer.options.words import shell_arguments
 
 PREFIX = "PL_TRAINER_"
 
