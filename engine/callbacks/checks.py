@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 
 
@@ -41,7 +42,7 @@ class Freshness:
         """The metrics that have had no value since the beginning, or since ``forget``."""
         return self.names - set(self._steps) - {"epoch", "step"}
 
-    def look(self, metrics: Mapping[str, Any], step: int) -> None:
+    def update(self, metrics: Mapping[str, Any], step: int) -> None:
         """Note which values are new."""
         for name in self.names:
             value = metrics.get(name)
@@ -63,6 +64,13 @@ def missing_metric(
     close = difflib.get_close_matches(monitor, list(metrics), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" Call self.log({monitor!r}, value)."
     return f"{who} {does} {monitor!r}, which was not logged; logged were: {logged}.{hint}"
+
+
+def warn_of_unknown_fields(unknown: Sequence[str], metrics: Mapping[str, Any]) -> None:
+    """Warn of a field in the template of a file's name that no metric has ever had a value for."""
+    if unknown:
+        problem = missing_metric("ModelCheckpoint: a file's name", unknown[0], metrics, "shows")
+        rank_zero_warn(f"{problem} It stands there as nan.")
 
 
 def validates_once_an_epoch_or_never(trainer: Any) -> bool:
