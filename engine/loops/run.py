@@ -12,7 +12,8 @@ import torch
 from engine.loops.hooks import Hooks, fitted, is_overridden
 from engine.loops.optimizers import Optimization
 from engine.loops.state import State
-from engine.module.logging.results import Logged, to_floats
+from engine.module.logging.results import LoggedValues
+from engine.module.logging.values import to_floats
 from engine.runtime.coordination.signals import notice
 from engine.runtime.data import workers
 from engine.runtime.data.combined import CombinedLoader
@@ -36,7 +37,7 @@ class Run:
     strategy: SingleDevice
     precision: Precision
     hooks: Hooks
-    logged: Logged
+    logged: LoggedValues
     loggers: list[Any]
     optimization: Optimization = field(default_factory=Optimization)
     datamodule_is_given: bool = True  # for this verb, not remembered from an earlier one

@@ -18,7 +18,8 @@ from engine.loops.run import Run
 from engine.loops.state import State
 from engine.module.compiled import with_compiled_steps
 from engine.module.datamodule import sorted_out
-from engine.module.logging.results import Logged, to_floats
+from engine.module.logging.results import LoggedValues
+from engine.module.logging.values import to_floats
 from engine.module.module import LightningModule
 from engine.profilers.attach import Measurement, make_profiler
 from engine.runtime.compat_flags import compat_flags
@@ -94,7 +95,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         self.predict_dataloaders: Any = None
         self.ckpt_path: str | None = None
         self._state = State()
-        self._logged = Logged(settings.output.move_metrics_to_cpu)
+        self._logged = LoggedValues(settings.output.move_metrics_to_cpu)
         self._optimization = Optimization()
         self._run: Run | None = None
         self._index: rundir.Index | None = None

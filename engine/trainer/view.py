@@ -11,7 +11,7 @@ import torch
 from engine.compat.legacy.fit_loop import FitLoopView
 from engine.loops.optimizers import Optimization, SchedulerConfig
 from engine.loops.state import State, accumulation_of, window_at
-from engine.module.logging.results import Logged
+from engine.module.logging.results import LoggedValues
 from engine.profilers.base import PassThroughProfiler
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import OptimizerSteps, Settings
@@ -25,7 +25,7 @@ class TrainerView:
     _settings: Settings
     _said_precision: str | int
     _state: State
-    _logged: Logged
+    _logged: LoggedValues
     _optimization: Optimization
     strategy: SingleDevice
     _measurement: Any

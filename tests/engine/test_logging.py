@@ -10,7 +10,8 @@ from toy import Toy, loader, quiet
 
 from engine import Callback, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.module.logging.results import DEFAULTS, ONCE_AN_EPOCH, to_floats
+from engine.module.logging.allowed_hooks import DEFAULTS, ONCE_AN_EPOCH
+from engine.module.logging.values import to_floats
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 

@@ -15,7 +15,7 @@ from engine.compat.legacy.connectors import (
 )
 from engine.loops.optimizers import SchedulerConfig
 from engine.loops.run import Run
-from engine.module.logging.results import to_floats
+from engine.module.logging.values import to_floats
 from engine.runtime.coordination.signals import notice
 from engine.runtime.distributed.world import rank_zero_only
 from engine.runtime.errors import MisconfigurationException

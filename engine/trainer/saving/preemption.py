@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.callbacks.checkpoint.file_names import SUFFIX, free_path
 from engine.loops.run import Run
-from engine.module.logging.results import to_floats
+from engine.module.logging.values import to_floats
 from engine.runtime.coordination.barrier import everybody
 from engine.runtime.coordination.consensus import Agreement
 from engine.runtime.coordination.signals import notice
