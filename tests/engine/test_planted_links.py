@@ -11,7 +11,7 @@ import pytest
 
 from engine.callbacks import PredictionWriter
 from engine.loggers import CSVLogger
-from engine.loggers.csv import MetricsFile
+from engine.loggers.folders.csv import MetricsFile
 from engine.loggers.hparams import write_hparams
 from engine.runtime.storage import files
 from tests.engine.toy import Toy, loader, quiet

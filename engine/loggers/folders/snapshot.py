@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.loggers.base import TEST_TUBES_NAME
-from engine.loggers.tensorboard import TensorBoardLogger
+from engine.loggers.folders.tensorboard import TensorBoardLogger
 from engine.runtime.distributed.world import on_rank_zero, rank_zero_warn
 from engine.runtime.storage.files import write_whole
 
