@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.loggers.base import (
-    FolderLogger,
-    Logger,
-    LoggerCollection,
-    next_version,
-    settle_versions,
-)
+from engine.loggers.base import Logger
+from engine.loggers.collection import LoggerCollection
+from engine.loggers.folders.base import FolderLogger, next_version
 from engine.loggers.folders.csv import CSVLogger
 from engine.loggers.folders.tensorboard import TensorBoardLogger
+from engine.loggers.folders.versions import settle_versions
 from engine.loggers.memory import MemoryLogger
 from engine.runtime.lazy import on_demand
 

@@ -106,7 +106,7 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     if output.logger is False:
         return []
     from engine.loggers import DummyLogger, Logger, TensorBoardLogger
-    from engine.loggers.base import share_names
+    from engine.loggers.folders.versions import share_names
 
     if output.fast_dev_run:
         return [DummyLogger()]
@@ -118,7 +118,7 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     together = tuple(loggers) if isinstance(output.logger, (list, tuple)) else ()
     for logger in loggers:
         if isinstance(logger, Logger):
-            logger.place(root, version)
-            logger._together = together
+            logger.set_root(root, version)
+            logger._trainer_loggers = together
     share_names(together)
     return loggers

@@ -28,7 +28,7 @@ from engine.loggers import (
     TensorBoardLogger,
     WandbLogger,
 )
-from engine.loggers.base import Silent
+from engine.loggers.dummy import Silent
 
 FOREIGN = {
     "CometLogger": "comet-ml",

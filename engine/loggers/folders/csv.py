@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.loggers.base import DEFAULT_NAME, FolderLogger
+from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, write_hparams
 from engine.runtime.storage.files import open_to_append, replacing
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.loggers.base import TEST_TUBES_NAME
+from engine.loggers.dummy import Silent
+from engine.loggers.folders.base import TEST_TUBES_NAME
 from engine.loggers.folders.tensorboard import TensorBoardLogger
 from engine.runtime.distributed.world import on_rank_zero, rank_zero_warn
 from engine.runtime.storage.files import write_whole
@@ -56,8 +57,6 @@ class CodeSnapshotLogger(TensorBoardLogger):
     def experiment(self) -> Any:
         """TensorBoard's writer; nothing is written with `debug=True`."""
         if self._debug:
-            from engine.loggers.base import Silent
-
             return Silent()
         return super().experiment
 

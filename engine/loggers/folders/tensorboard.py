@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine.loggers.base import DEFAULT_NAME, FolderLogger
+from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
 from engine.runtime.distributed.world import on_rank_zero
 from engine.runtime.torch_internals.torch_parts import file_writer

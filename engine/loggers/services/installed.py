@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from engine.loggers.base import Logger, Silent
+from engine.loggers.base import Logger
+from engine.loggers.dummy import Silent
 from engine.runtime.distributed.world import on_rank_zero
 
 

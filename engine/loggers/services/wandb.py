@@ -83,7 +83,7 @@ class WandbLogger(ForeignLogger):
         """The folder that `wandb` is in."""
         return self._save_dir
 
-    def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
+    def set_root(self, root: str | os.PathLike[str], version: str | None = None) -> None:
         """Write where the trainer writes, unless a `save_dir` was given."""
         if not self._save_dir_was_given:
             self._save_dir = os.path.join(os.fspath(root), version or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from engine.loggers.base import settle_versions
+from engine.loggers.folders.versions import settle_versions
 from engine.runtime.coordination.signals import listening
 from engine.strategies.choose import start_method
 from engine.trainer import lifecycle
