@@ -14,7 +14,7 @@ from engine.loops.optimizers import Optimization
 from engine.loops.state import State
 from engine.module.logging.results import LoggedValues
 from engine.module.logging.values import to_floats
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.data import workers
 from engine.runtime.data.combined import CombinedLoader
 from engine.runtime.data.samplers import move, needs_move, with_type
@@ -129,7 +129,7 @@ def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
 def _leaving(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
-        if notice.came is not None:
+        if preemption.signal is not None:
             raise Preempted
         yield batch
 

@@ -16,7 +16,7 @@ from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
 from engine.strategies.base import SingleDevice
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
-from engine.strategies.no_loss import Abstentions, no_loss
+from engine.strategies.no_loss import NoLossCount, no_loss
 
 
 class Steps(torch.nn.Module):
@@ -54,7 +54,7 @@ class DDP(SingleDevice):
         self._hook_state = self._options.pop("ddp_comm_state", None)
         self._sync_batchnorm = sync_batchnorm
         self._wrapped: DistributedDataParallel | None = None
-        self._abstentions: Abstentions | None = None
+        self._no_loss_count: NoLossCount | None = None
         self._no_loss: torch.Tensor | None = None  # of the last step, if it returned None
         self._steps = 0  # with averaged gradients
         self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
@@ -72,7 +72,7 @@ class DDP(SingleDevice):
         # Parameters of the others need no gradient then: DDP must not wait for them.
         unused = self._finds_unused(compat_flags.find_unused_parameters) or takes_turns
         self._wrapped = self._averaging(Steps(module), unused)
-        self._abstentions = Abstentions(self.world)
+        self._no_loss_count = NoLossCount(self.world)
         return self._step
 
     def around(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -123,17 +123,17 @@ class DDP(SingleDevice):
 
     def join_without_loss(self, has_gradients: bool) -> bool:
         """Take part with gradients of zero, beside those of earlier batches."""
-        if self._no_loss is None or self._abstentions is None:
+        if self._no_loss is None or self._no_loss_count is None:
             return has_gradients
         if not has_gradients:
-            self._abstentions.tell(self._steps)
+            self._no_loss_count.declare(self._steps)
         self._no_loss.backward()  # type: ignore[no-untyped-call]  # torch
         self._no_loss = None
         if has_gradients:
             return True
         if self.root_device.type == "cuda":
             torch.cuda.synchronize(self.root_device)
-        return not self._abstentions.were_all()
+        return not self._no_loss_count.is_everyone()
 
     def end_training(self) -> None:
         """Raise where the last step's gradients were not averaged: torch says so at the next."""
@@ -145,7 +145,7 @@ class DDP(SingleDevice):
 
     def unwrap(self) -> None:
         """Give the module its own batch norm layers back."""
-        self._wrapped = self._abstentions = self._no_loss = None
+        self._wrapped = self._no_loss_count = self._no_loss = None
         restore_batchnorm(self._converted)
         self._converted = []
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
 from engine.strategies.base import SingleDevice
-from engine.strategies.no_loss import Abstentions
+from engine.strategies.no_loss import NoLossCount
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -80,7 +80,7 @@ class FSDP(SingleDevice):
     def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
         """The module's own step: gradients are averaged where they are made."""
         self.share_buffers(module)
-        self._abstentions, self._skipped = Abstentions(self.world), 0
+        self._no_loss_count, self._skipped = NoLossCount(self.world), 0
         return super().wrap(module, takes_turns)
 
     def around(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -94,7 +94,7 @@ class FSDP(SingleDevice):
     def skip_batch(self) -> None:
         """Gradients are made together, layer by layer: all ranks skip a batch, or none."""
         self._skipped += 1
-        self._abstentions.must_be_all(self._skipped)
+        self._no_loss_count.require_everyone(self._skipped)
 
     def share_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""

@@ -25,7 +25,7 @@ from engine.trainer.plans import (
     validation_plan,
 )
 from engine.trainer.saving import resume
-from engine.trainer.saving.preemption import Watch, remove_outdated
+from engine.trainer.saving.preemption import PreemptionWatch, remove_outdated
 from engine.trainer.saving.select import path_or_name
 from engine.trainer.view import TrainerView
 
@@ -103,10 +103,11 @@ class TrainerFit(TrainerView):
                 f"engine: an epoch has {count} batches, log_every_n_steps is {every}: loggers get "
                 "no step's values of some epochs"
             )
-        watch = Watch(self, run, self._ordinal or 0, self._index)
+        watch = PreemptionWatch(self, run, self._ordinal or 0, self._index)
         watch.before_training()
         data = (to_device, forward, validation, sanity)
-        return run, FitPlan(loader, count, *data, watch.look, partial(self._reload, run, val))
+        stop, reload = watch.stop_if_agreed, partial(self._reload, run, val)
+        return run, FitPlan(loader, count, *data, stop, reload)
 
     def _end_fit(self, run: Run) -> None:
         run.strategy.end_training()

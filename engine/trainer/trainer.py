@@ -56,8 +56,8 @@ from engine.trainer.plans import (
     several,
 )
 from engine.trainer.saving.folders import TrainerFolders
-from engine.trainer.saving.preemption import is_wanted, was_left_alone
-from engine.trainer.saving.save import load_for, save_if_all_come
+from engine.trainer.saving.preemption import handles_preemption, was_left_alone
+from engine.trainer.saving.save import load_for, save_if_all_arrive
 from engine.trainer.saving.select import checkpoint_to_resume, newest_of_run
 from engine.tuner.verb import TrainerTuner
 
@@ -228,7 +228,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
 
         Where rank zero calls it alone, the file lacks what only the other ranks know.
         """
-        save_if_all_come(self, self._run, self._index, filepath, weights_only)
+        save_if_all_arrive(self, self._run, self._index, filepath, weights_only)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -302,7 +302,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         stays, settings = rundir.launched_dir() is not None, self._settings
         with (
             aside(self, verb),
-            listening(is_wanted(self, verb), stays=stays),
+            listening(handles_preemption(self, verb), stays=stays),
             lifecycle.anomalies(settings.fit),
             switches.during(settings.hardware),
             with_compiled_steps(module) as itself,

@@ -8,7 +8,7 @@ from typing import Any
 from engine.callbacks.base import Callback
 from engine.loggers.dummy import DummyLogger
 from engine.loops.optimizers import configure
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings, TuneSettings
 
@@ -20,7 +20,7 @@ class Leaves(Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, unused: int = 0
     ) -> None:
         """Look before each batch."""
-        if notice.came is not None:
+        if preemption.signal is not None:
             raise Preempted
 
 

@@ -14,7 +14,7 @@ from toy import Toy, loader, quiet
 from engine import LightningModule, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
 from engine.loggers import CSVLogger, DummyLogger, MemoryLogger, TensorBoardLogger
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
 PLAIN = {
@@ -264,7 +264,7 @@ def test_intervals_of_validation(tmp_path, options, at):
 def test_intervals_of_time(tmp_path, monkeypatch, form):
     """S154, C5: from the last validation's end on; none where check_val_every_n_epoch has none."""
     now, steps = [0.0], []
-    monkeypatch.setattr("engine.loops.fit.Every", partial(Every, clock=lambda: now[0]))
+    monkeypatch.setattr("engine.loops.fit.SharedTimer", partial(SharedTimer, clock=lambda: now[0]))
 
     class Watch(Toy):
         def on_train_batch_start(self, batch, batch_idx):

@@ -137,10 +137,10 @@ warnings.simplefilter("ignore")
 sys.path.insert(0, os.environ["TOYS"])
 import torch
 from engine import Trainer
-from engine.strategies import nothing
+from engine.strategies import no_loss
 from toy import Toy, loader
 
-nothing.PATIENCE_S = 3.0
+no_loss.PATIENCE_S = 3.0
 rank, seen, error = int(os.environ["RANK"]), [], ""
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 PROGRAM = """
 import json, os, sys, warnings
 from tests.engine.toy import Toy, loader, quiet
-from engine import Callback, rollcall
+from engine import Callback
+from engine.runtime.coordination import barrier
 
-rollcall.PATIENCE_S = 2.0
+barrier.PATIENCE_S = 2.0
 warnings.simplefilter("ignore")
 
 class Saves(Callback):
@@ -51,9 +52,9 @@ def test_nobody_waits_for_ever(run_ranks, tmp_path):
 SHARDED = """
 import json, sys, warnings
 from tests.engine.toy import Toy, loader, quiet
-from engine.runtime.coordination import barrier as rollcall
+from engine.runtime.coordination import barrier
 
-rollcall.PATIENCE_S = 1.0
+barrier.PATIENCE_S = 1.0
 warnings.simplefilter("ignore")
 trainer = quiet(".", strategy="fsdp")
 trainer.fit(Toy(), loader())

@@ -18,7 +18,7 @@ from engine.callbacks.checkpoint.kept_files import (
 )
 from engine.callbacks.checkpoint.settings import CheckpointSettings
 from engine.callbacks.checkpoint.top_k import TopK
-from engine.runtime.coordination.barrier import everybody
+from engine.runtime.coordination.barrier import all_ranks_known_to_arrive
 from engine.runtime.storage.files import write_whole
 
 if TYPE_CHECKING:
@@ -114,5 +114,5 @@ class CheckpointKeeper(Callback):
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         # Programs override it, to write something beside the file.
-        with everybody():  # each rank has come to the same step
+        with all_ranks_known_to_arrive():  # each rank has come to the same step
             trainer.save_checkpoint(filepath, self.save_weights_only)

@@ -32,7 +32,7 @@ from engine.callbacks.checks import (
     validates_once_an_epoch_or_never,
     warn_of_unknown_fields,
 )
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 
@@ -148,7 +148,7 @@ class ModelCheckpoint(CheckpointKeeper):
         self.current_score: torch.Tensor | None = None
         self._schedule = schedule_of(settings.triggers, settings.save_on_train_epoch_end)
         interval_s = self._schedule.interval_s
-        self._timer = None if interval_s is None else Every(interval_s)
+        self._timer = None if interval_s is None else SharedTimer(interval_s)
         templates = (self.filename, self.CHECKPOINT_NAME_LAST)
         shown = {field for template in templates for field in file_names.fields_of(template)}
         self._freshness = Freshness({*shown, self.monitor or "step"} - {"epoch", "step"})

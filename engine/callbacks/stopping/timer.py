@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import duration as read_duration
@@ -43,7 +43,7 @@ class Timer(Callback):
         self._earlier_s = 0.0  # of runs that a checkpoint goes on from
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
-        self._every: Every | None = None
+        self._every: SharedTimer | None = None
         if self._duration_s is not None:
             if interval == "step":
                 attach(self, "on_train_batch_end", self._after_batch)
@@ -86,7 +86,7 @@ class Timer(Callback):
             return
         if left_s <= 0:  # all ranks read the same checkpoint
             self._stop(trainer)
-        self._every = Every(max(0.0, left_s), self._clock)
+        self._every = SharedTimer(max(0.0, left_s), self._clock)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The time ends."""
