@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from engine.callbacks.base import Callback
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import open_new, replacing
@@ -133,13 +133,13 @@ class PredictionWriter(BasePredictionWriter):
         """Join the parts of all ranks, on rank zero."""
         error: BaseException | None = None
         self._close()
-        distributed.barrier()
+        world.barrier()
         if trainer.is_global_zero:
             try:
                 self._join(trainer.world_size)
             except OSError as failure:
                 error = failure
-        distributed.raise_together(error)
+        world.raise_together(error)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
         """Leave no part behind, whatever happened."""

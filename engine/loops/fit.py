@@ -337,7 +337,7 @@ class TrainingEpoch:
         if state.progress.validated_at == state.progress.total_batches:
             return
         assert self._plan.validation is not None
-        run.strategy.share_buffers(run.module)
+        run.strategy.broadcast_buffers(run.module)
         state.training, state.validating = False, True
         state.validation_random = random_state()  # what is saved before its end goes on from here
         evaluate(run, self._plan.validation, self._validated)

@@ -22,7 +22,7 @@ from engine.runtime.data.streams import Dealt
 from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings
 from engine.runtime.torch_internals.torch_parts import forget_iterator, shutdown_of
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.precision import Precision
 
 
@@ -34,7 +34,7 @@ class Run:
     datamodule: Any
     settings: Settings
     state: State
-    strategy: SingleDevice
+    strategy: Strategy
     precision: Precision
     hooks: Hooks
     logged: LoggedValues

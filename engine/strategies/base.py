@@ -1,4 +1,4 @@
-"""One process, one device: the base of the strategies too."""
+"""The base of the strategies, which is also the one for a single process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import torch
 
 from engine.runtime.data.gather import all_gather
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.distributed.world import World
 
 T = TypeVar("T")
 
 
-class SingleDevice:
+class Strategy:
     """How a model is placed and stepped, and how ranks agree: here there is one rank."""
 
     runs_as = "single_device"
@@ -32,9 +32,9 @@ class SingleDevice:
     # ------------------------------------------------------------------ the model
 
     def load(self) -> None:
-        """Import what `place` needs: once, for all ranks that are forked from this process."""
+        """Import what `to_device` needs: once, for all ranks that are forked from this process."""
 
-    def place(self, module: torch.nn.Module) -> None:
+    def to_device(self, module: torch.nn.Module) -> None:
         """Move the module to the device."""
         module.to(self.root_device)
 
@@ -78,11 +78,23 @@ class SingleDevice:
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average gradients that were accumulated without `wrap`'s own averaging."""
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero."""
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero."""
+
+    def place(self, module: torch.nn.Module) -> None:
+        """An earlier name of `to_device`."""
+        self.to_device(module)
+
+    def share_buffers(self, module: torch.nn.Module) -> None:
+        """An earlier name of `broadcast_buffers`."""
+        self.broadcast_buffers(module)
+
+    def share_weights(self, module: torch.nn.Module) -> None:
+        """An earlier name of `broadcast_parameters`."""
+        self.broadcast_parameters(module)
 
     # ------------------------------------------------------------------ what it shows
 
@@ -166,18 +178,18 @@ class SingleDevice:
 
     def broadcast(self, obj: T, src: int = 0) -> T:
         """The object that rank `src` has."""
-        return distributed.broadcast(obj, src)
+        return world.broadcast(obj, src)
 
     def barrier(self, name: str | None = None) -> None:
         """Wait for all ranks."""
-        distributed.barrier()
+        world.barrier()
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
         """Mean (or sum, min, max) of a tensor over all ranks; anything else as it is."""
         if not isinstance(tensor, torch.Tensor):
             return tensor
         op = str(reduce_op or "mean").lower().removeprefix("reduceop.")
-        return distributed.all_reduce(tensor, "mean" if op == "avg" else op)
+        return world.all_reduce(tensor, "mean" if op == "avg" else op)
 
     def all_gather(self, tensor: Any, group: Any = None, sync_grads: bool = False) -> Any:
         """The tensors of all ranks, stacked; alone, as they are."""
@@ -185,7 +197,7 @@ class SingleDevice:
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Whether all ranks (or any) decided so."""
-        votes = distributed.gather_all(bool(decision))
+        votes = world.gather_all(bool(decision))
         return min(votes) if all else max(votes)
 
     def remove_checkpoint(self, path: str) -> None:
@@ -193,3 +205,6 @@ class SingleDevice:
         if self.world.rank == 0:
             with suppress(FileNotFoundError):
                 os.remove(path)
+
+
+SingleDevice = Strategy  # an earlier name

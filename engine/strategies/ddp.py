@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.runtime.compat_flags import compat_flags
 from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
 from engine.strategies.no_loss import NoLossCount, no_loss
 
@@ -34,7 +34,7 @@ class Steps(torch.nn.Module):
         return output if self.has_loss else no_loss(self.module)
 
 
-class DDP(SingleDevice):
+class DDP(Strategy):
     """DistributedDataParallel around the training step, and nothing around the others."""
 
     runs_as = "ddp"
@@ -65,7 +65,7 @@ class DDP(SingleDevice):
             self._converted = synchronise_batchnorm(module, self.root_device)
         if not module.automatic_optimization:
             # Passes forward and back as the module likes: `average_gradients` follows each.
-            self.share_weights(module)
+            self.broadcast_parameters(module)
             return super().wrap(module)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
@@ -168,16 +168,16 @@ class DDP(SingleDevice):
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.world.world_size
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero: evaluation without a fit."""
         for parameter in module.parameters():
             dist.broadcast(parameter.data, 0)
-        self.share_buffers(module)
+        self.broadcast_buffers(module)
 
 
 # What torch says at the pass after one in which it waited in vain for gradients.

@@ -16,14 +16,14 @@ import torch.distributed as dist
 
 from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.no_loss import NoLossCount
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
-class FSDP(SingleDevice):
+class FSDP(Strategy):
     """`fully_shard` on the module's blocks and on the module."""
 
     runs_as = "fsdp"
@@ -47,7 +47,7 @@ class FSDP(SingleDevice):
 
         import_module("torch.distributed.fsdp")
 
-    def place(self, module: torch.nn.Module) -> None:
+    def to_device(self, module: torch.nn.Module) -> None:
         """Give all ranks the weights of rank zero, then each its part of them."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import (
@@ -79,7 +79,7 @@ class FSDP(SingleDevice):
 
     def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
         """The module's own step: gradients are averaged where they are made."""
-        self.share_buffers(module)
+        self.broadcast_buffers(module)
         self._no_loss_count, self._skipped = NoLossCount(self.world), 0
         return super().wrap(module, takes_turns)
 
@@ -96,14 +96,14 @@ class FSDP(SingleDevice):
         self._skipped += 1
         self._no_loss_count.require_everyone(self._skipped)
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """The parameters are shared since they were placed."""
-        self.share_buffers(module)
+        self.broadcast_buffers(module)
 
     # ------------------------------------------------------------------ what is saved
 

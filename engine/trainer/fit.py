@@ -72,7 +72,7 @@ class TrainerFit(TrainerView):
             progress.reopen()
         else:
             progress.begin_epoch_anew(run.strategy.broadcast(fresh_seed()))
-        run.strategy.place(run.module)
+        run.strategy.to_device(run.module)
         self._training = None
         run = self._configured(run)
         if content is not None:

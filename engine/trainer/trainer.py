@@ -30,8 +30,8 @@ from engine.runtime.seed import share_random_state
 from engine.runtime.settings import Settings
 from engine.runtime.storage import run_folder as rundir
 from engine.runtime.torch_internals.late_dynamo import put_off as put_off_dynamo
-from engine.strategies.base import SingleDevice
-from engine.strategies.choose import joined, place
+from engine.strategies.base import Strategy
+from engine.strategies.choose import choose_strategy, join_process_group
 from engine.strategies.precision import make_precision, said_precision, seed_precision
 from engine.strategies.torch_flags import switches
 from engine.trainer import lifecycle
@@ -74,7 +74,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
         outside = from_environment(arguments)
         arguments.update(outside)
         settings = parse(arguments)
-        self._open(settings, place(settings.hardware, read_world()))
+        self._open(settings, choose_strategy(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
         self._notices = [*said(outside), *notices(arguments, settings)]
         switches.set_for(settings.hardware)
@@ -82,7 +82,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             callback.on_init_start(self)
             callback.on_init_end(self)
 
-    def _open(self, settings: Settings, strategy: SingleDevice) -> None:
+    def _open(self, settings: Settings, strategy: Strategy) -> None:
         self._settings = settings
         self._said_precision = seed_precision(settings.hardware.precision)
         self._notices = []
@@ -311,7 +311,7 @@ class Trainer(TrainerFit, TrainerFolders, TrainerTuner, TrainerOldView, FromShel
             yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
-        self.strategy = joined(self.strategy, self._settings.hardware)
+        self.strategy = join_process_group(self.strategy, self._settings.hardware)
         replaces = verb == "fit" or self.lightning_module is None
         run = self._assemble(verb, module, datamodule)
         state, status = self._state, "success"

@@ -15,7 +15,7 @@ from engine.module.logging.results import LoggedValues
 from engine.profilers.base import PassThroughProfiler
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import OptimizerSteps, Settings
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.trainer.options import changed
 
 
@@ -27,7 +27,7 @@ class TrainerView:
     _state: State
     _logged: LoggedValues
     _optimization: Optimization
-    strategy: SingleDevice
+    strategy: Strategy
     _measurement: Any
     callbacks: list[Any]
     lightning_module: Any

@@ -12,8 +12,8 @@ from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException, Preempted
 from engine.runtime.settings import Settings
 from engine.runtime.storage import run_folder as rundir
-from engine.strategies.base import SingleDevice
-from engine.strategies.choose import joined
+from engine.strategies.base import Strategy
+from engine.strategies.choose import join_process_group
 from engine.trainer.saving.preemption import was_left_alone
 from engine.tuner.tuner import Tuner
 
@@ -22,7 +22,7 @@ class TrainerTuner:
     """What makes a trainer look for a learning rate or a batch size before it trains."""
 
     _settings: Settings
-    strategy: SingleDevice
+    strategy: Strategy
 
     @property
     def tuner(self) -> Tuner:
@@ -75,9 +75,9 @@ class TrainerTuner:
                 raise
         return {name: value for name, value in found.items() if value is not None}
 
-    def join_ranks(self) -> SingleDevice:
+    def join_ranks(self) -> Strategy:
         """The strategy, with all ranks there."""
-        self.strategy = joined(self.strategy, self._settings.hardware)
+        self.strategy = join_process_group(self.strategy, self._settings.hardware)
         return self.strategy
 
     def run_trial(

@@ -23,7 +23,7 @@ from engine.strategies import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from engine.strategies.choose import place
+from engine.strategies.choose import choose_strategy
 from engine.strategies.declared.requested import INSTEAD, WORDS, wanted
 from engine.trainer.options import parse
 from tests.engine.toy import Toy, loader, quiet
@@ -32,7 +32,7 @@ LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launche
 
 
 def placed(world: World = LAUNCHED, **arguments: object) -> SingleDevice:
-    return place(parse(arguments).hardware, world)
+    return choose_strategy(parse(arguments).hardware, world)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Scores(dict[str, torch.Tensor]):
     def pop(self, path: str, *default: object) -> object:  # type: ignore[override]
         """Take one out; its file stays."""
         self._top.forget([path])
-        return super().pop(path, *default)  # type: ignore[call-overload]
+        return super().pop(path, *default)
 
 
 def load_scores(top: TopK, scores: Mapping[str, SupportsFloat]) -> None:

@@ -318,7 +318,9 @@ class ModelCheckpoint(CheckpointKeeper):
         self._freshness.update(trainer.callback_metrics, trainer.global_step)
         epoch = trainer.current_epoch if epoch is None else epoch
         mine = self._plan(trainer, epoch) if trainer.is_global_zero else None
-        plan = SavePlan(*trainer.strategy.broadcast(mine))
+        decided = trainer.strategy.broadcast(mine)
+        assert decided is not None
+        plan = SavePlan(*decided)  # other ranks get a plain tuple
         self._waiting = can_wait and self.monitor is not None and plan.score is None
         self._carry_out(trainer, plan)
 

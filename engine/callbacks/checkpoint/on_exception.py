@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from engine.callbacks.base import Callback
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.distributed.world import rank_zero_info
 
 
@@ -28,6 +28,6 @@ class OnExceptionCheckpoint(Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Save."""
         is_in_training = trainer.training or (trainer.validating and not trainer.sanity_checking)
-        if trainer.state.fn == "fit" and is_in_training and not distributed.is_connected():
+        if trainer.state.fn == "fit" and is_in_training and not world.is_connected():
             trainer.save_checkpoint(self.ckpt_path)
             rank_zero_info(f"engine: {type(exception).__name__}: saved {self.ckpt_path}")

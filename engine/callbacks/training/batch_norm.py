@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.torch_internals.torch_parts import BatchNorm
 
 
@@ -41,7 +41,7 @@ def update_statistics(trainer: Any, module: Any) -> None:
     for layer in layers:
         for statistics in (layer.running_mean, layer.running_var):
             if statistics is not None:
-                statistics.copy_(distributed.all_reduce(statistics))
+                statistics.copy_(world.all_reduce(statistics))
 
 
 def _batches(trainer: Any, module: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from engine.runtime.data import samplers as data
+from engine.runtime.data import samplers
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.seed import mix
 
@@ -47,7 +47,7 @@ class CombinedLoader:
         return leaves(self.loaders)
 
     def __len__(self) -> int:
-        lengths = [data.length(loader) for loader in self.flattened]
+        lengths = [samplers.length(loader) for loader in self.flattened]
         if self.mode == "sequential":
             total = sum(lengths)
         else:
@@ -76,7 +76,7 @@ class CombinedLoader:
 
     def _begin_at(self, index: int, start: int) -> bool:
         member = self.flattened[index]
-        length = data.length(member)
+        length = samplers.length(member)
         is_known = 0 < length < float("inf")
         rounds, start = divmod(start, int(length)) if is_known else (0, start)
         seed, epoch, rank = self._began[index]
@@ -174,7 +174,7 @@ def rebuilt(loaders: Any, items: Iterator[Any], is_top: bool = True) -> Any:
     """A container like that of the loaders, with an item for each."""
     if not (is_top or holds_loaders(loaders)):
         return next(items)
-    return data.mapped(loaders, lambda member: rebuilt(member, items, is_top=False))
+    return samplers.mapped(loaders, lambda member: rebuilt(member, items, is_top=False))
 
 
 def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
@@ -184,7 +184,7 @@ def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -
     """
     if isinstance(loader, CombinedLoader):
         return loader.begin_epoch(seed, epoch, rank, start)
-    return data.begin_epoch(loader, seed, epoch, rank, start)
+    return samplers.begin_epoch(loader, seed, epoch, rank, start)
 
 
 def own_seed(seed: int, index: int) -> int:

@@ -74,7 +74,7 @@ def load_for(
         content = resume.read_for(run, checkpoint, weights_only)
         resume.load_weights(run, content, checkpoint)
     path = path_or_name(checkpoint)
-    run.strategy.place(run.module)
-    run.strategy.share_weights(run.module)
+    run.strategy.to_device(run.module)
+    run.strategy.broadcast_parameters(run.module)
     rank_zero_info(f"engine: {run.state.fn} with {path or 'the present weights'}")
     return path
