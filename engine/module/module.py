@@ -255,7 +255,7 @@ class LightningModule(KeepsHyperparameters, OldModule):
 
         With `sync_grads` gradients flow back to where the tensors came from.
         """
-        from engine.runtime.data.gather import all_gather
+        from engine.runtime.distributed.gather import all_gather
 
         return all_gather(data, self.device, group, sync_grads)
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine.runtime.data.gather import all_gather
 from engine.runtime.distributed import world
+from engine.runtime.distributed.gather import all_gather
 from engine.runtime.distributed.world import World
 
 T = TypeVar("T")
