@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
@@ -18,6 +18,11 @@ from engine.runtime.distributed import world
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import open_new, replacing
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, StepOutput
+    from engine.trainer.trainer import Trainer
 
 INTERVALS = ("batch", "epoch", "batch_and_epoch")
 
@@ -42,11 +47,11 @@ class BasePredictionWriter(Callback):
 
     def write_on_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
         prediction: Any,
         batch_indices: list[int] | None,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
@@ -54,21 +59,21 @@ class BasePredictionWriter(Callback):
         raise NotImplementedError(f"{type(self).__name__} needs `write_on_batch_end`")
 
     def write_on_epoch_end(
-        self, trainer: Any, pl_module: Any, predictions: Any, batch_indices: Any
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
     ) -> None:
         """Write all predictions of this rank, one list a loader."""
         raise NotImplementedError(f"{type(self).__name__} needs `write_on_epoch_end`")
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         self._indices = [[] for _ in trainer.predict_dataloaders]
 
     def on_predict_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -82,7 +87,9 @@ class BasePredictionWriter(Callback):
                 trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx
             )
 
-    def on_predict_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any = None) -> None:
+    def on_predict_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput = None
+    ) -> None:
         """Hand on everything."""
         if "epoch" in self.interval:
             self.write_on_epoch_end(trainer, pl_module, outputs, self._indices)
@@ -103,7 +110,7 @@ class PredictionWriter(BasePredictionWriter):
         self.path = Path(path)
         self._part: TextIO | None = None
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open this rank's part."""
         super().on_predict_start(trainer, pl_module)
         samplers = [getattr(loader, "sampler", None) for loader in trainer.predict_dataloaders]
@@ -116,11 +123,11 @@ class PredictionWriter(BasePredictionWriter):
 
     def write_on_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
         prediction: Any,
         batch_indices: list[int] | None,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
@@ -129,7 +136,7 @@ class PredictionWriter(BasePredictionWriter):
         lines = [json.dumps(plain(sample), ensure_ascii=False) for sample in samples(prediction)]
         self._part.write("\n".join([f"{dataloader_idx} {len(lines)}", *lines]) + "\n")
 
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Join the parts of all ranks, on rank zero."""
         error: BaseException | None = None
         self._close()
@@ -141,7 +148,9 @@ class PredictionWriter(BasePredictionWriter):
                 error = failure
         world.raise_together(error)
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def teardown(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None
+    ) -> None:
         """Leave no part behind, whatever happened."""
         if stage == "predict":
             self._close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -38,6 +38,7 @@ from engine.runtime.errors import MisconfigurationException
 
 if TYPE_CHECKING:
     from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
     from engine.trainer.trainer import Trainer
 
 
@@ -170,7 +171,7 @@ class ModelCheckpoint(CheckpointKeeper):
 
     period = every_n_epochs
 
-    def save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
+    def save_checkpoint(self, trainer: Trainer, *_: object) -> None:
         """Save the present state, if it is new and good enough; call it on all ranks."""
         self._consider(trainer)
 
@@ -184,7 +185,7 @@ class ModelCheckpoint(CheckpointKeeper):
             f"train_time_interval={self._schedule.interval_s})"
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What a resumed run goes on from."""
         return {
             "dirpath": self.dirpath,
@@ -196,7 +197,7 @@ class ModelCheckpoint(CheckpointKeeper):
             "waits_since": self._seen_step if self._waiting else -1,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from an earlier run: its best count, but only files in our folder are deleted."""
         self._files.top.load(state_dict["best_k_models"])
         self._files.newest = state_dict["newest"]
@@ -205,7 +206,7 @@ class ModelCheckpoint(CheckpointKeeper):
         self._waits_since = state_dict.get("waits_since", -1)
 
     def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: State
     ) -> None:
         """With other settings than before the state is not ours, but the newest file still is."""
         states = checkpoint.get("callbacks", {})
@@ -239,7 +240,7 @@ class ModelCheckpoint(CheckpointKeeper):
         if self._timer:
             self._timer.start()
 
-    def _after_batch(self, trainer: Trainer, *_: Any) -> None:
+    def _after_batch(self, trainer: Trainer, *_: object) -> None:
         step = trainer.global_step
         if step == self._seen_step:  # still accumulating: not a state to resume from
             return
@@ -265,7 +266,7 @@ class ModelCheckpoint(CheckpointKeeper):
             self._consider(trainer)
 
     def on_train_epoch_end(
-        self, trainer: Trainer, pl_module: LightningModule, unused: Any = None
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
     ) -> None:
         """Save, where the end of an epoch is the time for it."""
         self._epoch, metrics = trainer.current_epoch, trainer.callback_metrics

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
 from engine.runtime.distributed import world
 from engine.runtime.distributed.world import rank_zero_info
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class OnExceptionCheckpoint(Callback):
@@ -25,7 +29,9 @@ class OnExceptionCheckpoint(Callback):
         """Where it is saved."""
         return os.path.join(self.dirpath, f"{self.filename}.ckpt")
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """Save."""
         is_in_training = trainer.training or (trainer.validating and not trainer.sanity_checking)
         if trainer.state.fn == "fit" and is_in_training and not world.is_connected():

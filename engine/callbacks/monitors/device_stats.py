@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +10,11 @@ from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.callbacks.checks import needs_logger
 from engine.runtime.distributed.world import rank_zero_warn
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, StepOutput
+    from engine.trainer.trainer import Trainer
 
 _CUDA = ("allocated_bytes.all.current", "allocated_bytes.all.peak", "reserved_bytes.all.current")
 
@@ -25,17 +30,17 @@ class DeviceStatsMonitor(Callback):
         self.cpu_stats = cpu_stats
         self._logged_step = -1
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether there is anywhere to log to."""
         self._logged_step = -1
         needs_logger(self, trainer)
 
     def on_train_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
         batch_idx: int,
         unused: int = 0,
     ) -> None:
@@ -92,7 +97,7 @@ class GPUStatsMonitor(DeviceStatsMonitor):
         if intra_step_time or inter_step_time:
             attach(self, "on_train_batch_start", self._at_start)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the GPU."""
         super().on_train_start(trainer, pl_module)
         device = trainer.strategy.root_device
@@ -111,7 +116,7 @@ class GPUStatsMonitor(DeviceStatsMonitor):
         super().on_train_batch_end(*args, **kwargs)
         self._clock["end"] = _now()
 
-    def _at_start(self, *_: Any) -> None:
+    def _at_start(self, *_: object) -> None:
         self._note("inter_step", since="end")
         self._clock["start"] = _now()
 

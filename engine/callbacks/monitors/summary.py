@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,10 @@ from torch import nn
 from engine.callbacks.base import Callback
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 UNKNOWN = "?"
 DEPTHS = {"top": 1, "full": -1}
@@ -73,7 +77,7 @@ class ModelSummary(Callback):
             raise ValueError(f"max_depth is a number, 'top' or 'full', not {max_depth!r}")
         self.max_depth = DEPTHS[max_depth] if isinstance(max_depth, str) else max_depth
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table, once; ranks that share a model run the example through it together."""
         if trainer.is_global_zero or not trainer.strategy.holds_all:
             rank_zero_info(str(summarize(pl_module, self.max_depth)))

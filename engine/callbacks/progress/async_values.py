@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Metrics
 
 
 class LaggedValues:
@@ -21,7 +24,7 @@ class LaggedValues:
         self._copied: Any = None
         self._known: dict[str, float] = {}
 
-    def read(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, metrics: Metrics) -> dict[str, Any]:
         """The values that are known by now, in the order of `metrics`."""
         on_device = {
             name: value

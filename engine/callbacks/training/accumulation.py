@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class GradientAccumulationScheduler(Callback):
@@ -35,7 +39,7 @@ class GradientAccumulationScheduler(Callback):
         """Whether there is any epoch in which a step takes several batches."""
         return max(self.scheduling.values()) > 1
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Before a fit: tell the trainer."""
         if stage != "fit":
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import Optimizer
@@ -13,6 +13,11 @@ from engine.callbacks.base import Callback
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.torch_internals.torch_parts import BatchNorm
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 Layers = torch.nn.Module | Iterable[Any]
 
@@ -29,12 +34,12 @@ class BaseFinetuning(Callback):
         self._resumed = False
         self._frozen: list[torch.nn.Parameter] = []  # when the ranks came together
 
-    def freeze_before_training(self, pl_module: Any) -> None:
+    def freeze_before_training(self, pl_module: LightningModule) -> None:
         """Freeze what is not to learn at first; called before the optimizers are made."""
         raise NotImplementedError(f"{type(self).__name__} needs `freeze_before_training`")
 
     def finetune_function(
-        self, pl_module: Any, epoch: int, optimizer: Optimizer, opt_idx: int = 0
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer, opt_idx: int = 0
     ) -> None:
         """Called at the beginning of each epoch, for each optimizer."""
         raise NotImplementedError(f"{type(self).__name__} needs `finetune_function`")
@@ -130,7 +135,7 @@ class BaseFinetuning(Callback):
 
     # ------------------------------------------------------------------ hooks
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Freeze, before the optimizers are made."""
         if stage == "fit":
             self.freeze_before_training(pl_module)
@@ -141,12 +146,12 @@ class BaseFinetuning(Callback):
         """The groups that were added."""
         return {"added": self._added}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Take back the groups that were added."""
         self._added = {int(idx): groups for idx, groups in state_dict["added"].items()}
         self._resumed = True
 
-    def on_optimizers_made(self, trainer: Any, pl_module: Any) -> None:
+    def on_optimizers_made(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the optimizers of a resumed run the groups that they had."""
         if not self._resumed:
             self._added = {}
@@ -161,18 +166,18 @@ class BaseFinetuning(Callback):
                 trainer.optimizers[idx].add_param_group({"params": params, **options})
                 widen_schedulers(trainer, trainer.optimizers[idx])
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what is frozen when the ranks have come together."""
         self._frozen = [p for p in pl_module.parameters() if not p.requires_grad]
 
-    def _average_gradients(self, trainer: Any, pl_module: Any) -> None:
+    def _average_gradients(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # DDP averages what needed a gradient when it was made: not what was thawed since then.
         # Those accumulated before are averages already, and stay what they are.
         thawed = [p for p in self._frozen if p.requires_grad]
         if thawed and trainer.strategy.holds_all:
             trainer.strategy.average_gradients(thawed)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the subclass thaw what it wants to."""
         names = {id(p): name for name, p in pl_module.named_parameters()}
         for idx, optimizer in enumerate(trainer.optimizers):
@@ -185,7 +190,7 @@ class BaseFinetuning(Callback):
                 self._added.setdefault(idx, []).append(kept)
 
 
-def widen_schedulers(trainer: Any, optimizer: Optimizer) -> None:
+def widen_schedulers(trainer: Trainer, optimizer: Optimizer) -> None:
     """Let an optimizer's schedulers know of groups that were added after they were made.
 
     A new group's rate follows the last function that a scheduler has.
@@ -238,12 +243,12 @@ class BackboneFinetuning(BaseFinetuning):
         """The groups that were added, and the backbone's rate."""
         return {**super().state_dict(), "previous_backbone_lr": self.previous_backbone_lr}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state_dict)
         self.previous_backbone_lr = state_dict["previous_backbone_lr"]
 
-    def freeze_before_training(self, pl_module: Any) -> None:
+    def freeze_before_training(self, pl_module: LightningModule) -> None:
         """Freeze the backbone."""
         backbone = getattr(pl_module, "backbone", None)
         if not isinstance(backbone, torch.nn.Module):
@@ -254,7 +259,7 @@ class BackboneFinetuning(BaseFinetuning):
         self.freeze(backbone, train_bn=self.train_bn)
 
     def finetune_function(
-        self, pl_module: Any, epoch: int, optimizer: Optimizer, opt_idx: int = 0
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer, opt_idx: int = 0
     ) -> None:
         """Thaw the backbone when it is time, and let its rate grow."""
         rate = optimizer.param_groups[0]["lr"]

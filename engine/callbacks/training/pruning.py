@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils import prune
@@ -13,6 +13,11 @@ from engine.callbacks.base import Callback
 from engine.callbacks.training.whole_model import needs_whole_model
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 Place = tuple[torch.nn.Module, str]  # a layer and the name of its parameter
 _UNSTRUCTURED = {
@@ -70,7 +75,7 @@ class ModelPruning(Callback):
         self._resumed: dict[str, dict[str, torch.Tensor]] = {}
         self._check()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What a resumed run goes on from: files of checkpoints have plain weights."""
         masks = {
             name: getattr(layer, f"{own}_mask").bool()
@@ -80,11 +85,11 @@ class ModelPruning(Callback):
         first = dict(zip(self._names, self._first, strict=True)) if self._first else {}
         return {"masks": masks, "first": first}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from an earlier run, once its weights are there."""
         self._resumed = state_dict
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what to prune, and note where it began."""
         needs_whole_model(self, trainer)
         self._places = self.parameters_to_prune or list(self._found(pl_module))
@@ -102,23 +107,27 @@ class ModelPruning(Callback):
             self._first = [self._beginning(layer, name) for layer, name in self._places]
         self._go_on()
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Prune."""
         if self.prune_on_train_epoch_end:
             self._run(trainer.current_epoch)
 
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prune, if that is wanted here."""
         is_of_training = trainer.state.fn == "fit" and not trainer.sanity_checking
         if is_of_training and not self.prune_on_train_epoch_end:
             self._run(trainer.current_epoch)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the weights plain again, with their zeros."""
         if self.make_pruning_permanent_wanted:
             self.make_pruning_permanent(pl_module)
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: State
+    ) -> None:
         """Save plain weights, with their zeros."""
         if self.make_pruning_permanent_wanted:
             checkpoint["state_dict"] = plain_weights(checkpoint["state_dict"])
@@ -228,7 +237,7 @@ class ModelPruning(Callback):
             raise MisconfigurationException("ln_structured needs pruning_norm, the n of the norm")
 
 
-def plain_weights(state: dict[str, Any]) -> dict[str, Any]:
+def plain_weights(state: State) -> dict[str, Any]:
     """A module's state with each pruned weight in the place of its origin and mask."""
     plain: dict[str, Any] = {}
     for name, value in state.items():

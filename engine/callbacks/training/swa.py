@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,11 @@ from engine.callbacks.training.batch_norm import update_statistics
 from engine.callbacks.training.whole_model import needs_whole_model
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 Average = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 NEVER = 2**62  # a scheduler of this frequency is not stepped
@@ -55,13 +60,13 @@ class StochasticWeightAveraging(Callback):
             "first_lrs": self._first_lrs,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on with an average."""
         self.n_averaged = state_dict["n_averaged"]
         self._average = dict(state_dict["average"])
         self._first_lrs = state_dict["first_lrs"]
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on where a checkpoint was taken."""
         needs_whole_model(self, trainer)
         self._start = first_epoch(self.swa_epoch_start, trainer.max_epochs)
@@ -70,7 +75,7 @@ class StochasticWeightAveraging(Callback):
         if self._first_lrs:
             self._rest_schedulers(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the learning rates of the epoch, once averaging has begun."""
         if trainer.current_epoch < self._start:
             return
@@ -88,12 +93,14 @@ class StochasticWeightAveraging(Callback):
                     self.annealing_strategy, begin, end, done, self.annealing_epochs
                 )
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Take the weights of this epoch into the average."""
         if trainer.current_epoch >= self._start:
             self._take_in(pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the module the average."""
         if not self.n_averaged:
             return
@@ -103,7 +110,7 @@ class StochasticWeightAveraging(Callback):
         update_statistics(trainer, pl_module)
         rank_zero_info(f"engine: the weights are the average of {self.n_averaged} epochs")
 
-    def _take_in(self, module: Any) -> None:
+    def _take_in(self, module: LightningModule) -> None:
         count, average = self.n_averaged, self.avg_fn or running_mean
         for name, parameter in module.named_parameters():
             value = parameter.detach()
@@ -116,7 +123,7 @@ class StochasticWeightAveraging(Callback):
                 self._average[name] = average(before.to(value.device), value, count)
         self.n_averaged += 1
 
-    def _rest_schedulers(self, trainer: Any) -> None:
+    def _rest_schedulers(self, trainer: Trainer) -> None:
         for config in trainer.lr_scheduler_configs:
             config.frequency = NEVER
 

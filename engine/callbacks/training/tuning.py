@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class LearningRateFinder(Callback):
@@ -23,7 +27,7 @@ class LearningRateFinder(Callback):
         update_attr: bool = True,
         attr_name: str = "",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "min_lr": min_lr,
             "max_lr": max_lr,
             "num_training": num_training_steps,
@@ -34,7 +38,7 @@ class LearningRateFinder(Callback):
         }
         self.optimal_lr: Any = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Look, before the optimizers are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
@@ -57,7 +61,7 @@ class BatchSizeFinder(Callback):
         max_trials: int = 25,
         batch_arg_name: str = "batch_size",
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "mode": mode,
             "steps_per_trial": steps_per_trial,
             "init_val": init_val,
@@ -66,7 +70,7 @@ class BatchSizeFinder(Callback):
         }
         self.optimal_batch_size: int | None = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Look, before the loaders are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
