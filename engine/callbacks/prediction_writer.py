@@ -30,6 +30,13 @@ INTERVALS = ("batch", "epoch", "batch_and_epoch")
 class BasePredictionWriter(Callback):
     """Override `write_on_batch_end` or `write_on_epoch_end`; `write_interval` says which is called:
     batch, epoch or batch_and_epoch.
+
+    Args:
+        write_interval: which of the two methods is called: `"batch"`, `"epoch"` or
+            `"batch_and_epoch"`. By default `"batch"`.
+
+    Raises:
+        MisconfigurationException: the interval is none of these.
     """
 
     def __init__(self, write_interval: str = "batch") -> None:

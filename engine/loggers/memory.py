@@ -10,7 +10,19 @@ from engine.loggers.hparams import as_mapping
 
 
 class MemoryLogger(Logger):
-    """Keeps all it is given: `rows` of (step, metrics), `hparams`, and the closing `status`."""
+    """Keeps all it is given: `rows` of (step, metrics), `hparams`, and the closing `status`.
+
+    Args:
+        name: the experiment's name. By default `"memory"`.
+        version: the run's number or name. By default 0.
+
+    Example:
+        The validation losses of a fit::
+
+            logger = MemoryLogger()
+            Trainer(logger=logger).fit(module, train_loader, val_loader)
+            losses = logger.series("val_loss")  # pairs of a step and a value
+    """
 
     def __init__(self, name: str = "memory", version: int | str = 0) -> None:
         self._name = name

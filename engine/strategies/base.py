@@ -17,7 +17,12 @@ T = TypeVar("T")
 
 
 class Strategy:
-    """How a model is placed and stepped, and how ranks agree: here there is one rank."""
+    """How a model is placed and stepped, and how ranks agree: here there is one rank.
+
+    Args:
+        device: where the module goes, on this rank.
+        world: this process's ranks and the number of processes.
+    """
 
     runs_as = "single_device"
     backend: str | None = None  # of the process group; None: what fits the device

@@ -35,7 +35,16 @@ class Steps(torch.nn.Module):
 
 
 class DDP(Strategy):
-    """DistributedDataParallel around the training step, and nothing around the others."""
+    """DistributedDataParallel around the training step, and nothing around the others.
+
+    Args:
+        device: where the module goes, on this rank.
+        world: this process's ranks and the number of processes.
+        options: arguments of DistributedDataParallel, and `ddp_comm_hook`, `ddp_comm_state`.
+        sync_batchnorm: whether batch norm layers use the statistics of all ranks in a fit. By
+            default False.
+        backend: of the process group. By default None: nccl on GPUs, else gloo.
+    """
 
     runs_as = "ddp"
 

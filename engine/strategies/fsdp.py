@@ -24,7 +24,14 @@ _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 class FSDP(Strategy):
-    """`fully_shard` on the module's blocks and on the module."""
+    """`fully_shard` on the module's blocks and on the module.
+
+    Args:
+        device: where this rank's part of the module goes.
+        world: this process's ranks and the number of processes.
+        options: arguments of `fully_shard`, and `cpu_offload`.
+        backend: of the process group. By default None: nccl on GPUs, else gloo.
+    """
 
     runs_as = "fsdp"
     holds_all = False

@@ -18,6 +18,10 @@ class OnExceptionCheckpoint(Callback):
     """Saves `dirpath/filename.ckpt` when an exception, or Ctrl-C, ends a fit of one process.
 
     With several ranks nothing is saved: those that did not fail can't be asked for their part.
+
+    Args:
+        dirpath: the folder of the file.
+        filename: its name without the suffix. By default `"on_exception"`.
     """
 
     def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:

@@ -24,6 +24,13 @@ class DeviceStatsMonitor(Callback):
 
     On a GPU those of torch's memory allocator; of the processor its load, its memory and this
     process's share. `cpu_stats` adds those of the processor on a GPU, False leaves them out.
+
+    Args:
+        cpu_stats: whether the processor's numbers are logged: True also on a GPU, False never. By
+            default None: where there is no GPU.
+
+    Raises:
+        MisconfigurationException: in the fit, if the Trainer has no logger.
     """
 
     def __init__(self, cpu_stats: bool | None = None) -> None:
@@ -73,6 +80,14 @@ class GPUStatsMonitor(DeviceStatsMonitor):
 
     `memory_utilization` and `gpu_utilization` choose what is logged; the other arguments of 1.x
     (times, fan, temperature) log what the driver says.
+
+    Args:
+        memory_utilization: whether to log used and free memory, in bytes. By default True.
+        gpu_utilization: whether to log the load, in percent. By default True.
+        intra_step_time: whether to log how long a step takes, in milliseconds. By default False.
+        inter_step_time: whether to log the time between two steps. By default False.
+        fan_speed: whether to log the fan's speed in percent. By default False.
+        temperature: whether to log the temperature in degrees Celsius. By default False.
     """
 
     def __init__(

@@ -28,6 +28,15 @@ class LearningRateMonitor(Callback):
     None for each scheduler's own interval. Names: `lr-SGD`, `lr-SGD-1` for a second one,
     `lr-SGD/pg2` for the second group of parameters, or the `name` of a scheduler's configuration.
     `lrs` has the last 1000 values under each name, the newest at the end.
+
+    Args:
+        logging_interval: `"step"`, `"epoch"`, or None for each scheduler's own interval. By default
+            None.
+        log_momentum: whether momenta are logged, too. By default False.
+
+    Raises:
+        ArgumentError: the interval is none of these.
+        MisconfigurationException: in the fit, if the Trainer has no logger.
     """
 
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:

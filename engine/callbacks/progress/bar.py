@@ -32,6 +32,13 @@ class ProgressBar(TqdmBars):
     It looks at most every `refresh_rate` batches and every `refresh_s` seconds, and takes what is
     on the CPU already: within an epoch it never waits for the device. Override `get_metrics` to
     show other values, and `init_train_tqdm` and the like for bars of your own.
+
+    Args:
+        refresh_rate: after how many batches the line may change; 0 shows nothing. By default 1.
+        process_position: the line of the terminal, for bars of other programs above. By default 0.
+        refresh_s: the least time between two changes, in seconds. By default 0.1.
+        stream: where it is written. By default None: standard error.
+        leave: whether the line of each epoch stays. By default False.
     """
 
     monitor = None  # it shows metrics, so its turn comes after the module's own hooks

@@ -83,6 +83,32 @@ class EarlyStopping(Callback):
     A check follows each validation, or each training epoch where there is none or
     `check_on_train_epoch_end` says so. A value is looked at once: a metric that brought no new
     value costs no patience. All ranks stop together, as soon as one of them wants to.
+
+    Args:
+        monitor: the name of the logged metric that is checked. By default `"early_stop_on"`.
+        min_delta: the least change that counts as an improvement, in the metric's unit; its sign
+            does not matter. By default 0.
+        patience: how many checks in a row without an improvement end the training. By default 3.
+        verbose: whether to print why the training ends. By default False.
+        mode: `"min"` if smaller values are better, `"max"` if greater ones are, `"auto"` to tell
+            by the metric's name (accuracies: max). By default `"min"`.
+        strict: whether a `monitor` that is not logged is an error. By default True.
+        check_finite: whether nan or infinity ends the training at once. By default True.
+        stopping_threshold: a value of the metric that is good enough to end the training when it
+            is passed. By default None: no such value.
+        divergence_threshold: a value so bad that the training ends when it is passed. By default
+            None: no such value.
+        check_on_train_epoch_end: whether checks follow training epochs (True) or validations
+            (False). By default None: training epochs that are validated exactly once, or never.
+
+    Raises:
+        ArgumentError: `mode` has no meaning, or `patience` is negative.
+        RuntimeError: in the fit, if `strict` and `monitor` is not logged.
+
+    Example:
+        End the fit when the validation loss has not gone down in five validations::
+
+            Trainer(callbacks=[EarlyStopping("val_loss", patience=5)])
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)

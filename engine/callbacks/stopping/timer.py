@@ -29,6 +29,17 @@ class Timer(Callback):
     `interval`: whether it looks after each "step" or each "epoch". The time of runs that a
     checkpoint goes on from counts. Rank zero's clock is that of all ranks, which are asked ever
     less often while there is much time left.
+
+    Args:
+        duration: how long training may take: `"DD:HH:MM:SS"`, a timedelta, or a dict of timedelta's
+            arguments such as `{"hours": 2}`. By default None: time is only measured.
+        interval: whether the limit is checked after each `"step"` or each `"epoch"`. By default
+            `"step"`.
+        verbose: whether to print that the limit was reached. By default True.
+        clock: the clock, in seconds; for tests. By default `time.monotonic`.
+
+    Raises:
+        MisconfigurationException: `duration` can't be read, or `interval` is neither of the two.
     """
 
     def __init__(

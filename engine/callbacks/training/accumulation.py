@@ -18,6 +18,19 @@ class GradientAccumulationScheduler(Callback):
 
     The same as `Trainer(accumulate_grad_batches={epoch: batches})`; epochs count from 0, and before
     the first that is named each batch is a step.
+
+    Args:
+        scheduling: how many batches make up one optimizer step, by the index of the first epoch
+            that it holds for.
+
+    Raises:
+        MisconfigurationException: an epoch is negative, or a number of batches is below 1; in the
+            fit, if the Trainer has an `accumulate_grad_batches` of its own.
+
+    Example:
+        One batch a step at first, four from epoch 5 on::
+
+            Trainer(callbacks=[GradientAccumulationScheduler({5: 4})])
     """
 
     def __init__(self, scheduling: Mapping[int, int]) -> None:

@@ -213,6 +213,20 @@ class BackboneFinetuning(BaseFinetuning):
 
     It begins with `backbone_initial_lr`, or `backbone_initial_ratio_lr` of the rate of the rest,
     and is multiplied by `lambda_func(epoch)` each epoch: up to the rest's rate, if `should_align`.
+
+    Args:
+        unfreeze_backbone_at_epoch: the index of the first epoch that the backbone learns in. By
+            default 10.
+        lambda_func: the factor of the backbone's rate for the epoch's index. By default always 2.
+        backbone_initial_ratio_lr: the backbone's first rate as a share of the rest's. By default
+            0.1.
+        backbone_initial_lr: the backbone's first rate itself. By default None: by the ratio.
+        should_align: whether the rate stops growing at that of the rest. By default True.
+        initial_denom_lr: what the rate is divided by for parameters that the optimizer gets at the
+            unfreezing. By default 10.
+        train_bn: whether batch norm layers learn while the backbone is frozen. By default True.
+        verbose: whether to print the rates in each epoch. By default False.
+        rounding: to how many decimals. By default 12.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (the arguments that scripts already use)

@@ -38,6 +38,31 @@ class ModelPruning(Callback):
     `weight` and `bias` of layers. `amount` is a share, a number of values, or a function of the
     epoch. With `use_lottery_ticket_hypothesis` what is left goes back to where it began.
     Checkpoints hold plain weights, unless `make_pruning_permanent` is off.
+
+    Args:
+        pruning_fn: `"l1_unstructured"`, `"random_unstructured"`, `"ln_structured"`,
+            `"random_structured"`, or a subclass of `torch.nn.utils.prune.BasePruningMethod`.
+        parameters_to_prune: pairs of a layer and the name of its parameter. By default all
+            parameters called as in `parameter_names`.
+        parameter_names: the names to look for. By default `("weight", "bias")`.
+        use_global_unstructured: whether all parameters are pruned as one, so that some lose more
+            than others. By default True.
+        amount: how much of what is left to prune each time: a float is a share, an int a number of
+            values, a function gets the epoch's index and returns one of them. By default 0.5.
+        apply_pruning: whether to prune in an epoch, or a function of its index. By default True.
+        make_pruning_permanent: whether checkpoints, and the module after the fit, have plain
+            weights with zeros rather than masks. By default True.
+        use_lottery_ticket_hypothesis: whether the values that are left go back to what they were
+            when the fit began; or a function of the epoch's index. By default True.
+        resample_parameters: whether they go back to newly drawn values instead. By default False.
+        pruning_dim: the dimension that structured pruning removes slices of.
+        pruning_norm: the order of the norm by which `"ln_structured"` ranks them.
+        verbose: 0 for no output, 1 for the whole, 2 for each layer as well. By default 0.
+        prune_on_train_epoch_end: whether to prune after training epochs (True) or validations
+            (False). By default True.
+
+    Raises:
+        MisconfigurationException: the arguments don't fit together, or nothing can be pruned.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (the arguments that scripts already use)

@@ -31,6 +31,20 @@ class StochasticWeightAveraging(Callback):
     batch norm the statistics that belong to them. `swa_epoch_start` is a share of `max_epochs`, or
     the number of the first epoch, counted from 1. The average lies on `device`, on the module's
     with None.
+
+    Args:
+        swa_lrs: the learning rate, or one for each group of parameters, that is kept while weights
+            are averaged. By default None: the rates stay as they are.
+        swa_epoch_start: the first epoch that is averaged: a float is a share of `max_epochs`, an
+            int a number counted from 1. By default 0.8.
+        annealing_epochs: how many epochs the rates take to reach `swa_lrs`. By default 10.
+        annealing_strategy: how they get there: `"cos"` or `"linear"`. By default `"cos"`.
+        avg_fn: `avg_fn(average, value, count)` returns the new average, tensors of one shape;
+            `count` is how many values are in `average`. By default None: the mean.
+        device: where the average is kept. By default the CPU; None: where the module is.
+
+    Raises:
+        MisconfigurationException: a rate, the start or the strategy has no meaning.
     """
 
     def __init__(

@@ -24,6 +24,13 @@ class WeightAveraging(Callback):
     The average is taken after each step for which `should_update` says so: by default every step.
     `avg_fn(average, value, count)` says how; by default it is the mean. While a validation runs
     the module has the averaged weights; full checkpoints hold them, and the others beside.
+
+    Args:
+        device: where the average is kept. By default None: where the module is.
+        use_buffers: whether buffers, such as the statistics of batch norm, are averaged, too. By
+            default True.
+        avg_fn: `avg_fn(average, value, count)` returns the new average, tensors of one shape;
+            `count` is how many values are in `average`. By default None: the mean.
     """
 
     def __init__(
@@ -146,7 +153,16 @@ class WeightAveraging(Callback):
 
 
 class EMAWeightAveraging(WeightAveraging):
-    """An exponential moving average of the weights: `decay` of the old, the rest of the new."""
+    """An exponential moving average of the weights: `decay` of the old, the rest of the new.
+
+    Args:
+        device: where the average is kept. By default None: where the module is.
+        use_buffers: whether buffers are averaged, too. By default True.
+        decay: the weight of the old average, between 0 and 1. By default 0.999.
+        update_every_n_steps: after every how many optimizer steps the average is updated. By
+            default 1.
+        update_starting_at_step: the first optimizer step that counts. By default None: the first.
+    """
 
     def __init__(
         self,

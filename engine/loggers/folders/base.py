@@ -19,6 +19,12 @@ class FolderLogger(Logger):
     """A logger with a folder for each run: `save_dir/name/version_n`.
 
     Without `save_dir` it writes where the run's other files go: see `set_root`.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it; "" or None for none. By default `"lightning_logs"`.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
     """
 
     def __init__(

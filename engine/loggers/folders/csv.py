@@ -22,7 +22,21 @@ MAX_UNFLUSHED_S = 5.0
 
 
 class CSVLogger(FolderLogger):
-    """Writes `metrics.csv` and `hparams.yaml` into the run's folder."""
+    """Writes `metrics.csv` and `hparams.yaml` into the run's folder.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it; "" or None for none. By default `"lightning_logs"`.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        flush_logs_every_n_steps: after how many optimizer steps rows are written to the file; at
+            the latest after 5 seconds. By default 100.
+
+    Example:
+        A table in `results/lightning_logs/version_0/metrics.csv`::
+
+            Trainer(logger=CSVLogger("results"))
+    """
 
     def __init__(
         self,

@@ -33,6 +33,17 @@ class CodeSnapshotLogger(TensorBoardLogger):
     that git does not know (`untracked.txt`). To see the code of a run again: check out the commit,
     then `git apply changes.diff`. The repository itself is only read, so `create_git_tag`, which
     TestTubeLogger had for the same end, sets no tag.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it. By default `"default"`.
+        description: a text that is kept beside the code. By default None.
+        debug: whether nothing at all is written. By default False.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        create_git_tag: accepted and without effect.
+        log_graph: whether the model's graph is written. By default False.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        options: further arguments of `TensorBoardLogger`.
     """
 
     def __init__(

@@ -21,6 +21,18 @@ class TensorBoardLogger(FolderLogger):
 
     TensorBoard's writer takes long to import: that waits until there is something to write.
     Further keyword arguments go to `torch.utils.tensorboard.SummaryWriter`.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it; "" or None for none. By default `"lightning_logs"`.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        log_graph: whether the model's graph is written; the module needs an
+            `example_input_array` for it. By default False.
+        default_hp_metric: whether hyper-parameters that are logged without metrics get the value
+            `hp_metric=-1`, so that the HPARAMS page shows them. By default True.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        sub_dir: a folder within the run's for the event files. By default None.
+        writer_options: further arguments of `SummaryWriter`, such as `flush_secs`.
     """
 
     def __init__(

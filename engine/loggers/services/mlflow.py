@@ -24,6 +24,20 @@ class MLFlowLogger(ForeignLogger):
     """Logs to MLflow: to `tracking_uri` (or MLFLOW_TRACKING_URI), else into the folder `save_dir`.
 
     `experiment` is MLflow's client; `run_id` names the run that it logs to.
+
+    Args:
+        experiment_name: the experiment's name. By default `"lightning_logs"`.
+        run_name: the run's name that the pages show. By default None: MLflow draws one.
+        tracking_uri: the server, or the `file:` of a folder. By default the variable
+            MLFLOW_TRACKING_URI, else `save_dir`.
+        tags: values that the run gets by name. By default none.
+        save_dir: the folder, where there is no server. By default `"./mlruns"`.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        artifact_location: where a new experiment keeps files. By default MLflow's own place.
+        run_id: the id of a run to go on with. By default None: a new one.
+
+    Raises:
+        ModuleNotFoundError: mlflow is not installed.
     """
 
     library = "mlflow"

@@ -23,6 +23,24 @@ class WandbLogger(ForeignLogger):
 
     `log_model=True` uploads the checkpoints that are kept when the fit ends, "all" each one when it
     is saved; as the artifact `model-ID`, whose newest and best versions have these names.
+
+    Args:
+        name: the run's name that the pages show. By default None: wandb draws one.
+        save_dir: the folder of wandb's files. By default None: where the run's other files go.
+        offline: whether nothing is sent; `wandb sync` does it later. By default False.
+        id: the run's id, to go on with an earlier one. By default None: a new one.
+        anonymous: whether runs need no account. By default None: no.
+        version: another name of `id`.
+        project: the project of the run. By default None: wandb's setting.
+        log_model: whether checkpoints are uploaded: True when the fit ends, `"all"` each when it is
+            saved. By default False.
+        experiment: a run that `wandb.init` has returned already. By default None.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        options: further arguments of `wandb.init`.
+
+    Raises:
+        MisconfigurationException: `log_model` has no meaning, or is given with `offline`.
+        ModuleNotFoundError: wandb is not installed.
     """
 
     library = "wandb"
