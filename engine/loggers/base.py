@@ -13,6 +13,7 @@ from engine.loggers.collection import Experiments, LoggerCollection
 
 if TYPE_CHECKING:
     from engine.callbacks.checkpoint.model_checkpoint import ModelCheckpoint
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 
 class Logger:
@@ -79,7 +80,7 @@ class Logger:
         """Write one set of values at `step`, a number of optimizer steps."""
         raise NotImplementedError
 
-    def log_hyperparams(self, params: Mapping[str, Any] | Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Write the run's hyper-parameters: a mapping, or an object with attributes."""
 
     def log_graph(self, model: torch.nn.Module, input_array: Any = None) -> None:
@@ -125,7 +126,7 @@ class Logger:
         """Nothing is combined."""
 
     def _add_prefix(
-        self, metrics: Mapping[str, Any], prefix: str = "", separator: str = "-"
+        self, metrics: Metrics, prefix: str = "", separator: str = "-"
     ) -> dict[str, Any]:
         """The metrics, each name after a prefix: the given one, or the logger's own."""
         start = prefix or getattr(self, "_prefix", "")

@@ -64,13 +64,13 @@ class DummyLogger(Logger):
         """Ignores whatever is asked."""
         return Silent()
 
-    def log_metrics(self, *_: Any, **__: Any) -> None:
+    def log_metrics(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+    def log_hyperparams(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    def log_graph(self, *_: Any, **__: Any) -> None:
+    def log_graph(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.loggers.base import Logger
 from engine.loggers.hparams import as_mapping
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters
 
 
 class MemoryLogger(Logger):
@@ -45,7 +48,7 @@ class MemoryLogger(Logger):
         """Keep one set of values."""
         self.rows.append((step, dict(metrics)))
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Keep the hyper-parameters."""
         self.hparams.update(as_mapping(params))
 

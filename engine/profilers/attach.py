@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -19,6 +19,9 @@ from torch.optim.optimizer import (
 from engine.loops.hooks import Hook, Hooks
 from engine.loops.run import Run
 from engine.runtime.distributed.world import rank_zero_warn
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _NAMES = {
@@ -72,7 +75,7 @@ class ProfiledHooks(Hooks):
 
         return call
 
-    def fetching(self, action: str, batches: Iterator[Any]) -> Iterator[Any]:
+    def fetching(self, action: str, batches: Iterator[Batch]) -> Iterator[Any]:
         """The batches; waiting for each is measured."""
         nothing = object()
         while True:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from engine.runtime.distributed import world
 from engine.runtime.distributed.gather import all_gather
 from engine.runtime.distributed.world import World
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State, StepOutput
 
 T = TypeVar("T")
 
@@ -65,7 +68,7 @@ class Strategy:
         """The context of a micro-batch whose gradients are only accumulated."""
         return nullcontext()
 
-    def step_without_batch(self) -> Any:
+    def step_without_batch(self) -> StepOutput:
         """Take the place of a training step where a loader gave None: there is no loss."""
         return None
 
@@ -153,13 +156,13 @@ class Strategy:
         """What a DistributedSampler of one's own is told."""
         return {"num_replicas": self.world.world_size, "rank": self.world.rank}
 
-    def lightning_module_state_dict(self) -> dict[str, Any]:
+    def lightning_module_state_dict(self) -> State:
         """The module's state; call it on all ranks."""
         return self.module_state(self.lightning_module)
 
     # ------------------------------------------------------------------ what is saved
 
-    def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
+    def module_state(self, module: torch.nn.Module) -> State:
         """The module's state for a checkpoint; called on all ranks, what rank zero gets counts."""
         return module.state_dict()
 
@@ -169,7 +172,7 @@ class Strategy:
         """Give the module the state that a checkpoint holds."""
         module.load_state_dict(state, strict=strict)
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """The state of an optimizer that a checkpoint holds."""
         return optimizer.state_dict()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,9 @@ from engine.runtime.errors import MisconfigurationException
 from engine.strategies.base import Strategy
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
 from engine.strategies.no_loss import NoLossCount, no_loss
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import StepOutput
 
 
 class Steps(torch.nn.Module):
@@ -112,7 +115,7 @@ class DDP(Strategy):
         """What averages gradients, around the module."""
         return self.lightning_module if self._wrapped is None else self._wrapped
 
-    def _step(self, *args: Any, **kwargs: Any) -> Any:
+    def _step(self, *args: Any, **kwargs: Any) -> StepOutput:
         wrapped = self._wrapped
         assert wrapped is not None
         try:
@@ -126,7 +129,7 @@ class DDP(Strategy):
         self._no_loss = output
         return None
 
-    def step_without_batch(self) -> Any:
+    def step_without_batch(self) -> StepOutput:
         """Pass forward without the module: gradients are averaged with those of other ranks."""
         return None if self._wrapped is None else self._step(None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,9 @@ from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
 from engine.strategies.base import Strategy
 from engine.strategies.no_loss import NoLossCount
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -114,7 +117,7 @@ class FSDP(Strategy):
 
     # ------------------------------------------------------------------ what is saved
 
-    def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
+    def module_state(self, module: torch.nn.Module) -> State:
         """The whole of the module's state, on rank zero; the others help, and get nothing."""
         return self._whole(module.state_dict())
 
@@ -126,7 +129,7 @@ class FSDP(Strategy):
         parts = {name: _part_of(value, present.get(name)) for name, value in state.items()}
         module.load_state_dict(parts, strict=strict)
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """The whole of an optimizer's state, on rank zero."""
         content = optimizer.state_dict()
         states = {index: self._whole(state) for index, state in content["state"].items()}

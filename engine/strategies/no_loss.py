@@ -33,7 +33,7 @@ class _NoLoss(torch.autograd.Function):
         return parameters[0].new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *_: object) -> tuple[torch.Tensor, ...]:
         return tuple(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
 
 

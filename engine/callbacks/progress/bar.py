@@ -38,7 +38,7 @@ class ProgressBar(TqdmBars):
         process_position: the line of the terminal, for bars of other programs above. By default 0.
         refresh_s: the least time between two changes, in seconds. By default 0.1.
         stream: where it is written. By default None: standard error.
-        leave: whether the line of each epoch stays. By default False.
+        leave: accepted and without effect: one line of each epoch stays anyway.
     """
 
     monitor = None  # it shows metrics, so its turn comes after the module's own hooks

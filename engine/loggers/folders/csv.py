@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, write_hparams
 from engine.runtime.storage.files import open_to_append, replacing
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 METRICS_FILE = "metrics.csv"
 FIRST_COLUMNS = ("epoch", "step")
@@ -56,7 +59,7 @@ class CSVLogger(FolderLogger):
     def _open(self) -> MetricsFile:
         return MetricsFile(Path(self.log_dir) / METRICS_FILE)
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Add one row."""
         self.experiment.add({**self._named(metrics), "step": step})
         self._step = self._step if step is None else step
@@ -64,7 +67,7 @@ class CSVLogger(FolderLogger):
         if steps_behind >= self._flush_every or time.monotonic() >= self._flush_due:
             self.save()
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Keep the hyper-parameters in `hparams.yaml`."""
         self.hparams.update(as_mapping(params))
         self.experiment.write_hparams(self.hparams)

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.loggers.dummy import Silent
 from engine.loggers.folders.base import TEST_TUBES_NAME
 from engine.loggers.folders.tensorboard import TensorBoardLogger
 from engine.runtime.distributed.world import on_rank_zero, rank_zero_warn
 from engine.runtime.storage.files import write_whole
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters
 
 FOLDER = "code"
 GIT_TIMEOUT_S = 30
@@ -80,7 +83,7 @@ class CodeSnapshotLogger(TensorBoardLogger):
         if not self._debug:
             super().log_metrics(metrics, step)
 
-    def log_hyperparams(self, params: Any, metrics: Any = None, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, metrics: Any = None, **kwargs: Any) -> None:
         """Keep the hyper-parameters."""
         if not self._debug:
             super().log_hyperparams(params, metrics, **kwargs)

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,9 @@ from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.loggers.hparams import as_mapping, flat, write_hparams
 from engine.runtime.distributed.world import on_rank_zero
 from engine.runtime.torch_internals.torch_parts import file_writer
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 
 class TensorBoardLogger(FolderLogger):
@@ -73,7 +76,7 @@ class TensorBoardLogger(FolderLogger):
             self._unwritten_hparams = None
         return writer
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Write each value as a scalar; a dict of values becomes one chart with several lines."""
         if not on_rank_zero():
             return
@@ -87,7 +90,7 @@ class TensorBoardLogger(FolderLogger):
             _write_scalars(self.experiment, scalars, step)
 
     def log_hyperparams(
-        self, params: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+        self, params: Hyperparameters, metrics: Metrics | None = None, **kwargs: Any
     ) -> None:
         """Keep the hyper-parameters in `hparams.yaml` and for TensorBoard's HPARAMS page."""
         self.hparams.update(as_mapping(params))
@@ -139,9 +142,7 @@ def _write_scalars(writer: Any, scalars: Mapping[str, float], step: int | None) 
     file_writer(writer).add_summary(Summary(value=row), step)
 
 
-def _write_hparams_summary(
-    writer: Any, params: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> None:
+def _write_hparams_summary(writer: Any, params: Mapping[str, Any], metrics: Metrics) -> None:
     from torch.utils.tensorboard.summary import hparams
 
     if not params and not metrics:

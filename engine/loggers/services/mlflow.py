@@ -7,13 +7,16 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import rank_zero_warn
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 MAX_VALUE_LENGTH = 250  # what the oldest servers in use accept
 MAX_PARAMS_A_CALL = 100
@@ -125,7 +128,7 @@ class MLFlowLogger(ForeignLogger):
             )
         )
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Send one set of values in one call."""
         from mlflow.entities import Metric
 
@@ -134,7 +137,7 @@ class MLFlowLogger(ForeignLogger):
         rows = [Metric(key, value, now_ms, step or 0) for key, value in values.items()]
         client.log_batch(self._run_id, metrics=rows)
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters; MLflow keeps the first value of each for good."""
         from mlflow.entities import Param
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from engine.loggers.hparams import as_mapping, plain
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import on_rank_zero
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import make_folder
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 STEP = "trainer/global_step"
 
@@ -122,12 +125,12 @@ class WandbLogger(ForeignLogger):
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Send one set of values."""
         values = self._named(metrics)
         self.experiment.log(values if step is None else {**values, STEP: step})
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters."""
         self.experiment.config.update(plain(as_mapping(params)), allow_val_change=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -30,6 +30,9 @@ from engine.module.logging.entry import (
 from engine.module.logging.values import as_scalar, as_tensor, is_metric
 from engine.runtime.distributed import world
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 
 class Flags(NamedTuple):
@@ -54,7 +57,7 @@ class LoggedValues:
         self.hook: str | None = None
         self.module: Any = None  # the one that logs
         self.collection: Collection | None = None
-        self.batch: Any = None  # of the step that runs, for its size
+        self.batch: Batch = None  # of the step that runs, for its size
         self.repeated: Any = None  # while a batch runs that some ranks only repeat a sample for
         self.dataloader_suffix = ""
         self.epoch_callback: dict[str, torch.Tensor] = {}

@@ -17,7 +17,7 @@ from io import IOBase
 from itertools import islice
 from pathlib import PurePath
 from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from torch.utils.data import IterableDataset, IterDataPipe
 
 from engine.runtime.distributed.world import gather_all
 from engine.runtime.torch_internals.torch_parts import ITERATOR
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 # Names and texts in the code of what divides itself among ranks, and among workers.
 OF_RANKS = frozenset(
@@ -89,7 +92,7 @@ def words_in(*roots: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _parts(one: Any, found: set[str]) -> Iterator[Any]:
+def _parts(one: Any, found: set[str]) -> Iterator[Batch]:
     """What else runs, or is read, when `one` is; names and texts are put into `found`."""
     if isinstance(one, CodeType):
         found.update(one.co_names, one.co_freevars)
@@ -114,7 +117,7 @@ def _parts(one: Any, found: set[str]) -> Iterator[Any]:
             yield from _code_of(type(one))
 
 
-def _used_by(code: CodeType, globals_: Mapping[str, Any]) -> Iterator[Any]:
+def _used_by(code: CodeType, globals_: Mapping[str, Any]) -> Iterator[Batch]:
     yield code
     for name in _names(code):
         used = globals_.get(name)
@@ -138,7 +141,7 @@ def _locals(generator: GeneratorType[Any, Any, Any]) -> dict[str, Any]:
     return {} if generator.gi_frame is None else dict(generator.gi_frame.f_locals)
 
 
-def _code_of(kind: type) -> Iterator[Any]:
+def _code_of(kind: type) -> Iterator[Batch]:
     """The functions of a class that run when one of it is read, and those that they call."""
     queue, seen = [*_READ_BY], set(_READ_BY)
     while queue:

@@ -141,7 +141,7 @@ class DDPFullyShardedStrategy(FSDPStrategy):
 class DeepSpeedStrategy:
     """Not here: says what is."""
 
-    def __init__(self, *_: Any, **__: Any) -> NoReturn:
+    def __init__(self, *_: object, **__: object) -> NoReturn:
         raise MisconfigurationException(
             f"{type(self).__name__} is not supported: strategy='fsdp' divides parameters, "
             "gradients and optimizer states among the ranks, as its stage 3 does"
