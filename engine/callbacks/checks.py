@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.trainer.trainer import Trainer
 
 
-def needs_logger(callback: Any, trainer: Trainer) -> None:
+def needs_logger(callback: object, trainer: Trainer) -> None:
     """Raise where a callback that only logs has no logger; a fast_dev_run keeps nothing anyway."""
     if not trainer.loggers and not trainer.fast_dev_run:
         raise MisconfigurationException(

@@ -28,8 +28,9 @@ INTERVALS = ("batch", "epoch", "batch_and_epoch")
 
 
 class BasePredictionWriter(Callback):
-    """Override `write_on_batch_end` or `write_on_epoch_end`; `write_interval` says which is called:
-    batch, epoch or batch_and_epoch.
+    """Base of callbacks that write predictions, to be subclassed.
+
+    Override `write_on_batch_end` or `write_on_epoch_end`; `write_interval` says which is called.
 
     Args:
         write_interval: which of the two methods is called: `"batch"`, `"epoch"` or
@@ -214,13 +215,13 @@ def samples(prediction: Any) -> Iterator[Any]:
         yield prediction
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return True
     return hasattr(value, "tolist") and bool(getattr(value, "shape", ()))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Data that JSON has words for; numbers that it has none for become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.loggers import hparams
-from engine.loggers.collection import Experiments, LoggerCollection
+from engine.runtime.storage import hparams_file
 
 if TYPE_CHECKING:
     from engine.callbacks.checkpoint.model_checkpoint import ModelCheckpoint
+    from engine.loggers.collection import TrainerLoggers
     from engine.runtime.data.types import Hyperparameters, Metrics
 
 
@@ -32,7 +32,7 @@ class Logger:
                     print(step, metrics)
     """
 
-    _trainer_loggers: Sequence[Any] = ()  # all loggers of the trainer, where it was given a list
+    _trainer_loggers: TrainerLoggers | None = None  # where the trainer was given a list
 
     def __init__(self, *_: object, **__: object) -> None:
         """Nothing is kept: loggers of one's own may pass on what 1.x took here."""
@@ -101,18 +101,18 @@ class Logger:
 
     def _shown(self, experiment: Any) -> Any:
         """The experiment as it is seen: the first of a list of loggers answers for all."""
-        is_first = isinstance(self, LoggerCollection)
-        return Experiments(experiment, self._trainer_loggers[1:]) if is_first else experiment
+        loggers = self._trainer_loggers
+        return loggers.experiments(experiment) if loggers and loggers[0] is self else experiment
 
     # What loggers of one's own call, as 1.x had it.
 
     LOGGER_JOIN_CHAR = "-"
-    NAME_HPARAMS_FILE = hparams.HPARAMS_FILE
+    NAME_HPARAMS_FILE = hparams_file.HPARAMS_FILE
     group_separator = "/"
-    _convert_params = staticmethod(hparams.as_mapping)
-    _flatten_dict = staticmethod(hparams.flatten)
-    _sanitize_params = staticmethod(hparams.simple_values)
-    _sanitize_callable_params = staticmethod(hparams.called_values)
+    _convert_params = staticmethod(hparams_file.as_mapping)
+    _flatten_dict = staticmethod(hparams_file.flatten)
+    _sanitize_params = staticmethod(hparams_file.simple_values)
+    _sanitize_callable_params = staticmethod(hparams_file.called_values)
 
     def close(self) -> None:
         """Write out what waits."""

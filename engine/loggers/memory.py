@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.loggers.base import Logger
-from engine.loggers.hparams import as_mapping
+from engine.runtime.storage.hparams_file import as_mapping
 
 if TYPE_CHECKING:
     from engine.runtime.data.types import Hyperparameters

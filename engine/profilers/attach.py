@@ -93,7 +93,7 @@ class Stretch:
         self._action = action
         self._owner: Any = None  # of the action that is open
 
-    def begin(self, profiler: Any, owner: Any = True) -> None:
+    def begin(self, profiler: Any, owner: object = True) -> None:
         """Start, unless it is within another owner's."""
         if self._owner is owner:
             profiler.stop(self._action)
@@ -101,7 +101,7 @@ class Stretch:
             self._owner = owner
             profiler.start(self._action)
 
-    def end(self, profiler: Any, owner: Any = True) -> None:
+    def end(self, profiler: Any, owner: object = True) -> None:
         """Stop what this owner started."""
         if self._owner is owner:
             self._owner = None

@@ -203,7 +203,7 @@ def _with_signature_of(step: Callable[..., Any], gathering: Callable[..., Any]) 
     return wrapped
 
 
-def _is_sharded(value: Any) -> bool:
+def _is_sharded(value: object) -> bool:
     return isinstance(value, torch.Tensor) and hasattr(value, "full_tensor")
 
 
@@ -214,7 +214,7 @@ def _plain_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
             yield tensor
 
 
-def _part_of(value: Any, like: Any, of_same_shape: bool = False) -> Any:
+def _part_of(value: object, like: Any, of_same_shape: bool = False) -> Any:
     """This rank's part of a whole tensor, divided as `like` is."""
     if not isinstance(value, torch.Tensor) or not _is_sharded(like):
         return value

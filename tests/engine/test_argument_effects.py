@@ -70,9 +70,7 @@ def test_a_list_of_loggers_gets_every_metric(tmp_path):
 @pytest.mark.parametrize("make", [CSVLogger, TensorBoardLogger])
 def test_loggers_write_when_it_is_time(tmp_path, make, monkeypatch):
     """S155: their files grow at every flush_logs_every_n_steps-th step."""
-    monkeypatch.setattr(
-        "engine.loggers.folders.csv.MAX_UNFLUSHED_S", 1e9
-    )  # however slow this machine is
+    monkeypatch.setattr("engine.loggers.folders.csv.MAX_UNFLUSHED_S", 1e9)  # for slow machines
     logger, sizes = make(tmp_path), []
 
     class Watch(Toy):

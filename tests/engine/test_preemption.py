@@ -164,7 +164,8 @@ RANDOM = """
 import json, os, random, signal, sys, threading, time
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from engine import LightningModule, Trainer, signals
+from engine import LightningModule, Trainer
+from engine.runtime.coordination import signals
 from engine.callbacks import ModelCheckpoint
 from engine.runtime.errors import Preempted
 

@@ -175,7 +175,7 @@ def _without_a_trace(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _as_of(parameter: torch.Tensor, value: Any) -> Any:
+def _as_of(parameter: torch.Tensor, value: object) -> Any:
     """The example where the model is, and in its precision, if that is another than usual."""
     if isinstance(value, torch.Tensor):
         is_other = value.is_floating_point() and parameter.dtype != torch.float32
@@ -187,7 +187,7 @@ def _as_of(parameter: torch.Tensor, value: Any) -> Any:
     return value
 
 
-def _size(value: Any) -> str:
+def _size(value: object) -> str:
     if isinstance(value, torch.Tensor):
         return str(list(value.shape))
     if isinstance(value, (list, tuple)):

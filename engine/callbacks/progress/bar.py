@@ -330,7 +330,7 @@ def text_of(values: Mapping[str, Any]) -> str:
     return " ".join(f"{start}{text}" for start, text in parts)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     return f"{value:.4g}" if isinstance(value, float) else str(value)

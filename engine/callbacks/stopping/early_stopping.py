@@ -189,8 +189,9 @@ class EarlyStopping(Callback):
         self._kept = dict(state_dict)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing of this fit has been looked at, but what an earlier process has. A check that was
-        due in the very hook that it saved in is made now.
+        """Begin anew, but for what an earlier process has checked.
+
+        A check that was due in the very hook that it saved in is made now.
         """
         self._metrics, self._validated = trainer.callback_metrics, False
         kept, self._kept = self._kept, {}

@@ -23,9 +23,10 @@ Layers = torch.nn.Module | Iterable[Any]
 
 
 class BaseFinetuning(Callback):
-    """Override `freeze_before_training(module)` and `finetune_function(module, epoch, optimizer,
-    opt_idx)`.
+    """Base of callbacks that freeze layers at first and let them learn later.
 
+    Override `freeze_before_training(module)` and
+    `finetune_function(module, epoch, optimizer, opt_idx)`.
     A resumed run has the groups of parameters that were added before, under the same names.
     """
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
-from engine.loggers.hparams import as_mapping, write_hparams
 from engine.runtime.storage.files import open_to_append, replacing
+from engine.runtime.storage.hparams_file import as_mapping, write_hparams
 
 if TYPE_CHECKING:
     from engine.runtime.data.types import Hyperparameters, Metrics
@@ -201,7 +201,7 @@ class MetricsFile:
         return self._open()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     """A value as it stands in the table."""
     return value.item() if isinstance(value, torch.Tensor) else value
 

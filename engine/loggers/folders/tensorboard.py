@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
-from engine.loggers.hparams import as_mapping, flat, write_hparams
 from engine.runtime.distributed.world import on_rank_zero
+from engine.runtime.storage.hparams_file import as_mapping, flat, write_hparams
 from engine.runtime.torch_internals.torch_parts import file_writer
 
 if TYPE_CHECKING:

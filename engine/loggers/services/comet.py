@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.errors import MisconfigurationException
+from engine.runtime.storage.hparams_file import as_mapping, flat
 
 if TYPE_CHECKING:
     from engine.runtime.data.types import Hyperparameters, Metrics

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.storage.hparams_file import as_mapping, flat
 
 if TYPE_CHECKING:
     from engine.runtime.data.types import Hyperparameters, Metrics

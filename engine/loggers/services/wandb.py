@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.loggers.hparams import as_mapping, plain
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import on_rank_zero
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import make_folder
+from engine.runtime.storage.hparams_file import as_mapping, plain
 
 if TYPE_CHECKING:
     from engine.runtime.data.types import Hyperparameters, Metrics

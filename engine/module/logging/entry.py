@@ -151,7 +151,7 @@ def number_of(entry: Entry, computed: Any) -> torch.Tensor:
     )
 
 
-def two_metrics(entry: Entry, value: Any) -> str:
+def two_metrics(entry: Entry, value: object) -> str:
     """What to say where a name that was a metric object gets something else."""
     other = f"another {type(value).__name__}"
     return (

@@ -94,7 +94,7 @@ class LoggedValues:
         key = name + self.dataloader_suffix if of_loader else name
         return self.collection.entries.get((self.hook, key))
 
-    def enter(self, name: str, value: Any, flags: Flags) -> Entry:
+    def enter(self, name: str, value: object, flags: Flags) -> Entry:
         """Make the entry of a name that is logged for the first time in this epoch and hook.
 
         An entry that several loaders share is looked at each time: it must stay as it was made.
@@ -168,7 +168,7 @@ class LoggedValues:
             "each split's value counts in the epoch's as any other",
         )
 
-    def take(self, entry: Entry, value: Any, size: int | None, keep_graph: bool) -> None:
+    def take(self, entry: Entry, value: object, size: int | None, keep_graph: bool) -> None:
         """Take in one value; `size` is the number of samples behind it, None to look."""
         if entry.metric is not None:
             if value is not entry.metric:

@@ -79,8 +79,9 @@ class Samples:
 
 
 def _shown_by(batch: Batch) -> Callable[[Any], int | None] | None:
-    """How to read the number of samples off a batch that holds nothing but tensors, or tells it;
-    None where each takes a closer look.
+    """How to read the number of samples off a batch; None where each batch has to be inspected.
+
+    Batches that hold nothing but tensors, or that know their size, are read the same way each time.
     """
     if isinstance(batch, torch.Tensor):
         return len

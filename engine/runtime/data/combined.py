@@ -152,12 +152,12 @@ def combined(loaders: Loaders, mode: str) -> Any:
     return loaders
 
 
-def is_loader(item: Any) -> bool:
+def is_loader(item: object) -> bool:
     """Whether this is a loader of itself, and no list of batches."""
     return isinstance(item, (DataLoader, CombinedLoader)) or hasattr(item, "dataset")
 
 
-def holds_loaders(item: Any) -> bool:
+def holds_loaders(item: object) -> bool:
     """Whether this has loaders in it, and is not a list of batches."""
     if not isinstance(item, (Mapping, list, tuple)):
         return False

@@ -92,7 +92,7 @@ def words_in(*roots: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _parts(one: Any, found: set[str]) -> Iterator[Batch]:
+def _parts(one: object, found: set[str]) -> Iterator[Batch]:
     """What else runs, or is read, when `one` is; names and texts are put into `found`."""
     if isinstance(one, CodeType):
         found.update(one.co_names, one.co_freevars)
@@ -176,11 +176,11 @@ def _is_full(cell: Any) -> bool:
     return True
 
 
-def _is_looked_at(one: Any) -> bool:
+def _is_looked_at(one: object) -> bool:
     return str(getattr(one, "__module__", "")).split(".", maxsplit=1)[0] not in _NOT_LOOKED_AT
 
 
-def _held(one: Any) -> dict[str, Any]:
+def _held(one: object) -> dict[str, Any]:
     """The attributes of an object of which something can be said."""
     is_data = isinstance(one, torch.utils.data.Dataset) or hasattr(type(one), "__iter__")
     if isinstance(one, (torch.nn.Module, ModuleType)) or not (is_data or _is_looked_at(type(one))):
@@ -208,7 +208,7 @@ def digest(data: Any) -> str:
     return summary.hexdigest()
 
 
-def _described(one: Any) -> tuple[bytes, list[Any]]:
+def _described(one: object) -> tuple[bytes, list[Any]]:
     """Bytes for an object itself, and what it holds."""
     kind = f"{type(one).__module__}.{type(one).__qualname__};".encode()
     text = _text(one)
@@ -227,9 +227,10 @@ def _described(one: Any) -> tuple[bytes, list[Any]]:
     return kind, [_held(one), *_shown(one)]
 
 
-def _shown(one: Any) -> list[Any]:
-    """What data says of itself that is not made in Python: a table, an array, an open file, an
-    iterator of Python's own.
+def _shown(one: object) -> list[Any]:
+    """What data that is not made in Python says of itself.
+
+    That is a table, an array, an open file, or a built-in iterator.
     """
     its, is_file = type(one), isinstance(one, IOBase)
     if hasattr(one, "__dict__") and not (is_file or hasattr(its, "__array__")):
@@ -246,7 +247,7 @@ def _shown(one: Any) -> list[Any]:
         return []
 
 
-def _text(one: Any) -> str | None:
+def _text(one: object) -> str | None:
     """All that is to be said of an object that holds no others; None if it may hold some."""
     if one is None or isinstance(one, (bool, int, float, complex, str, bytes, PurePath, range)):
         return repr(one)

@@ -50,8 +50,9 @@ def is_exact(loader: Loader) -> bool:
 
 
 def drawn_length(loader: Loader) -> int | None:
-    """The batches of this epoch, once an order of ours has been drawn from a sampler that may have
-    another length than it says; None where `len()` is right.
+    """The batches of this epoch, once an order of ours has been drawn; None where `len()` is right.
+
+    The sampler that the order is drawn from may have another length than it says.
     """
     if not isinstance(loader, DataLoader) or not _is_ours(loader):
         return None

@@ -1,5 +1,4 @@
-"""Data that can only be walked through, divided among ranks: every rank reads all, and keeps its
-own.
+"""Data that can only be iterated over, divided among ranks: each reads all, and keeps its part.
 
 Ranks must read the same in the same order, and so must workers that deal with one another. Whatever
 the data draws at random while it is read, it draws from a random state that is a function of seed
@@ -85,7 +84,7 @@ class Items(IterableDataset[Any]):
             raise AttributeError(name)
         return getattr(self._inner, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in _OWN:
             self.__dict__[name] = value
         else:

@@ -281,7 +281,7 @@ def put_hparams(checkpoint: State, module: Any, datamodule: Any) -> None:
         _put(checkpoint, "datamodule_", datamodule)
 
 
-def _put(checkpoint: State, prefix: str, owner: Any) -> None:
+def _put(checkpoint: State, prefix: str, owner: object) -> None:
     key, params = f"{prefix}hyper_parameters", getattr(owner, "hparams", None)
     left_out = getattr(owner, "_hparams_left_out", None)
     if left_out:

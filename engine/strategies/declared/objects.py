@@ -27,7 +27,7 @@ class _Strategies(type):
 
     word: str
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         asks = super().__instancecheck__(instance)
         return asks or (getattr(instance, "runs_as", None) == cls.word)
 

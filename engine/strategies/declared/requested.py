@@ -118,7 +118,7 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
 _STARTS = {"fork": "fork", "spawn": "spawn", "forkserver": "spawn"}
 
 
-def _start_of(word: Any) -> str | None:
+def _start_of(word: object) -> str | None:
     """The start method that a word names: "fork" is what a notebook needs."""
     parts = str(word).split("_")
     if "spawn" in parts:
@@ -131,7 +131,7 @@ def _kind(strategy: Any) -> str:
     return _of_word(strategy.word if isinstance(strategy, DDPStrategy) else strategy)[0]
 
 
-def _of_word(word: Any) -> tuple[str, dict[str, Any], str | None]:
+def _of_word(word: object) -> tuple[str, dict[str, Any], str | None]:
     if isinstance(word, str) and word in WORDS:
         kind, options, remark = WORDS[word]
         said = None if remark is None else f"{word!r} runs as {kind!r}: {remark}"
