@@ -19,7 +19,7 @@ from engine.loops.steps.manual import ManualStep
 from engine.loops.steps.missing import say_skipped
 from engine.loops.steps.returned import was_logged
 from engine.loops.steps.schedulers import Schedules
-from engine.module.off_device import warn_of_stray_tensors
+from engine.module.off_device import warn_of_off_device_tensors
 from engine.runtime.coordination.epoch_end import EpochEndBarrier
 from engine.runtime.coordination.signals import preemption
 from engine.runtime.coordination.timer import SharedTimer
@@ -65,7 +65,7 @@ def fit(run: Run, plan: FitPlan) -> None:
     """
     state, call = run.state, run.hooks.call
     if run.device.type != "cpu" and not state.tuning:
-        warn_of_stray_tensors(run.module, run.device)
+        warn_of_off_device_tensors(run.module, run.device)
     if plan.sanity is not None and state.progress.step == 0:
         sanity_check(run, plan.sanity)
     if not run.module.training:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.runtime.data.types import Metrics
 
 
-class LaggedValues:
+class AsyncValues:
     """Turns metrics into numbers; those on a GPU show as they were at an earlier call.
 
     Asking a GPU for a number stops the program until all queued work is done. So a call only

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 
 from engine.callbacks.attach import attach
-from engine.callbacks.progress.async_values import LaggedValues
+from engine.callbacks.progress.async_values import AsyncValues
 from engine.callbacks.progress.bar_counts import ProgressBarBase as ProgressBarBase
 from engine.callbacks.progress.tqdm_bars import TqdmBars, advance
 
@@ -57,7 +57,7 @@ class ProgressBar(TqdmBars):
         self._refresh_s = refresh_s
         self._stream = stream
         self._enabled = refresh_rate > 0
-        self._values = LaggedValues()
+        self._values = AsyncValues()
         self._in_fit = False
         self._line = ""
         self._began = 0.0

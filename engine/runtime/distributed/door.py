@@ -258,7 +258,7 @@ class Caller:
         self.since = time.monotonic()
 
 
-def _end_of(name: object, likely: int, is_late: bool) -> int | None:
+def _end_of(name: Any, likely: int, is_late: bool) -> int | None:
     """The number, in this process, of the socket that is connected to the one of that name."""
     numbers = map(int, os.listdir("/proc/self/fd")) if is_late else [likely]
     for number in numbers:
