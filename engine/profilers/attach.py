@@ -31,15 +31,15 @@ _NAMES = {
 }
 
 
-def make_profiler(wanted: Any) -> Any:
+def make_profiler(given: Any) -> Any:
     """The profiler that `Trainer(profiler=...)` means; None where nothing is measured."""
-    if wanted is None or type(wanted).__name__ == "PassThroughProfiler":
+    if given is None or type(given).__name__ == "PassThroughProfiler":
         return None
-    if not isinstance(wanted, str):
-        return wanted
+    if not isinstance(given, str):
+        return given
     from engine import profilers
 
-    return getattr(profilers, _NAMES[wanted])()
+    return getattr(profilers, _NAMES[given])()
 
 
 class ProfiledHooks(Hooks):

@@ -16,7 +16,7 @@ from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import HardwareSettings
 from engine.strategies.base import Strategy
 from engine.strategies.declared.environments import OWN, ClusterEnvironment
-from engine.strategies.declared.requested import INSTEAD, Wanted, wanted
+from engine.strategies.declared.requested import INSTEAD, StrategyRequest, strategy_request
 
 CHOSEN = "ENGINE_CHOSEN_GPUS"  # from a process to the ranks that it starts
 _ACCELERATORS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
@@ -63,7 +63,7 @@ def choose_strategy(hardware: HardwareSettings, world: World) -> Strategy:
     """
     if isinstance(hardware.strategy, Strategy):
         return hardware.strategy
-    plan = wanted(hardware.strategy, hardware.plugins)
+    plan = strategy_request(hardware.strategy, hardware.plugins)
     world = _world_now(hardware, world)
     _number_by_bus(hardware, world)
     kind = device_type(hardware, world)
@@ -101,7 +101,7 @@ def _use(device: torch.device, world: World) -> None:
         torch.cuda.set_device(device)
 
 
-def _say_remark(plan: Wanted, world: World) -> None:
+def _say_remark(plan: StrategyRequest, world: World) -> None:
     # What is said of ranks that are spawned is that here they are not; in a notebook they are.
     are_ours = world.by_engine or not world.launched
     holds = not (plan.start and are_ours and launch.why_no_script())
@@ -157,24 +157,24 @@ def start_method(strategy: Strategy, hardware: HardwareSettings) -> str | None:
         return None
     if _world_now(hardware, read_world()).launched:
         return None
-    return wanted(hardware.strategy, hardware.plugins).start or "auto"
+    return strategy_request(hardware.strategy, hardware.plugins).start or "auto"
 
 
-def _world_now(hardware: HardwareSettings, found: World) -> World:
+def _world_now(hardware: HardwareSettings, launched: World) -> World:
     """The world as it was found, unless an environment object knows better."""
-    environment = wanted(hardware.strategy, hardware.plugins).environment
-    return found if environment is None else _world_of(environment, hardware.num_nodes)
+    environment = strategy_request(hardware.strategy, hardware.plugins).environment
+    return launched if environment is None else _world_of(environment, hardware.num_nodes)
 
 
 def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:
     """The world as an environment object says it; one of the user's own is a launcher as any."""
-    found = environment.read_world()
+    detected = environment.read_world()
     if type(environment) in OWN:
-        return found
-    said = (environment.world_size(), environment.global_rank(), environment.local_rank())
-    if said == (found.world_size, found.rank, found.local_rank):
-        return found
-    size, rank, local_rank = said
+        return detected
+    declared = (environment.world_size(), environment.global_rank(), environment.local_rank())
+    if declared == (detected.world_size, detected.rank, detected.local_rank):
+        return detected
+    size, rank, local_rank = declared
     variables = {
         "RANK": rank,
         "LOCAL_RANK": local_rank,
@@ -267,7 +267,7 @@ def _how_to_launch(indices: list[int] | None, nodes: int, kind: str) -> str:
 
 
 def _strategy(
-    plan: Wanted, hardware: HardwareSettings, device: torch.device, world: World
+    plan: StrategyRequest, hardware: HardwareSettings, device: torch.device, world: World
 ) -> Strategy:
     if world.world_size == 1:
         return Strategy(device, world)

@@ -202,9 +202,9 @@ def _explain(error: RuntimeError, module: torch.nn.Module) -> None:
     """Raise an error that names the parameters without a gradient, if torch's is of such."""
     if _UNFINISHED not in str(error):
         return
-    found = _INDICES.search(str(error))
+    indices = _INDICES.search(str(error))
     names = [name for name, one in module.named_parameters() if one.requires_grad]
-    unused = [names[int(index)] for index in found[1].split()] if found else []
+    unused = [names[int(index)] for index in indices[1].split()] if indices else []
     more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
     raise MisconfigurationException(
         f"in the last training step parameters of {type(module).__name__} took no part in the "

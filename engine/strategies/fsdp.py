@@ -168,13 +168,13 @@ def blocks_of(module: torch.nn.Module) -> list[torch.nn.Module]:
     A block that shares a parameter with what is outside of it is left to the whole.
     """
     lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
-    found = [block for one in _outermost(lists) for block in one]
-    if not found:
+    blocks = [block for one in _outermost(lists) for block in one]
+    if not blocks:
         children = list(module.children())
         while len(children) == 1 and list(children[0].children()):
             children = list(children[0].children())
-        found = children
-    return [block for block in found if _can_stand_alone(block, module)]
+        blocks = children
+    return [block for block in blocks if _can_stand_alone(block, module)]
 
 
 def _outermost(lists: list[torch.nn.ModuleList]) -> Iterator[torch.nn.ModuleList]:

@@ -68,8 +68,8 @@ class DeviceStatsMonitor(Callback):
         """The numbers of this moment."""
         values: dict[str, float] = {}
         if device.type == "cuda":
-            found = torch.cuda.memory_stats(device)
-            values.update({name: float(found[name]) for name in _CUDA})
+            memory = torch.cuda.memory_stats(device)
+            values.update({name: float(memory[name]) for name in _CUDA})
         if self.cpu_stats or (self.cpu_stats is None and device.type == "cpu"):
             values.update(_of_processor())
         return values

@@ -128,14 +128,14 @@ def _sizes(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, tupl
     example = getattr(model, "example_input_array", None)
     if example is None:
         return {}
-    found: dict[str, tuple[str, str]] = {name: (UNKNOWN, UNKNOWN) for name in modules}
+    sizes: dict[str, tuple[str, str]] = {name: (UNKNOWN, UNKNOWN) for name in modules}
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             given = inputs[0] if len(inputs) == 1 else list(inputs)
-            found.setdefault(name, (UNKNOWN, UNKNOWN))
-            if found[name] == (UNKNOWN, UNKNOWN):
-                found[name] = (_size(given), _size(output))
+            sizes.setdefault(name, (UNKNOWN, UNKNOWN))
+            if sizes[name] == (UNKNOWN, UNKNOWN):
+                sizes[name] = (_size(given), _size(output))
 
         return hook
 
@@ -158,7 +158,7 @@ def _sizes(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, tupl
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return sizes
 
 
 @contextmanager

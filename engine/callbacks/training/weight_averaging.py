@@ -122,10 +122,10 @@ class WeightAveraging(Callback):
         self._own = {}
 
     def _tensors(self, module: LightningModule) -> dict[str, torch.Tensor]:
-        found = {name: value.detach() for name, value in module.named_parameters()}
+        tensors = {name: value.detach() for name, value in module.named_parameters()}
         if self.use_buffers:
-            found.update(module.named_buffers())
-        return found
+            tensors.update(module.named_buffers())
+        return tensors
 
     def _take_in(self, module: LightningModule) -> None:
         for name, value in self._tensors(module).items():

@@ -119,9 +119,9 @@ class MLFlowLogger(ForeignLogger):
         return client
 
     def _experiment_of(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self._experiment_name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(self._experiment_name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(
             client.create_experiment(
                 self._experiment_name, artifact_location=self._artifact_location

@@ -145,7 +145,7 @@ def number_of(entry: Entry, computed: Any) -> torch.Tensor:
     kind = type(entry.metric).__name__
     shape = f"numbers of shape {tuple(computed.shape)}" if hasattr(computed, "shape") else "several"
     raise MisconfigurationException(
-        f"self.log({entry.name!r}): one number is wanted, and {kind} computes {shape}. Keep the "
+        f"self.log({entry.name!r}): it takes one number, and {kind} computes {shape}. Keep the "
         "metric and log what it computes by its parts where the epoch ends: "
         "self.log_dict({...}), then metric.reset()"
     )

@@ -22,14 +22,14 @@ def as_tensor(name: str, value: Any) -> torch.Tensor:
     """A number that was logged under a name."""
     if hasattr(value, "items"):  # a dict, or a collection of metrics
         raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not a {type(value).__name__}; "
+            f"self.log({name!r}): it takes one number, not a {type(value).__name__}; "
             "self.log_dict takes all that is in it"
         )
     try:
         return torch.tensor(float(value), dtype=torch.float64)  # as exact as it came
     except (TypeError, ValueError) as error:
         raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not {type(value).__name__}"
+            f"self.log({name!r}): it takes one number, not {type(value).__name__}"
         ) from error
 
 
@@ -37,7 +37,7 @@ def as_scalar(name: str, value: torch.Tensor) -> torch.Tensor:
     """The one number of a tensor that was logged under a name."""
     if value.numel() != 1:
         raise MisconfigurationException(
-            f"self.log({name!r}): one number is wanted, not a tensor of {tuple(value.shape)}"
+            f"self.log({name!r}): it takes one number, not a tensor of {tuple(value.shape)}"
         )
     return value.reshape(())
 
