@@ -77,7 +77,12 @@ class Logger:
         self.set_root(root, version)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one set of values at `step`, a number of optimizer steps."""
+        """Write one set of values.
+
+        Args:
+            metrics: numbers by their names.
+            step: the number of optimizer steps so far; None where there is none.
+        """
         raise NotImplementedError
 
     def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:

@@ -185,7 +185,12 @@ class Strategy:
     # ------------------------------------------------------------------ agreement
 
     def broadcast(self, obj: T, src: int = 0) -> T:
-        """The object that rank `src` has."""
+        """The object that rank `src` has, on all ranks; all ranks call it.
+
+        Args:
+            obj: plain data or tensors; what other ranks give is ignored.
+            src: the rank that counts. By default 0.
+        """
         return world.broadcast(obj, src)
 
     def barrier(self, name: str | None = None) -> None:
@@ -193,18 +198,43 @@ class Strategy:
         world.barrier()
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
-        """Mean (or sum, min, max) of a tensor over all ranks; anything else as it is."""
+        """A tensor reduced over all ranks; anything else as it is.
+
+        Args:
+            tensor: of the same shape on every rank; all ranks call it.
+            group: accepted and without effect: it is always all ranks.
+            reduce_op: `"mean"`, `"sum"`, `"min"` or `"max"`, or torch's ReduceOp of these.
+
+        Returns:
+            A tensor of that shape, the same on all ranks.
+        """
         if not isinstance(tensor, torch.Tensor):
             return tensor
         op = str(reduce_op or "mean").lower().removeprefix("reduceop.")
         return world.all_reduce(tensor, "mean" if op == "avg" else op)
 
     def all_gather(self, tensor: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """The tensors of all ranks, stacked; alone, as they are."""
+        """The tensors of all ranks, stacked; in a single process they are returned as they are.
+
+        Args:
+            tensor: a tensor of shape S, the same on every rank, or tensors in tuples, lists and
+                dicts; all ranks call it.
+            group: a process group of torch. By default None: all ranks.
+            sync_grads: whether gradients flow back to where the tensors came from. By default
+                False.
+
+        Returns:
+            A tensor of shape (world_size, *S), in the order of the ranks, in the place of each.
+        """
         return all_gather(tensor, self.root_device, group, sync_grads)
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
-        """Whether all ranks (or any) decided so."""
+        """Whether all ranks decided so, or any of them; all ranks call it.
+
+        Args:
+            decision: this rank's decision.
+            all: whether all ranks must agree (True), or one is enough (False). By default True.
+        """
         votes = world.gather_all(bool(decision))
         return min(votes) if all else max(votes)
 
