@@ -118,7 +118,7 @@ class LearningRateMonitor(Callback):
 
 def _sources(trainer: Trainer) -> list[tuple[str, str, Any]]:
     """Name, interval and optimizer of all that has a rate, each name once."""
-    sources = [
+    unnumbered = [
         (
             config.name or _name_of(config.scheduler.optimizer),
             config.interval,
@@ -126,15 +126,15 @@ def _sources(trainer: Trainer) -> list[tuple[str, str, Any]]:
         )
         for config in trainer.lr_scheduler_configs
     ]
-    scheduled = {id(optimizer) for _, _, optimizer in sources}
-    sources += [
+    scheduled = {id(optimizer) for _, _, optimizer in unnumbered}
+    unnumbered += [
         (_name_of(optimizer), "epoch", optimizer)
         for optimizer in trainer.optimizers
         if id(optimizer) not in scheduled
     ]
     seen: Counter[str] = Counter()
     sources = []
-    for name, interval, optimizer in sources:
+    for name, interval, optimizer in unnumbered:
         sources.append((f"{name}-{seen[name]}" if seen[name] else name, interval, optimizer))
         seen[name] += 1
     return sources
