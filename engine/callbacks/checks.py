@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Metrics
+    from engine.trainer.trainer import Trainer
 
-def needs_logger(callback: Any, trainer: Any) -> None:
+
+def needs_logger(callback: object, trainer: Trainer) -> None:
     """Raise where a callback that only logs has no logger; a fast_dev_run keeps nothing anyway."""
     if not trainer.loggers and not trainer.fast_dev_run:
         raise MisconfigurationException(
@@ -41,7 +46,7 @@ class Freshness:
         """The metrics that have had no value since the beginning, or since ``forget``."""
         return self.names - set(self._steps) - {"epoch", "step"}
 
-    def look(self, metrics: Mapping[str, Any], step: int) -> None:
+    def update(self, metrics: Metrics, step: int) -> None:
         """Note which values are new."""
         for name in self.names:
             value = metrics.get(name)
@@ -55,9 +60,7 @@ class Freshness:
         return {name: float(self._values[name]) for name in fresh}
 
 
-def missing_metric(
-    who: str, monitor: str, metrics: Mapping[str, Any], does: str = "monitors"
-) -> str:
+def missing_metric(who: str, monitor: str, metrics: Metrics, does: str = "monitors") -> str:
     """The message for a metric that nobody logged: it says what was, and what is alike."""
     logged = ", ".join(sorted(metrics)) or "nothing"
     close = difflib.get_close_matches(monitor, list(metrics), n=1)
@@ -65,7 +68,14 @@ def missing_metric(
     return f"{who} {does} {monitor!r}, which was not logged; logged were: {logged}.{hint}"
 
 
-def validates_once_an_epoch_or_never(trainer: Any) -> bool:
+def warn_of_unknown_fields(unknown: Sequence[str], metrics: Metrics) -> None:
+    """Warn of a field in the template of a file's name that no metric has ever had a value for."""
+    if unknown:
+        problem = missing_metric("ModelCheckpoint: a file's name", unknown[0], metrics, "shows")
+        rank_zero_warn(f"{problem} It stands there as nan.")
+
+
+def validates_once_an_epoch_or_never(trainer: Trainer) -> bool:
     """Whether the end of a training epoch is also the moment when all its metrics are there."""
     if not trainer.num_val_batches or not sum(trainer.num_val_batches):
         return True

@@ -10,7 +10,14 @@ from engine.runtime.errors import MisconfigurationException
 
 
 class LambdaCallback(Callback):
-    """Calls functions as hooks: `LambdaCallback(on_train_start=lambda trainer, module: ...)`."""
+    """Calls functions as hooks: `LambdaCallback(on_train_start=lambda trainer, module: ...)`.
+
+    Args:
+        hooks: functions by the name of the hook that each is called as; with the hook's arguments.
+
+    Raises:
+        MisconfigurationException: there is no hook of that name.
+    """
 
     def __init__(self, **hooks: Callable[..., Any]) -> None:
         for name, function in hooks.items():

@@ -8,23 +8,36 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from engine.callbacks.base import Callback
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import open_new, replacing
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, StepOutput
+    from engine.trainer.trainer import Trainer
 
 INTERVALS = ("batch", "epoch", "batch_and_epoch")
 
 
 class BasePredictionWriter(Callback):
-    """Override `write_on_batch_end` or `write_on_epoch_end`; `write_interval` says which is called:
-    batch, epoch or batch_and_epoch.
+    """Base of callbacks that write predictions, to be subclassed.
+
+    Override `write_on_batch_end` or `write_on_epoch_end`; `write_interval` says which is called.
+
+    Args:
+        write_interval: which of the two methods is called: `"batch"`, `"epoch"` or
+            `"batch_and_epoch"`. By default `"batch"`.
+
+    Raises:
+        MisconfigurationException: the interval is none of these.
     """
 
     def __init__(self, write_interval: str = "batch") -> None:
@@ -42,11 +55,11 @@ class BasePredictionWriter(Callback):
 
     def write_on_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
         prediction: Any,
         batch_indices: list[int] | None,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
@@ -54,21 +67,21 @@ class BasePredictionWriter(Callback):
         raise NotImplementedError(f"{type(self).__name__} needs `write_on_batch_end`")
 
     def write_on_epoch_end(
-        self, trainer: Any, pl_module: Any, predictions: Any, batch_indices: Any
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
     ) -> None:
         """Write all predictions of this rank, one list a loader."""
         raise NotImplementedError(f"{type(self).__name__} needs `write_on_epoch_end`")
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         self._indices = [[] for _ in trainer.predict_dataloaders]
 
     def on_predict_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -82,7 +95,9 @@ class BasePredictionWriter(Callback):
                 trainer, pl_module, outputs, indices, batch, batch_idx, dataloader_idx
             )
 
-    def on_predict_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any = None) -> None:
+    def on_predict_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: StepOutput = None
+    ) -> None:
         """Hand on everything."""
         if "epoch" in self.interval:
             self.write_on_epoch_end(trainer, pl_module, outputs, self._indices)
@@ -103,7 +118,7 @@ class PredictionWriter(BasePredictionWriter):
         self.path = Path(path)
         self._part: TextIO | None = None
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open this rank's part."""
         super().on_predict_start(trainer, pl_module)
         samplers = [getattr(loader, "sampler", None) for loader in trainer.predict_dataloaders]
@@ -116,11 +131,11 @@ class PredictionWriter(BasePredictionWriter):
 
     def write_on_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
         prediction: Any,
         batch_indices: list[int] | None,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
@@ -129,19 +144,21 @@ class PredictionWriter(BasePredictionWriter):
         lines = [json.dumps(plain(sample), ensure_ascii=False) for sample in samples(prediction)]
         self._part.write("\n".join([f"{dataloader_idx} {len(lines)}", *lines]) + "\n")
 
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Join the parts of all ranks, on rank zero."""
         error: BaseException | None = None
         self._close()
-        distributed.barrier()
+        world.barrier()
         if trainer.is_global_zero:
             try:
                 self._join(trainer.world_size)
             except OSError as failure:
                 error = failure
-        distributed.raise_together(error)
+        world.raise_together(error)
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def teardown(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None
+    ) -> None:
         """Leave no part behind, whatever happened."""
         if stage == "predict":
             self._close()
@@ -198,13 +215,13 @@ def samples(prediction: Any) -> Iterator[Any]:
         yield prediction
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return True
     return hasattr(value, "tolist") and bool(getattr(value, "shape", ()))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Data that JSON has words for; numbers that it has none for become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.loggers.base import (
-    FolderLogger,
-    Logger,
-    LoggerCollection,
-    next_version,
-    settle_versions,
-)
-from engine.loggers.csv import CSVLogger
+from engine.loggers.base import Logger
+from engine.loggers.collection import LoggerCollection
+from engine.loggers.folders.base import FolderLogger, next_version
+from engine.loggers.folders.csv import CSVLogger
+from engine.loggers.folders.tensorboard import TensorBoardLogger
+from engine.loggers.folders.versions import settle_versions
 from engine.loggers.memory import MemoryLogger
-from engine.loggers.tensorboard import TensorBoardLogger
 from engine.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
     from engine.loggers.dummy import DummyExperiment, DummyLogger, rank_zero_experiment
+    from engine.loggers.folders.snapshot import CodeSnapshotLogger, TestTubeLogger
     from engine.loggers.services.comet import CometLogger
     from engine.loggers.services.mlflow import MLFlowLogger
     from engine.loggers.services.neptune import NeptuneLogger
     from engine.loggers.services.wandb import WandbLogger
-    from engine.loggers.snapshot import CodeSnapshotLogger, TestTubeLogger
 
 _MEMBERS = {
-    "CodeSnapshotLogger": "engine.loggers.snapshot",
+    "CodeSnapshotLogger": "engine.loggers.folders.snapshot",
     "CometLogger": "engine.loggers.services.comet",
     "DummyExperiment": "engine.loggers.dummy",
     "DummyLogger": "engine.loggers.dummy",
     "MLFlowLogger": "engine.loggers.services.mlflow",
     "NeptuneLogger": "engine.loggers.services.neptune",
-    "TestTubeLogger": "engine.loggers.snapshot",
+    "TestTubeLogger": "engine.loggers.folders.snapshot",
     "WandbLogger": "engine.loggers.services.wandb",
     "rank_zero_experiment": "engine.loggers.dummy",
 }

@@ -6,8 +6,34 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from engine.loggers.base import Logger, Silent
+from engine.loggers.base import Logger
 from engine.runtime.distributed.world import on_rank_zero
+
+
+class Silent:
+    """Accepts every call and does nothing: the experiment of a rank that does not log."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Silent()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Silent:
+        """Do nothing."""
+        return self
+
+    def __getitem__(self, key: object) -> Silent:
+        return self
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
 
 DummyExperiment = Silent
 
@@ -38,13 +64,13 @@ class DummyLogger(Logger):
         """Ignores whatever is asked."""
         return Silent()
 
-    def log_metrics(self, *_: Any, **__: Any) -> None:
+    def log_metrics(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+    def log_hyperparams(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    def log_graph(self, *_: Any, **__: Any) -> None:
+    def log_graph(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
 
@@ -53,7 +79,7 @@ def rank_zero_experiment(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @wraps(make)
     def experiment(self: Any) -> Any:
-        found = make(self) if on_rank_zero() else None
-        return Silent() if found is None else found
+        real = make(self) if on_rank_zero() else None
+        return Silent() if real is None else real
 
     return experiment

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.loggers.base import Logger
-from engine.loggers.hparams import as_mapping
+from engine.runtime.storage.hparams_file import as_mapping
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters
 
 
 class MemoryLogger(Logger):
-    """Keeps all it is given: `rows` of (step, metrics), `hparams`, and the closing `status`."""
+    """Keeps all it is given: `rows` of (step, metrics), `hparams`, and the closing `status`.
+
+    Args:
+        name: the experiment's name. By default `"memory"`.
+        version: the run's number or name. By default 0.
+
+    Example:
+        The validation losses of a fit::
+
+            logger = MemoryLogger()
+            Trainer(logger=logger).fit(module, train_loader, val_loader)
+            losses = logger.series("val_loss")  # pairs of a step and a value
+    """
 
     def __init__(self, name: str = "memory", version: int | str = 0) -> None:
         self._name = name
@@ -33,7 +48,7 @@ class MemoryLogger(Logger):
         """Keep one set of values."""
         self.rows.append((step, dict(metrics)))
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Keep the hyper-parameters."""
         self.hparams.update(as_mapping(params))
 

@@ -18,7 +18,8 @@ from engine.loops.steps.automatic import detached
 from engine.loops.steps.missing import say_missing
 from engine.loops.steps.returned import was_logged
 from engine.loops.steps.schedulers import Schedules
-from engine.module.logging.entry import LOADER_MARK, Collection
+from engine.module.logging.collection import Collection
+from engine.module.logging.entry import LOADER_MARK
 from engine.runtime.distributed.world import rank_zero_warn
 
 Results = list[dict[str, float]]
@@ -225,7 +226,7 @@ def without_gradients(run: Run) -> AbstractContextManager[object]:
 
 def by_loader(results: dict[str, torch.Tensor], count: int) -> Results:
     """An epoch's metrics as numbers, each loader's under the names that belong to it."""
-    from engine.module.logging.results import to_floats
+    from engine.module.logging.values import to_floats
 
     floats = to_floats(results)
     if count <= 1:

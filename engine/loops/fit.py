@@ -11,7 +11,6 @@ from typing import Any
 from engine.loops.due import epoch_validates, is_done, may_stop, validation_is_due, where
 from engine.loops.ends.batches import note_length, numbered
 from engine.loops.ends.padding import begin_last, end_last
-from engine.loops.ends.together import Together
 from engine.loops.evaluate import Plan, end_epoch, evaluate
 from engine.loops.run import Run, batches_of, send_to_loggers
 from engine.loops.state import accumulation_of, window_at
@@ -20,9 +19,10 @@ from engine.loops.steps.manual import ManualStep
 from engine.loops.steps.missing import say_skipped
 from engine.loops.steps.returned import was_logged
 from engine.loops.steps.schedulers import Schedules
-from engine.module.off_device import warn_of_stray_tensors
-from engine.runtime.coordination.interval import Every
-from engine.runtime.coordination.signals import notice
+from engine.module.off_device import warn_of_off_device_tensors
+from engine.runtime.coordination.epoch_end import EpochEndBarrier
+from engine.runtime.coordination.signals import preemption
+from engine.runtime.coordination.timer import SharedTimer
 from engine.runtime.data.combined import begin_epoch
 from engine.runtime.distributed.agent_client import line
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
@@ -65,7 +65,7 @@ def fit(run: Run, plan: FitPlan) -> None:
     """
     state, call = run.state, run.hooks.call
     if run.device.type != "cpu" and not state.tuning:
-        warn_of_stray_tensors(run.module, run.device)
+        warn_of_off_device_tensors(run.module, run.device)
     if plan.sanity is not None and state.progress.step == 0:
         sanity_check(run, plan.sanity)
     if not run.module.training:
@@ -80,7 +80,7 @@ def fit(run: Run, plan: FitPlan) -> None:
         if epoch.begin() and not is_done(run):
             epoch.batches()
         epoch.end()
-        if notice.came is not None and not is_done(run):
+        if preemption.signal is not None and not is_done(run):
             plan.look()
     state.progress.leave()
     call("on_train_end")
@@ -122,12 +122,12 @@ class TrainingEpoch:
         is_shown = line().is_open and not run.state.tuning
         self._line = line() if is_shown else None
         many = run.strategy.world.world_size > 1 and not run.state.tuning
-        self._together = Together(run.strategy.world) if many else None
+        self._epoch_end_barrier = EpochEndBarrier(run.strategy.world) if many else None
         self._loaded_at = run.state.progress.epoch
         interval = run.settings.fit.val_check_interval
-        self._every: Every | None = None
+        self._every: SharedTimer | None = None
         if isinstance(interval, timedelta):
-            self._every = Every(interval.total_seconds())
+            self._every = SharedTimer(interval.total_seconds())
 
     def _take_optimizers(self) -> None:
         """Step others than before, which a hook has assigned, from the next batch on."""
@@ -291,15 +291,16 @@ class TrainingEpoch:
             self._end_with_others(is_last)
         if progress.asks:
             self._schedules.ask()
-        if notice.came is not None and stepped and not is_last and not self._stops_here():
+        if preemption.signal is not None and stepped and not is_last and not self._stops_here():
             self._plan.look()
 
     def _end_with_others(self, is_last: bool) -> None:
-        if self._together is not None:
+        if self._epoch_end_barrier is not None:
             state = self._run_parts.state
             has_no_more = is_last and not self._is_ours  # an order of ours is even
             stops = not is_last and state.should_stop and may_stop(self._run_parts)
-            self._together.look(state.progress, has_no_more, stops)
+            progress = state.progress
+            self._epoch_end_barrier.wait_for_all(progress.epoch, progress.step, has_no_more, stops)
 
     def _validates_now(self) -> bool:
         """Whether it is time to validate: the end of an epoch, or of an interval in it."""
@@ -318,7 +319,7 @@ class TrainingEpoch:
         if state.progress.validated_at == state.progress.total_batches:
             return
         assert self._plan.validation is not None
-        run.strategy.share_buffers(run.module)
+        run.strategy.broadcast_buffers(run.module)
         state.training, state.validating = False, True
         state.validation_random = random_state()  # what is saved before its end goes on from here
         evaluate(run, self._plan.validation, self._validated)
@@ -361,7 +362,7 @@ class TrainingEpoch:
         values = end_epoch(run, *ended)
         send_to_loggers(run, values)
         self._collection.reset_metrics()
-        if self._together is not None:  # a hook may have set it on one rank
+        if self._epoch_end_barrier is not None:  # a hook may have set it on one rank
             stops = run.state.should_stop
             run.state.should_stop = run.strategy.reduce_boolean_decision(stops, all=False)
         if is_whole:

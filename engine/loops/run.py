@@ -13,9 +13,10 @@ from engine.loops.hooks import Hooks, fitted, is_overridden
 from engine.loops.optimizers import Optimization
 from engine.loops.state import State
 from engine.module.datamodule import LightningDataModule
-from engine.module.logging.results import Logged, to_floats
+from engine.module.logging.results import LoggedValues
+from engine.module.logging.values import to_floats
 from engine.module.module import LightningModule
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.data import workers
 from engine.runtime.data.combined import CombinedLoader
 from engine.runtime.data.samplers import move, needs_move, with_type
@@ -23,7 +24,7 @@ from engine.runtime.data.streams import Dealt
 from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings
 from engine.runtime.torch_internals.torch_parts import forget_iterator, shutdown_of
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.precision import Precision
 
 
@@ -35,10 +36,10 @@ class Run:
     datamodule: Any
     settings: Settings
     state: State
-    strategy: SingleDevice
+    strategy: Strategy
     precision: Precision
     hooks: Hooks
-    logged: Logged
+    logged: LoggedValues
     loggers: list[Any]
     optimization: Optimization = field(default_factory=Optimization)
     datamodule_is_given: bool = True  # for this verb, not remembered from an earlier one
@@ -124,7 +125,7 @@ def until_told(run: Run, batches: Iterator[Any]) -> Iterator[Any]:
 
 def _leaving(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
-        if notice.came is not None:
+        if preemption.signal is not None:
             raise Preempted
         yield batch
 

@@ -10,7 +10,7 @@ import torch
 from engine.module.datamodule import given_loader
 from engine.module.exports import ModuleExports
 from engine.module.hyperparameters.hparams import KeepsHyperparameters
-from engine.module.logging.results import Flags, Logged
+from engine.module.logging.results import Flags, LoggedValues
 from engine.runtime.distributed.world import rank_zero_only, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.strategies.precision import seed_precision
@@ -37,7 +37,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
 
     if TYPE_CHECKING:  # TorchScript reads what it finds here or in __init__
         _trainer: Any
-        _logged: Logged | None
+        _logged: LoggedValues | None
         _manual: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -255,7 +255,7 @@ class LightningModule(KeepsHyperparameters, ModuleExports):
 
         With `sync_grads` gradients flow back to where the tensors came from.
         """
-        from engine.runtime.data.gather import all_gather
+        from engine.runtime.distributed.gather import all_gather
 
         return all_gather(data, self.device, group, sync_grads)
 

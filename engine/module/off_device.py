@@ -20,9 +20,9 @@ _PRIVATE = {*vars(torch.nn.Module()), "_hparams", "_hparams_initial", "_logged",
 _PRIVATE |= {"_trainer", "example_input_array"}  # the example is moved where it is used
 
 
-def warn_of_stray_tensors(module: torch.nn.Module, device: torch.device) -> None:
+def warn_of_off_device_tensors(module: torch.nn.Module, device: torch.device) -> None:
     """Name the tensors that will fail in the first step, with the lines that made them."""
-    found = list(stray_tensors(module, device))
+    found = list(off_device_tensors(module, device))
     if not found:
         return
     lines = "".join(f"\n  self.{path}, {where}" for path, where in found)
@@ -33,7 +33,7 @@ def warn_of_stray_tensors(module: torch.nn.Module, device: torch.device) -> None
     )
 
 
-def stray_tensors(module: torch.nn.Module, device: torch.device) -> Iterator[tuple[str, str]]:
+def off_device_tensors(module: torch.nn.Module, device: torch.device) -> Iterator[tuple[str, str]]:
     """(attribute path, place in the source) of tensors on the CPU that are no buffers."""
     own = {_package(cls) for cls in type(module).__mro__} - _FOREIGN
     for path, layer in module.named_modules():
@@ -41,7 +41,7 @@ def stray_tensors(module: torch.nn.Module, device: torch.device) -> Iterator[tup
         for name, value in {**_of_classes(layer), **vars(layer)}.items():
             if name in _PRIVATE or (name.startswith("_") and not is_own):
                 continue
-            for inner in _strays_in(value, device):
+            for inner in _off_device_in(value, device):
                 full = f"{path}.{name}{inner}" if path else f"{name}{inner}"
                 yield full, place_of(layer, name)
 
@@ -59,8 +59,8 @@ def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
 
-def _strays_in(value: Any, device: torch.device) -> Iterator[str]:
-    """What follows the attribute's name for each stray in its value: nothing, or [0], .weight."""
+def _off_device_in(value: Any, device: torch.device) -> Iterator[str]:
+    """What follows the attribute's name for each such tensor in it: nothing, or [0], .weight."""
     if isinstance(value, torch.Tensor):
         # Single numbers mix with tensors of any device.
         if value.device.type == "cpu" and device.type != "cpu" and value.dim():
@@ -71,10 +71,10 @@ def _strays_in(value: Any, device: torch.device) -> Iterator[str]:
                 yield f".{name}"
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value[:100]):
-            yield from (f"[{index}]{inner}" for inner in _strays_in(item, device))
+            yield from (f"[{index}]{inner}" for inner in _off_device_in(item, device))
     elif isinstance(value, dict):
         for key, item in list(value.items())[:100]:
-            yield from (f"[{key!r}]{inner}" for inner in _strays_in(item, device))
+            yield from (f"[{key!r}]{inner}" for inner in _off_device_in(item, device))
 
 
 def place_of(owner: object, name: str) -> str:

@@ -15,6 +15,14 @@ class AdvancedProfiler(Profiler):
 
     Of actions within each other, time counts for the innermost one: there is one such profiler in
     a thread at a time. `line_count_restriction` limits each report: a number of lines or a share.
+
+    Args:
+        dirpath: the folder of the report. By default None: the run's folder, if there is a
+            `filename`, else the report goes to the terminal.
+        filename: the end of the report's name, without its suffix. By default None.
+        line_count_restriction: how much of each action's table is shown: an int is a number of
+            lines, a float a share. By default 1.0: all.
+        output_filename: folder and name as one path, as in 1.0 to 1.2. By default None.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -20,6 +20,9 @@ from engine.loops.hooks import Hook, Hooks
 from engine.loops.run import Run
 from engine.runtime.distributed.world import rank_zero_warn
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
+
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _NAMES = {
     "simple": "SimpleProfiler",
@@ -28,15 +31,15 @@ _NAMES = {
 }
 
 
-def make_profiler(wanted: Any) -> Any:
+def make_profiler(given: Any) -> Any:
     """The profiler that `Trainer(profiler=...)` means; None where nothing is measured."""
-    if wanted is None or type(wanted).__name__ == "PassThroughProfiler":
+    if given is None or type(given).__name__ == "PassThroughProfiler":
         return None
-    if not isinstance(wanted, str):
-        return wanted
+    if not isinstance(given, str):
+        return given
     from engine import profilers
 
-    return getattr(profilers, _NAMES[wanted])()
+    return getattr(profilers, _NAMES[given])()
 
 
 class ProfiledHooks(Hooks):
@@ -71,7 +74,7 @@ class ProfiledHooks(Hooks):
 
         return call
 
-    def fetching(self, action: str, batches: Iterator[Any]) -> Iterator[Any]:
+    def fetching(self, action: str, batches: Iterator[Batch]) -> Iterator[Any]:
         """The batches; waiting for each is measured."""
         nothing = object()
         while True:
@@ -89,7 +92,7 @@ class Stretch:
         self._action = action
         self._owner: Any = None  # of the action that is open
 
-    def begin(self, profiler: Any, owner: Any = True) -> None:
+    def begin(self, profiler: Any, owner: object = True) -> None:
         """Start, unless it is within another owner's."""
         if self._owner is owner:
             profiler.stop(self._action)
@@ -97,7 +100,7 @@ class Stretch:
             self._owner = owner
             profiler.start(self._action)
 
-    def end(self, profiler: Any, owner: Any = True) -> None:
+    def end(self, profiler: Any, owner: object = True) -> None:
         """Stop what this owner started."""
         if self._owner is owner:
             self._owner = None

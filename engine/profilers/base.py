@@ -20,6 +20,12 @@ class Profiler:
 
     The report goes to the file `<stage>-<filename>.txt` in `dirpath` (in the run's folder, if only
     a `filename` was given; other ranks add their number), without either to the terminal.
+
+    Args:
+        dirpath: the folder of the report. By default None: the run's folder, if there is a
+            `filename`, else the report goes to the terminal.
+        filename: the end of the report's name, without its suffix. By default None.
+        output_filename: folder and name as one path, as in 1.0 to 1.2. By default None.
     """
 
     def __init__(

@@ -25,6 +25,26 @@ class PyTorchProfiler(Profiler):
     With a `dirpath` or `filename` a trace for a browser (chrome://tracing) lies beside the report.
     All actions have their names in it, those of `record_functions`, too. Further keyword arguments
     go to `torch.profiler.profile`.
+
+    Args:
+        dirpath: the folder of the report. By default None: the run's folder, if there is a
+            `filename`, else the report goes to the terminal.
+        filename: the end of the report's name, without its suffix. By default None.
+        group_by_input_shapes: whether an operator has a row for each shape of its inputs. By
+            default False.
+        export_to_chrome: whether a trace is written beside the report. By default True.
+        row_limit: the number of rows of the table. By default 20.
+        sort_by_key: the column to sort by, as `torch.profiler` calls it. By default None: the total
+            time on the device.
+        output_filename: folder and name as one path, as in 1.0 to 1.2. By default None.
+        path_to_export_trace: another name of `dirpath`.
+        record_functions: accepted and without effect: all actions have their names in the trace.
+        record_module_names: without effect; True warns.
+        emit_nvtx: refused, as the profile would be that of NVIDIA's tools. By default False.
+        options: further arguments of `torch.profiler.profile`.
+
+    Raises:
+        MisconfigurationException: `emit_nvtx` is True.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)

@@ -16,6 +16,14 @@ class SimpleProfiler(Profiler):
 
     An action's time includes that of actions within it. On a GPU what counts is the time of the
     call, not of the kernels that it starts.
+
+    Args:
+        dirpath: the folder of the report. By default None: the run's folder, if there is a
+            `filename`, else the report goes to the terminal.
+        filename: the end of the report's name, without its suffix. By default None.
+        extended: whether the table shows means, numbers of calls and shares beside the totals. By
+            default True.
+        output_filename: folder and name as one path, as in 1.0 to 1.2. By default None.
     """
 
     def __init__(

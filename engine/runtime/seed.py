@@ -87,8 +87,9 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def share_random_state() -> None:
-    """Let all ranks draw what rank zero does, if they were given one seed: they may have drawn
-    differently since then, and what `setup` draws is to be the same everywhere.
+    """Let all ranks draw what rank zero does, if they were given one seed.
+
+    They may have drawn differently since then, and what `setup` draws must be the same everywhere.
     """
     seeds = gather_all(os.environ.get("PL_GLOBAL_SEED"))
     if len(seeds) > 1 and seeds[0] is not None and len(set(seeds)) == 1:

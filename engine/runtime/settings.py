@@ -117,7 +117,7 @@ class Settings:
     tune: TuneSettings
 
 
-def duration(value: Any) -> timedelta | None:
+def duration(value: object) -> timedelta | None:
     """A time as "DD:HH:MM:SS", a dict of timedelta's words, or a timedelta."""
     if value is None:
         return None

@@ -1,6 +1,6 @@
 """Strategies: where the model lives, how it is stepped, how ranks agree."""
 
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import SingleDevice, Strategy
 from engine.strategies.declared.environments import (
     ClusterEnvironment,
     LightningEnvironment,
@@ -49,5 +49,6 @@ __all__ = [
     "SingleDevice",
     "SingleDevicePlugin",
     "SingleDeviceStrategy",
+    "Strategy",
     "TorchElasticEnvironment",
 ]

@@ -1,23 +1,31 @@
-"""One process, one device: the base of the strategies too."""
+"""The base of the strategies, which is also the one for a single process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from engine.runtime.data.gather import all_gather
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
+from engine.runtime.distributed.gather import all_gather
 from engine.runtime.distributed.world import World
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State, StepOutput
 
 T = TypeVar("T")
 
 
-class SingleDevice:
-    """How a model is placed and stepped, and how ranks agree: here there is one rank."""
+class Strategy:
+    """How a model is placed and stepped, and how ranks agree: here there is one rank.
+
+    Args:
+        device: where the module goes, on this rank.
+        world: this process's ranks and the number of processes.
+    """
 
     runs_as = "single_device"
     backend: str | None = None  # of the process group; None: what fits the device
@@ -32,9 +40,9 @@ class SingleDevice:
     # ------------------------------------------------------------------ the model
 
     def load(self) -> None:
-        """Import what `place` needs: once, for all ranks that are forked from this process."""
+        """Import what `to_device` needs: once, for all ranks that are forked from this process."""
 
-    def place(self, module: torch.nn.Module) -> None:
+    def to_device(self, module: torch.nn.Module) -> None:
         """Move the module to the device."""
         module.to(self.root_device)
 
@@ -60,7 +68,7 @@ class SingleDevice:
         """The context of a micro-batch whose gradients are only accumulated."""
         return nullcontext()
 
-    def step_without_batch(self) -> Any:
+    def step_without_batch(self) -> StepOutput:
         """Take the place of a training step where a loader gave None: there is no loss."""
         return None
 
@@ -78,11 +86,23 @@ class SingleDevice:
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average gradients that were accumulated without `wrap`'s own averaging."""
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero."""
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero."""
+
+    def place(self, module: torch.nn.Module) -> None:
+        """An earlier name of `to_device`."""
+        self.to_device(module)
+
+    def share_buffers(self, module: torch.nn.Module) -> None:
+        """An earlier name of `broadcast_buffers`."""
+        self.broadcast_buffers(module)
+
+    def share_weights(self, module: torch.nn.Module) -> None:
+        """An earlier name of `broadcast_parameters`."""
+        self.broadcast_parameters(module)
 
     # ------------------------------------------------------------------ what it shows
 
@@ -136,13 +156,13 @@ class SingleDevice:
         """What a DistributedSampler of one's own is told."""
         return {"num_replicas": self.world.world_size, "rank": self.world.rank}
 
-    def lightning_module_state_dict(self) -> dict[str, Any]:
+    def lightning_module_state_dict(self) -> State:
         """The module's state; call it on all ranks."""
         return self.module_state(self.lightning_module)
 
     # ------------------------------------------------------------------ what is saved
 
-    def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
+    def module_state(self, module: torch.nn.Module) -> State:
         """The module's state for a checkpoint; called on all ranks, what rank zero gets counts."""
         return module.state_dict()
 
@@ -152,7 +172,7 @@ class SingleDevice:
         """Give the module the state that a checkpoint holds."""
         module.load_state_dict(state, strict=strict)
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """The state of an optimizer that a checkpoint holds."""
         return optimizer.state_dict()
 
@@ -165,27 +185,57 @@ class SingleDevice:
     # ------------------------------------------------------------------ agreement
 
     def broadcast(self, obj: T, src: int = 0) -> T:
-        """The object that rank `src` has."""
-        return distributed.broadcast(obj, src)
+        """The object that rank `src` has, on all ranks; all ranks call it.
+
+        Args:
+            obj: plain data or tensors; what other ranks give is ignored.
+            src: the rank that counts. By default 0.
+        """
+        return world.broadcast(obj, src)
 
     def barrier(self, name: str | None = None) -> None:
         """Wait for all ranks."""
-        distributed.barrier()
+        world.barrier()
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
-        """Mean (or sum, min, max) of a tensor over all ranks; anything else as it is."""
+        """A tensor reduced over all ranks; anything else as it is.
+
+        Args:
+            tensor: of the same shape on every rank; all ranks call it.
+            group: accepted and without effect: it is always all ranks.
+            reduce_op: `"mean"`, `"sum"`, `"min"` or `"max"`, or torch's ReduceOp of these.
+
+        Returns:
+            A tensor of that shape, the same on all ranks.
+        """
         if not isinstance(tensor, torch.Tensor):
             return tensor
         op = str(reduce_op or "mean").lower().removeprefix("reduceop.")
-        return distributed.all_reduce(tensor, "mean" if op == "avg" else op)
+        return world.all_reduce(tensor, "mean" if op == "avg" else op)
 
     def all_gather(self, tensor: Any, group: Any = None, sync_grads: bool = False) -> Any:
-        """The tensors of all ranks, stacked; alone, as they are."""
+        """The tensors of all ranks, stacked; in a single process they are returned as they are.
+
+        Args:
+            tensor: a tensor of shape S, the same on every rank, or tensors in tuples, lists and
+                dicts; all ranks call it.
+            group: a process group of torch. By default None: all ranks.
+            sync_grads: whether gradients flow back to where the tensors came from. By default
+                False.
+
+        Returns:
+            A tensor of shape (world_size, *S), in the order of the ranks, in the place of each.
+        """
         return all_gather(tensor, self.root_device, group, sync_grads)
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
-        """Whether all ranks (or any) decided so."""
-        votes = distributed.gather_all(bool(decision))
+        """Whether all ranks decided so, or any of them; all ranks call it.
+
+        Args:
+            decision: this rank's decision.
+            all: whether all ranks must agree (True), or one is enough (False). By default True.
+        """
+        votes = world.gather_all(bool(decision))
         return min(votes) if all else max(votes)
 
     def remove_checkpoint(self, path: str) -> None:
@@ -193,3 +243,6 @@ class SingleDevice:
         if self.world.rank == 0:
             with suppress(FileNotFoundError):
                 os.remove(path)
+
+
+SingleDevice = Strategy  # an earlier name

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from engine.runtime.distributed import launch as starting
+from engine.runtime.distributed import launch
 from engine.runtime.distributed.gpus import pick_idle
 from engine.runtime.distributed.world import World, join_group, rank_zero_info, read_world
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import HardwareSettings
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.declared.environments import OWN, ClusterEnvironment
-from engine.strategies.declared.requested import INSTEAD, Wanted, wanted
+from engine.strategies.declared.requested import INSTEAD, StrategyRequest, strategy_request
 
 CHOSEN = "ENGINE_CHOSEN_GPUS"  # from a process to the ranks that it starts
 _ACCELERATORS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
@@ -54,15 +54,16 @@ def device_indices(devices: int | list[int] | None, available: int) -> list[int]
     return list(range(available if devices == -1 else devices))
 
 
-def place(hardware: HardwareSettings, world: World) -> SingleDevice:
+def choose_strategy(hardware: HardwareSettings, world: World) -> Strategy:
     """The strategy of this process: its device, and how it works with the others.
 
     Where a launcher made the processes, their number counts; numbers that differ are said once.
-    Where nobody did and several are asked for, the world is what it will be (see `joined`).
+    Where nobody did and several are asked for, the world is what it will be, as
+    `join_process_group` makes it.
     """
-    if isinstance(hardware.strategy, SingleDevice):
+    if isinstance(hardware.strategy, Strategy):
         return hardware.strategy
-    plan = wanted(hardware.strategy, hardware.plugins)
+    plan = strategy_request(hardware.strategy, hardware.plugins)
     world = _world_now(hardware, world)
     _number_by_bus(hardware, world)
     kind = device_type(hardware, world)
@@ -100,10 +101,10 @@ def _use(device: torch.device, world: World) -> None:
         torch.cuda.set_device(device)
 
 
-def _say_remark(plan: Wanted, world: World) -> None:
+def _say_remark(plan: StrategyRequest, world: World) -> None:
     # What is said of ranks that are spawned is that here they are not; in a notebook they are.
     are_ours = world.by_engine or not world.launched
-    holds = not (plan.start and are_ours and starting.why_no_script())
+    holds = not (plan.start and are_ours and launch.why_no_script())
     if plan.remark is not None and holds:
         rank_zero_info(f"engine: {plan.remark}")
 
@@ -121,59 +122,59 @@ def _idle(devices: int | list[int] | None, world: World, available: int) -> Any:
     return [int(index) for index in os.environ[CHOSEN].split(",")]
 
 
-def joined(strategy: SingleDevice, hardware: HardwareSettings) -> SingleDevice:
+def join_process_group(strategy: Strategy, hardware: HardwareSettings) -> Strategy:
     """The strategy for a run that begins, in the process group of all ranks.
 
     Where nobody launched the others that the Trainer asks for, they are started here. A Trainer
     that was made before another one started them works in their world, too.
     """
-    if not strategy.world.launched and not isinstance(hardware.strategy, SingleDevice):
+    if not strategy.world.launched and not isinstance(hardware.strategy, Strategy):
         now = _world_now(hardware, read_world())
         if now.launched:
-            strategy = place(hardware, now)
+            strategy = choose_strategy(hardware, now)
         elif strategy.world.world_size > 1:
-            starting.start_others(strategy.world)
+            launch.start_others(strategy.world)
             strategy.world = _world_now(hardware, read_world())
             _use(strategy.root_device, strategy.world)
         else:
-            starting.note_alone()
+            launch.note_alone()
     world = strategy.world
     if world.by_engine and world.rank > 0:
-        starting.follow_quietly()
+        launch.follow_quietly()
     join_group(world, strategy.root_device, strategy.backend)
-    starting.all_joined()
+    launch.all_joined()
     return strategy
 
 
-def start_method(strategy: SingleDevice, hardware: HardwareSettings) -> str | None:
+def start_method(strategy: Strategy, hardware: HardwareSettings) -> str | None:
     """How a verb gets its ranks where this program can't be run again: fork, spawn or auto.
 
     None where it can, or where no rank is missing.
     """
     if strategy.world.launched or strategy.world.world_size == 1:
         return None
-    if isinstance(hardware.strategy, SingleDevice) or starting.why_no_script() is None:
+    if isinstance(hardware.strategy, Strategy) or launch.why_no_script() is None:
         return None
     if _world_now(hardware, read_world()).launched:
         return None
-    return wanted(hardware.strategy, hardware.plugins).start or "auto"
+    return strategy_request(hardware.strategy, hardware.plugins).start or "auto"
 
 
-def _world_now(hardware: HardwareSettings, found: World) -> World:
+def _world_now(hardware: HardwareSettings, launched: World) -> World:
     """The world as it was found, unless an environment object knows better."""
-    environment = wanted(hardware.strategy, hardware.plugins).environment
-    return found if environment is None else _world_of(environment, hardware.num_nodes)
+    environment = strategy_request(hardware.strategy, hardware.plugins).environment
+    return launched if environment is None else _world_of(environment, hardware.num_nodes)
 
 
 def _world_of(environment: ClusterEnvironment, num_nodes: int) -> World:
     """The world as an environment object says it; one of the user's own is a launcher as any."""
-    found = environment.read_world()
+    detected = environment.read_world()
     if type(environment) in OWN:
-        return found
-    said = (environment.world_size(), environment.global_rank(), environment.local_rank())
-    if said == (found.world_size, found.rank, found.local_rank):
-        return found
-    size, rank, local_rank = said
+        return detected
+    declared = (environment.world_size(), environment.global_rank(), environment.local_rank())
+    if declared == (detected.world_size, detected.rank, detected.local_rank):
+        return detected
+    size, rank, local_rank = declared
     variables = {
         "RANK": rank,
         "LOCAL_RANK": local_rank,
@@ -256,7 +257,7 @@ def _how_to_launch(indices: list[int] | None, nodes: int, kind: str) -> str:
     words: int | str = per_node or "all"  # 0: all, and here is none
     if kind == "cuda" and indices and indices != list(range(per_node)):
         words = ",".join(map(str, indices)) + ("," if per_node == 1 else "")
-    command = starting.launch_command(words, nodes, "--gpus" if kind == "cuda" else "--procs")
+    command = launch.launch_command(words, nodes, "--gpus" if kind == "cuda" else "--procs")
     return (
         f"the Trainer asks for {nodes} nodes, and this process was started alone: a script starts "
         f"processes on its own machine only. Start it with\n    {command}\n"
@@ -266,10 +267,10 @@ def _how_to_launch(indices: list[int] | None, nodes: int, kind: str) -> str:
 
 
 def _strategy(
-    plan: Wanted, hardware: HardwareSettings, device: torch.device, world: World
-) -> SingleDevice:
+    plan: StrategyRequest, hardware: HardwareSettings, device: torch.device, world: World
+) -> Strategy:
     if world.world_size == 1:
-        return SingleDevice(device, world)
+        return Strategy(device, world)
     if plan.kind == "single":
         raise MisconfigurationException(
             f"Trainer(strategy='single_device') in a world of {world.world_size} ranks: use 'ddp'"

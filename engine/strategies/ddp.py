@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -14,9 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.runtime.compat_flags import compat_flags
 from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.strategies.batchnorm import restore_batchnorm, synchronise_batchnorm
-from engine.strategies.no_loss import Abstentions, no_loss
+from engine.strategies.no_loss import NoLossCount, no_loss
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import StepOutput
 
 
 class Steps(torch.nn.Module):
@@ -34,8 +37,17 @@ class Steps(torch.nn.Module):
         return output if self.has_loss else no_loss(self.module)
 
 
-class DDP(SingleDevice):
-    """DistributedDataParallel around the training step, and nothing around the others."""
+class DDP(Strategy):
+    """DistributedDataParallel around the training step, and nothing around the others.
+
+    Args:
+        device: where the module goes, on this rank.
+        world: this process's ranks and the number of processes.
+        options: arguments of DistributedDataParallel, and `ddp_comm_hook`, `ddp_comm_state`.
+        sync_batchnorm: whether batch norm layers use the statistics of all ranks in a fit. By
+            default False.
+        backend: of the process group. By default None: nccl on GPUs, else gloo.
+    """
 
     runs_as = "ddp"
 
@@ -54,7 +66,7 @@ class DDP(SingleDevice):
         self._hook_state = self._options.pop("ddp_comm_state", None)
         self._sync_batchnorm = sync_batchnorm
         self._wrapped: DistributedDataParallel | None = None
-        self._abstentions: Abstentions | None = None
+        self._no_loss_count: NoLossCount | None = None
         self._no_loss: torch.Tensor | None = None  # of the last step, if it returned None
         self._steps = 0  # with averaged gradients
         self._converted: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
@@ -65,14 +77,14 @@ class DDP(SingleDevice):
             self._converted = synchronise_batchnorm(module, self.root_device)
         if not module.automatic_optimization:
             # Passes forward and back as the module likes: `average_gradients` follows each.
-            self.share_weights(module)
+            self.broadcast_parameters(module)
             return super().wrap(module)
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return super().wrap(module)
         # Parameters of the others need no gradient then: DDP must not wait for them.
         unused = self._finds_unused(compat_flags.find_unused_parameters) or takes_turns
         self._wrapped = self._averaging(Steps(module), unused)
-        self._abstentions = Abstentions(self.world)
+        self._no_loss_count = NoLossCount(self.world)
         return self._step
 
     def around(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -103,7 +115,7 @@ class DDP(SingleDevice):
         """What averages gradients, around the module."""
         return self.lightning_module if self._wrapped is None else self._wrapped
 
-    def _step(self, *args: Any, **kwargs: Any) -> Any:
+    def _step(self, *args: Any, **kwargs: Any) -> StepOutput:
         wrapped = self._wrapped
         assert wrapped is not None
         try:
@@ -117,23 +129,23 @@ class DDP(SingleDevice):
         self._no_loss = output
         return None
 
-    def step_without_batch(self) -> Any:
+    def step_without_batch(self) -> StepOutput:
         """Pass forward without the module: gradients are averaged with those of other ranks."""
         return None if self._wrapped is None else self._step(None)
 
     def join_without_loss(self, has_gradients: bool) -> bool:
         """Take part with gradients of zero, beside those of earlier batches."""
-        if self._no_loss is None or self._abstentions is None:
+        if self._no_loss is None or self._no_loss_count is None:
             return has_gradients
         if not has_gradients:
-            self._abstentions.tell(self._steps)
+            self._no_loss_count.declare(self._steps)
         self._no_loss.backward()  # type: ignore[no-untyped-call]  # torch
         self._no_loss = None
         if has_gradients:
             return True
         if self.root_device.type == "cuda":
             torch.cuda.synchronize(self.root_device)
-        return not self._abstentions.were_all()
+        return not self._no_loss_count.is_everyone()
 
     def end_training(self) -> None:
         """Raise where the last step's gradients were not averaged: torch says so at the next."""
@@ -145,7 +157,7 @@ class DDP(SingleDevice):
 
     def unwrap(self) -> None:
         """Give the module its own batch norm layers back."""
-        self._wrapped = self._abstentions = self._no_loss = None
+        self._wrapped = self._no_loss_count = self._no_loss = None
         restore_batchnorm(self._converted)
         self._converted = []
 
@@ -168,16 +180,16 @@ class DDP(SingleDevice):
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.world.world_size
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """Give all ranks the parameters and buffers of rank zero: evaluation without a fit."""
         for parameter in module.parameters():
             dist.broadcast(parameter.data, 0)
-        self.share_buffers(module)
+        self.broadcast_buffers(module)
 
 
 # What torch says at the pass after one in which it waited in vain for gradients.
@@ -190,9 +202,9 @@ def _explain(error: RuntimeError, module: torch.nn.Module) -> None:
     """Raise an error that names the parameters without a gradient, if torch's is of such."""
     if _UNFINISHED not in str(error):
         return
-    found = _INDICES.search(str(error))
+    indices = _INDICES.search(str(error))
     names = [name for name, one in module.named_parameters() if one.requires_grad]
-    unused = [names[int(index)] for index in found[1].split()] if found else []
+    unused = [names[int(index)] for index in indices[1].split()] if indices else []
     more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
     raise MisconfigurationException(
         f"in the last training step parameters of {type(module).__name__} took no part in the "

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
 from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
-from engine.strategies.base import SingleDevice
-from engine.strategies.no_loss import Abstentions
+from engine.strategies.base import Strategy
+from engine.strategies.no_loss import NoLossCount
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State
 
 # What a loop calls: parameters outside of any block are gathered for these, as for `forward`.
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
-class FSDP(SingleDevice):
-    """`fully_shard` on the module's blocks and on the module."""
+class FSDP(Strategy):
+    """`fully_shard` on the module's blocks and on the module.
+
+    Args:
+        device: where this rank's part of the module goes.
+        world: this process's ranks and the number of processes.
+        options: arguments of `fully_shard`, and `cpu_offload`.
+        backend: of the process group. By default None: nccl on GPUs, else gloo.
+    """
 
     runs_as = "fsdp"
     holds_all = False
@@ -47,7 +57,7 @@ class FSDP(SingleDevice):
 
         import_module("torch.distributed.fsdp")
 
-    def place(self, module: torch.nn.Module) -> None:
+    def to_device(self, module: torch.nn.Module) -> None:
         """Give all ranks the weights of rank zero, then each its part of them."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import (
@@ -79,8 +89,8 @@ class FSDP(SingleDevice):
 
     def wrap(self, module: Any, takes_turns: bool = False) -> Callable[..., Any]:
         """The module's own step: gradients are averaged where they are made."""
-        self.share_buffers(module)
-        self._abstentions, self._skipped = Abstentions(self.world), 0
+        self.broadcast_buffers(module)
+        self._no_loss_count, self._skipped = NoLossCount(self.world), 0
         return super().wrap(module, takes_turns)
 
     def around(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -94,20 +104,20 @@ class FSDP(SingleDevice):
     def skip_batch(self) -> None:
         """Gradients are made together, layer by layer: all ranks skip a batch, or none."""
         self._skipped += 1
-        self._abstentions.must_be_all(self._skipped)
+        self._no_loss_count.require_everyone(self._skipped)
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Give all ranks the buffers of rank zero: evaluation then sees one model."""
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
-    def share_weights(self, module: torch.nn.Module) -> None:
+    def broadcast_parameters(self, module: torch.nn.Module) -> None:
         """The parameters are shared since they were placed."""
-        self.share_buffers(module)
+        self.broadcast_buffers(module)
 
     # ------------------------------------------------------------------ what is saved
 
-    def module_state(self, module: torch.nn.Module) -> dict[str, Any]:
+    def module_state(self, module: torch.nn.Module) -> State:
         """The whole of the module's state, on rank zero; the others help, and get nothing."""
         return self._whole(module.state_dict())
 
@@ -119,7 +129,7 @@ class FSDP(SingleDevice):
         parts = {name: _part_of(value, present.get(name)) for name, value in state.items()}
         module.load_state_dict(parts, strict=strict)
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """The whole of an optimizer's state, on rank zero."""
         content = optimizer.state_dict()
         states = {index: self._whole(state) for index, state in content["state"].items()}
@@ -158,13 +168,13 @@ def blocks_of(module: torch.nn.Module) -> list[torch.nn.Module]:
     A block that shares a parameter with what is outside of it is left to the whole.
     """
     lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
-    found = [block for one in _outermost(lists) for block in one]
-    if not found:
+    blocks = [block for one in _outermost(lists) for block in one]
+    if not blocks:
         children = list(module.children())
         while len(children) == 1 and list(children[0].children()):
             children = list(children[0].children())
-        found = children
-    return [block for block in found if _can_stand_alone(block, module)]
+        blocks = children
+    return [block for block in blocks if _can_stand_alone(block, module)]
 
 
 def _outermost(lists: list[torch.nn.ModuleList]) -> Iterator[torch.nn.ModuleList]:
@@ -193,7 +203,7 @@ def _with_signature_of(step: Callable[..., Any], gathering: Callable[..., Any]) 
     return wrapped
 
 
-def _is_sharded(value: Any) -> bool:
+def _is_sharded(value: object) -> bool:
     return isinstance(value, torch.Tensor) and hasattr(value, "full_tensor")
 
 
@@ -204,7 +214,7 @@ def _plain_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
             yield tensor
 
 
-def _part_of(value: Any, like: Any, of_same_shape: bool = False) -> Any:
+def _part_of(value: object, like: Any, of_same_shape: bool = False) -> Any:
     """This rank's part of a whole tensor, divided as `like` is."""
     if not isinstance(value, torch.Tensor) or not _is_sharded(like):
         return value

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
+from engine.runtime.coordination import store as stores
+from engine.runtime.coordination.store import SharedStore
 from engine.runtime.distributed.world import World
-from engine.runtime.torch_internals.torch_parts import default_store
 
 # Ranks make these together, so the numbers are the same everywhere.
 _numbers = itertools.count()
 # How long a rank without a loss waits for the others where it can't take part without one.
 PATIENCE_S = 30.0
-_LOOK_EVERY_S = 0.01
 
 
 class _NoLoss(torch.autograd.Function):
@@ -33,7 +33,7 @@ class _NoLoss(torch.autograd.Function):
         return parameters[0].new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *_: object) -> tuple[torch.Tensor, ...]:
         return tuple(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
 
 
@@ -44,31 +44,30 @@ def no_loss(module: torch.nn.Module) -> torch.Tensor:
     return zero
 
 
-class Abstentions:
-    """Counts the ranks that have nothing to give to a step, in one fit."""
+class NoLossCount:
+    """Counts the ranks without a loss in a step, in one fit."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._prefix = f"engine/no_loss/{next(_numbers)}"
-        self._told: list[str] = []
+        self._store = SharedStore(f"no_loss/{next(_numbers)}")
+        self._declared: list[int] = []  # the steps that this rank had no loss in
 
-    def tell(self, step: int) -> None:
-        """Say that this rank has nothing for this step."""
-        self._told.append(f"{self._prefix}/{step}")
-        default_store().add(self._told[-1], 1)
+    def declare(self, step: int) -> None:
+        """Say that this rank has no loss in this step."""
+        self._declared.append(step)
+        self._store.add(str(step), 1)
 
-    def were_all(self) -> bool:
-        """Whether all ranks had nothing, once all have taken part in the step."""
-        store = default_store()
-        while len(self._told) > 2:  # who told the one after this has read it
-            store.delete_key(self._told.pop(0))
-        return bool(store.add(self._told[-1], 0) >= self._world.world_size)
+    def is_everyone(self) -> bool:
+        """Whether no rank had a loss in the last step declared, once all have taken part in it."""
+        while len(self._declared) > 2:  # a rank that declared a later step has read this one
+            self._store.delete(str(self._declared.pop(0)))
+        return self._store.add(str(self._declared[-1]), 0) >= self._world.world_size
 
-    def must_be_all(self, step: int) -> None:
-        """Wait until all ranks have told the same of this step; raises if some never do."""
-        self.tell(step)
+    def require_everyone(self, step: int) -> None:
+        """Wait until all ranks have declared this step; raises RuntimeError if some never do."""
+        self.declare(step)
         give_up = time.monotonic() + PATIENCE_S
-        while not self.were_all():
+        while not self.is_everyone():
             if time.monotonic() > give_up:
                 raise RuntimeError(
                     f"training_step returned None on rank {self._world.rank} and not on all others "
@@ -76,4 +75,4 @@ class Abstentions:
                     "without it. Return a loss on every rank, such as 0 times the sum of an "
                     "output, or None on all of them"
                 )
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(stores.POLL_EVERY_S)

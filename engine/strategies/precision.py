@@ -30,9 +30,9 @@ _TRUE = {"16-true": torch.float16, "bf16-true": torch.bfloat16, "64-true": torch
 
 @dataclass(frozen=True)
 class Precision:
-    """How a run computes: `name` is one of 16-mixed, bf16-mixed, 16-true, bf16-true, 32-true,
-    64-true.
+    """How a run computes.
 
+    `name` is one of 16-mixed, bf16-mixed, 16-true, bf16-true, 32-true, 64-true.
     The mixed ones keep parameters in 32 bits and run the steps under autocast, on CPUs as well as
     on GPUs; 16-mixed scales the loss by `scaler` so that small gradients survive. The true ones
     keep everything in their type.

@@ -41,10 +41,10 @@ class Switches:
                 _use(kept[2])
 
     def _set(self, hardware: HardwareSettings) -> None:
-        before = found = _now()
+        before = present = _now()
         if self._before is not None and self._made is not None:
             # One that is not as it was made has been set by the program, which counts.
-            three = zip(self._before, self._made, found, strict=True)
+            three = zip(self._before, self._made, present, strict=True)
             was, warned, looked = (b if now == made else now for b, made, now in three)
             before = (was, warned, looked)
         only, warn = before[:2]

@@ -106,7 +106,8 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     if output.logger is False:
         return []
     from engine.loggers import DummyLogger, Logger, TensorBoardLogger
-    from engine.loggers.base import share_names
+    from engine.loggers.collection import TrainerLoggers
+    from engine.loggers.folders.versions import share_names
 
     if output.fast_dev_run:
         return [DummyLogger()]
@@ -115,10 +116,10 @@ def make_loggers(output: OutputSettings, fit_folder: str | None) -> list[Any]:
     root, version = output.default_root_dir or os.getcwd(), None
     if fit_folder is not None:
         root, version = os.path.split(fit_folder)
-    together = tuple(loggers) if isinstance(output.logger, (list, tuple)) else ()
+    together = TrainerLoggers(loggers if isinstance(output.logger, (list, tuple)) else ())
     for logger in loggers:
         if isinstance(logger, Logger):
-            logger.place(root, version)
-            logger._together = together
+            logger.set_root(root, version)
+            logger._trainer_loggers = together
     share_names(together)
     return loggers

@@ -24,7 +24,7 @@ from engine.trainer.plans import (
     validation_plan,
 )
 from engine.trainer.saving import resume
-from engine.trainer.saving.preemption import Watch, remove_outdated
+from engine.trainer.saving.preemption import PreemptionWatch, remove_outdated
 from engine.trainer.saving.select import path_or_name
 
 
@@ -58,7 +58,7 @@ def planned(
         progress.reopen()
     else:
         progress.begin_epoch_anew(run.strategy.broadcast(fresh_seed()))
-    run.strategy.place(run.module)
+    run.strategy.to_device(run.module)
     trainer._training = None
     run = _configured(trainer, run)
     if content is not None:
@@ -88,10 +88,12 @@ def planned(
             f"engine: an epoch has {count} batches, log_every_n_steps is {every}: loggers get "
             "no step's values of some epochs"
         )
-    watch = Watch(trainer, run, trainer._ordinal or 0, trainer._index)
+    watch = PreemptionWatch(trainer, run, trainer._ordinal or 0, trainer._index)
     watch.before_training()
     data = (to_device, forward, validation, sanity)
-    return run, FitPlan(loader, count, *data, watch.look, partial(_reload, trainer, run, val))
+    return run, FitPlan(
+        loader, count, *data, watch.stop_if_agreed, partial(_reload, trainer, run, val)
+    )
 
 
 def end_fit(trainer: Any, run: Run) -> None:

@@ -140,7 +140,7 @@ def _attributes(owner: Any) -> dict[str, Any]:
 def settle_loggers(run: Run) -> None:
     """Make all ranks agree on the versions of the loggers."""
     if run.loggers:
-        from engine.loggers.base import settle_versions
+        from engine.loggers.folders.versions import settle_versions
 
         settle_versions(run.loggers, run.strategy.broadcast, run.strategy.barrier)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from engine.module.logging.results import Logged
+from engine.module.logging.results import LoggedValues
 
 # What a run leaves on its trainer, and what of the state belongs to one run.
 _PARTS = (
@@ -42,7 +42,7 @@ def aside(trainer: Any, verb: str) -> Iterator[None]:
         kept = {name: getattr(trainer, name) for name in (*_PARTS, *_LOADERS)}
         kept_state = {name: getattr(state, name) for name in _STATE}
         vars(state).update(dict.fromkeys(_FLAGS, False))
-        trainer._logged = Logged(trainer._settings.output.move_metrics_to_cpu)
+        trainer._logged = LoggedValues(trainer._settings.output.move_metrics_to_cpu)
         trainer._at_end = ExitStack()
         trainer._logged.flushes = kept["_logged"].flushes
     try:

@@ -17,7 +17,8 @@ from engine.loops.run import Run
 from engine.loops.state import State
 from engine.module.compiled import with_compiled_steps
 from engine.module.datamodule import sorted_out
-from engine.module.logging.results import Logged, to_floats
+from engine.module.logging.results import LoggedValues
+from engine.module.logging.values import to_floats
 from engine.module.module import LightningModule
 from engine.profilers.attach import Measurement, make_profiler
 from engine.runtime.compat_flags import compat_flags
@@ -28,8 +29,8 @@ from engine.runtime.seed import share_random_state
 from engine.runtime.settings import Settings
 from engine.runtime.storage import run_folder as rundir
 from engine.runtime.torch_internals.late_dynamo import put_off as put_off_dynamo
-from engine.strategies.base import SingleDevice
-from engine.strategies.choose import joined, place
+from engine.strategies.base import Strategy
+from engine.strategies.choose import choose_strategy, join_process_group
 from engine.strategies.precision import make_precision, said_precision, seed_precision
 from engine.strategies.torch_flags import switches
 from engine.trainer import lifecycle
@@ -49,8 +50,8 @@ from engine.trainer.plans import (
     found,
     several,
 )
-from engine.trainer.saving.preemption import is_wanted, was_left_alone
-from engine.trainer.saving.save import load_for, save_if_all_come
+from engine.trainer.saving.preemption import handles_preemption, was_left_alone
+from engine.trainer.saving.save import load_for, save_if_all_arrive
 from engine.trainer.saving.select import checkpoint_to_resume, newest_of_run
 from engine.trainer.view import TrainerView
 
@@ -71,7 +72,7 @@ class Trainer(TrainerView):
     def __init__(self, **arguments: Unpack[TrainerArguments]) -> None:
         put_off_dynamo()
         settings = parse(arguments)
-        self._open(settings, place(settings.hardware, read_world()))
+        self._open(settings, choose_strategy(settings.hardware, read_world()))
         self._said_precision = said_precision(arguments.get("precision"))
         self._notices = notices(arguments, settings)
         switches.set_for(settings.hardware)
@@ -79,7 +80,7 @@ class Trainer(TrainerView):
             callback.on_init_start(self)
             callback.on_init_end(self)
 
-    def _open(self, settings: Settings, strategy: SingleDevice) -> None:
+    def _open(self, settings: Settings, strategy: Strategy) -> None:
         self._settings = settings
         self._said_precision = seed_precision(settings.hardware.precision)
         self._notices = []
@@ -92,7 +93,7 @@ class Trainer(TrainerView):
         self.predict_dataloaders: Any = None
         self.ckpt_path: str | None = None
         self._state = State()
-        self._logged = Logged(settings.output.move_metrics_to_cpu)
+        self._logged = LoggedValues(settings.output.move_metrics_to_cpu)
         self._optimization = Optimization()
         self._run: Run | None = None
         self._index: rundir.Index | None = None
@@ -122,10 +123,11 @@ class Trainer(TrainerView):
         Args:
             model: The module, with a `training_step` and `configure_optimizers`.
             train_dataloaders: One loader or several, or a data module; by default those of
-                `datamodule` or of the model. `train_dataloader` is the name of 1.x.
+                `datamodule` or of the model.
             val_dataloaders: One or several loaders to validate on.
             datamodule: What makes loaders that are not given.
             ckpt_path: Resume from this checkpoint: a path, an open file, "best" or "last".
+            train_dataloader: The name that 1.x has for `train_dataloaders`.
             weights_only: False reads a checkpoint that holds more than plain data, which can run
                 code: only if you trust who wrote it.
 
@@ -230,7 +232,7 @@ class Trainer(TrainerView):
 
         Where rank zero calls it alone, the file lacks what only the other ranks know.
         """
-        save_if_all_come(self, self._run, self._index, filepath, weights_only)
+        save_if_all_arrive(self, self._run, self._index, filepath, weights_only)
 
     @property
     def estimated_stepping_batches(self) -> int | float:
@@ -309,7 +311,7 @@ class Trainer(TrainerView):
         stays, settings = rundir.launched_dir() is not None, self._settings
         with (
             aside(self, verb),
-            listening(is_wanted(self, verb), stays=stays),
+            listening(handles_preemption(self, verb), stays=stays),
             lifecycle.anomalies(settings.fit),
             switches.during(settings.hardware),
             with_compiled_steps(module) as itself,
@@ -318,7 +320,7 @@ class Trainer(TrainerView):
             yield from self._within(verb, itself, datamodule)
 
     def _within(self, verb: str, module: Any, datamodule: Any) -> Iterator[Run]:
-        self.strategy = joined(self.strategy, self._settings.hardware)
+        self.strategy = join_process_group(self.strategy, self._settings.hardware)
         replaces = verb == "fit" or self.lightning_module is None
         run = self._assemble(verb, module, datamodule)
         state, status = self._state, "success"

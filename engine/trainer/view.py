@@ -10,11 +10,11 @@ import torch
 
 from engine.loops.optimizers import Optimization, SchedulerConfig
 from engine.loops.state import State, accumulation_of, window_at
-from engine.module.logging.results import Logged
+from engine.module.logging.results import LoggedValues
 from engine.profilers.base import PassThroughProfiler
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import OptimizerSteps, Settings
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.trainer.options import changed
 from engine.trainer.saving import folders
 
@@ -25,9 +25,9 @@ class TrainerView:
     _settings: Settings
     _said_precision: str | int
     _state: State
-    _logged: Logged
+    _logged: LoggedValues
     _optimization: Optimization
-    strategy: SingleDevice
+    strategy: Strategy
     _measurement: Any
     callbacks: list[Any]
     lightning_module: Any

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.callbacks.base import Callback
 from engine.tuner.tuner import Tuner
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class LearningRateFinder(Callback):
     """Looks for a learning rate before a fit, and gives it to the module.
 
     `optimal_lr` is then the result of the search.
+
+    Args:
+        min_lr: the first rate that is tried. By default 1e-8.
+        max_lr: the last one. By default 1.
+        num_training_steps: how many steps the search takes. By default 100.
+        mode: how rates grow: `"exponential"` or `"linear"`. By default `"exponential"`.
+        early_stop_threshold: the search ends when the loss exceeds this many times the best one;
+            None: it never ends early. By default 4.
+        update_attr: whether the module gets the rate that is suggested. By default True.
+        attr_name: the module's attribute for it. By default `lr` or `learning_rate`.
     """
 
     def __init__(
@@ -35,7 +49,7 @@ class LearningRateFinder(Callback):
         }
         self.optimal_lr: Any = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Look, before the optimizers are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]
@@ -48,6 +62,15 @@ class BatchSizeFinder(Callback):
     """Looks for the largest batch size that there is memory for before a fit, and keeps it.
 
     `optimal_batch_size` is then the size that was found.
+
+    Args:
+        mode: `"power"` doubles the size until memory runs out; `"binsearch"` then looks between the
+            last two. By default `"power"`.
+        steps_per_trial: how many steps each size must pass. By default 3.
+        init_val: the first size, in samples. By default 2.
+        max_trials: how many sizes are tried at most. By default 25.
+        batch_arg_name: the attribute of the module or data module that holds the size. By default
+            `"batch_size"`.
     """
 
     def __init__(
@@ -67,7 +90,7 @@ class BatchSizeFinder(Callback):
         }
         self.optimal_batch_size: int | None = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Look, before the loaders are made."""
         if stage == "fit" and not trainer.fast_dev_run:
             train = trainer.given_loaders["train"]

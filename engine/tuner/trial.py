@@ -10,11 +10,11 @@ from engine.callbacks.base import Callback
 from engine.loggers.dummy import DummyLogger
 from engine.loops.fit import fit
 from engine.loops.optimizers import configure
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.errors import Preempted
 from engine.runtime.settings import Settings, TuneSettings
-from engine.strategies.base import SingleDevice
-from engine.strategies.choose import joined
+from engine.strategies.base import Strategy
+from engine.strategies.choose import join_process_group
 from engine.trainer.fit import end_fit, planned
 
 
@@ -25,7 +25,7 @@ class Leaves(Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, unused: int = 0
     ) -> None:
         """Look before each batch."""
-        if notice.came is not None:
+        if preemption.signal is not None:
             raise Preempted
 
 
@@ -60,9 +60,9 @@ def settings_of_trial(settings: Settings, steps: int, probe: Callback) -> Settin
     return replace(settings, fit=fit, output=output, tune=TuneSettings(False, None))
 
 
-def join_ranks(trainer: Any) -> SingleDevice:
+def join_ranks(trainer: Any) -> Strategy:
     """The strategy of a trainer, with all ranks there."""
-    strategy = trainer.strategy = joined(trainer.strategy, trainer._settings.hardware)
+    strategy = trainer.strategy = join_process_group(trainer.strategy, trainer._settings.hardware)
     return strategy
 
 

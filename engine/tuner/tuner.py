@@ -13,7 +13,7 @@ from engine.runtime.distributed import world as distributed
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.torch_internals.torch_parts import without_compiler
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.trainer import lifecycle
 from engine.tuner import names, sizes
 from engine.tuner.lr_finder import MODES, LRFinder, learning_rates
@@ -170,7 +170,7 @@ class _SizeTrial:
         self._datamodule = datamodule
         self._name = name
         self._settings = settings_of_trial(trainer._settings, steps, _Sees(self))
-        self._alone = SingleDevice(trainer.strategy.root_device, trainer.strategy.world)
+        self._alone = Strategy(trainer.strategy.root_device, trainer.strategy.world)
         self._size = 0
         self.samples: int | None = None
 

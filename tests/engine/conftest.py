@@ -19,7 +19,7 @@ def _signals_as_before() -> Iterator[None]:
     """A fit in the tests' own process leaves no function for signals behind."""
     before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
-    signals._taken, signals.notice.came = (), None
+    signals._taken, signals.preemption.signal = (), None
     signals.set_all(before)
 
 

@@ -61,8 +61,15 @@ def of_filepath(filepath: str | os.PathLike[str]) -> tuple[str, str | None]:
     return os.path.dirname(path), os.path.basename(path)
 
 
-def free_path(path: str, ours: Collection[str], suffix: str = SUFFIX) -> str:
-    """Where to write what should be at `path`: there, if it is one of `ours` or nobody's."""
+def free_path(
+    path: str, ours: Collection[str], suffix: str = SUFFIX, counts_versions: bool = True
+) -> str:
+    """Where to write what should be at `path`: there, if it is one of `ours` or nobody's.
+
+    Unless `counts_versions`, whatever is there is overwritten.
+    """
+    if not counts_versions:
+        return path + suffix
     version = 0
     while True:
         candidate = numbered(path, version) + suffix

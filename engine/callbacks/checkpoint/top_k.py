@@ -18,12 +18,17 @@ def mode_of(mode: str, monitor: str | None) -> str:
     return "max" if "acc" in name or name.startswith("fmeasure") else "min"
 
 
+def check_mode(mode: str) -> None:
+    """Raise ArgumentError where `mode` is neither "min" nor "max"."""
+    if mode not in MODES:
+        raise ArgumentError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+
+
 class TopK:
     """Remembers the k best names by score; k = -1 keeps all of them. NaN is never good enough."""
 
     def __init__(self, k: int, mode: str = "min") -> None:
-        if mode not in MODES:
-            raise ArgumentError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        check_mode(mode)
         self.k = k
         self.mode = mode
         self.scores: dict[str, float] = {}
@@ -55,6 +60,13 @@ class TopK:
         """Leave out what is no longer there."""
         for name in names:
             self.scores.pop(name, None)
+
+    def without(self, names: Iterable[str]) -> TopK:
+        """A copy that does not count these names."""
+        copy = TopK(self.k, self.mode)
+        copy.scores = dict(self.scores)
+        copy.forget(names)
+        return copy
 
     def load(self, scores: Mapping[str, float]) -> None:
         """Go on from the scores of an earlier run: from its best k, if it kept more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +10,11 @@ from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.callbacks.checks import needs_logger
 from engine.runtime.distributed.world import rank_zero_warn
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, StepOutput
+    from engine.trainer.trainer import Trainer
 
 _CUDA = ("allocated_bytes.all.current", "allocated_bytes.all.peak", "reserved_bytes.all.current")
 
@@ -19,23 +24,30 @@ class DeviceStatsMonitor(Callback):
 
     On a GPU those of torch's memory allocator; of the processor its load, its memory and this
     process's share. `cpu_stats` adds those of the processor on a GPU, False leaves them out.
+
+    Args:
+        cpu_stats: whether the processor's numbers are logged: True also on a GPU, False never. By
+            default None: where there is no GPU.
+
+    Raises:
+        MisconfigurationException: in the fit, if the Trainer has no logger.
     """
 
     def __init__(self, cpu_stats: bool | None = None) -> None:
         self.cpu_stats = cpu_stats
         self._logged_step = -1
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether there is anywhere to log to."""
         self._logged_step = -1
         needs_logger(self, trainer)
 
     def on_train_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
         batch_idx: int,
         unused: int = 0,
     ) -> None:
@@ -56,8 +68,8 @@ class DeviceStatsMonitor(Callback):
         """The numbers of this moment."""
         values: dict[str, float] = {}
         if device.type == "cuda":
-            found = torch.cuda.memory_stats(device)
-            values.update({name: float(found[name]) for name in _CUDA})
+            memory = torch.cuda.memory_stats(device)
+            values.update({name: float(memory[name]) for name in _CUDA})
         if self.cpu_stats or (self.cpu_stats is None and device.type == "cpu"):
             values.update(_of_processor())
         return values
@@ -68,6 +80,14 @@ class GPUStatsMonitor(DeviceStatsMonitor):
 
     `memory_utilization` and `gpu_utilization` choose what is logged; the other arguments of 1.x
     (times, fan, temperature) log what the driver says.
+
+    Args:
+        memory_utilization: whether to log used and free memory, in bytes. By default True.
+        gpu_utilization: whether to log the load, in percent. By default True.
+        intra_step_time: whether to log how long a step takes, in milliseconds. By default False.
+        inter_step_time: whether to log the time between two steps. By default False.
+        fan_speed: whether to log the fan's speed in percent. By default False.
+        temperature: whether to log the temperature in degrees Celsius. By default False.
     """
 
     def __init__(
@@ -92,7 +112,7 @@ class GPUStatsMonitor(DeviceStatsMonitor):
         if intra_step_time or inter_step_time:
             attach(self, "on_train_batch_start", self._at_start)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the GPU."""
         super().on_train_start(trainer, pl_module)
         device = trainer.strategy.root_device
@@ -111,7 +131,7 @@ class GPUStatsMonitor(DeviceStatsMonitor):
         super().on_train_batch_end(*args, **kwargs)
         self._clock["end"] = _now()
 
-    def _at_start(self, *_: Any) -> None:
+    def _at_start(self, *_: object) -> None:
         self._note("inter_step", since="end")
         self._clock["start"] = _now()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,6 +10,10 @@ from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.runtime.distributed import gpus
 from engine.runtime.distributed.world import rank_zero_warn
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 MB = 2**20
 
@@ -25,14 +29,14 @@ class GpuMemory(Callback):
         self.mode = mode
         self._logged_step = -1
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look only where there is something to see, and somebody to write it down."""
         if trainer.strategy.root_device.type != "cuda":
             rank_zero_warn("log_gpu_memory: this run uses no GPU, there is nothing to log")
         elif trainer.loggers and trainer.is_global_zero and trainer.log_every_n_steps:
             attach(self, "on_train_batch_end", self._after_batch)
 
-    def _after_batch(self, trainer: Any, *_: Any) -> None:
+    def _after_batch(self, trainer: Trainer, *_: object) -> None:
         step = trainer.global_step - 1
         if step == self._logged_step or (step + 1) % trainer.log_every_n_steps:
             return

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
 from engine.callbacks.monitors.gradients import grad_norm
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class GradientNorm(Callback):
@@ -18,7 +24,11 @@ class GradientNorm(Callback):
         self.norm_type = float(norm_type)
 
     def on_before_optimizer_step(
-        self, trainer: Any, pl_module: Any, optimizer: Any, opt_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        optimizer: torch.optim.Optimizer,
+        opt_idx: int = 0,
     ) -> None:
         """Log the norms, if this step is one that loggers hear of."""
         every = trainer.log_every_n_steps

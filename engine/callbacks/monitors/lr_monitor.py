@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
 from engine.callbacks.checks import needs_logger
 from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 INTERVALS = (None, "step", "epoch")
 KEPT = 1000  # of the values that were logged: a run of millions of steps must not fill the memory
@@ -22,6 +28,15 @@ class LearningRateMonitor(Callback):
     None for each scheduler's own interval. Names: `lr-SGD`, `lr-SGD-1` for a second one,
     `lr-SGD/pg2` for the second group of parameters, or the `name` of a scheduler's configuration.
     `lrs` has the last 1000 values under each name, the newest at the end.
+
+    Args:
+        logging_interval: `"step"`, `"epoch"`, or None for each scheduler's own interval. By default
+            None.
+        log_momentum: whether momenta are logged, too. By default False.
+
+    Raises:
+        ArgumentError: the interval is none of these.
+        MisconfigurationException: in the fit, if the Trainer has no logger.
     """
 
     def __init__(self, logging_interval: str | None = None, log_momentum: bool = False) -> None:
@@ -37,7 +52,7 @@ class LearningRateMonitor(Callback):
         if logging_interval != "epoch":
             attach(self, "on_train_batch_start", self._at_step)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name what there is to log."""
         needs_logger(self, trainer)
         self._sources = [] if trainer.fast_dev_run else _sources(trainer)
@@ -58,19 +73,19 @@ class LearningRateMonitor(Callback):
                 RuntimeWarning,
             )
 
-    def _at_step(self, trainer: Any, *_: Any) -> None:
+    def _at_step(self, trainer: Trainer, *_: object) -> None:
         step = trainer.global_step
         # When the step is done, its other values are logged, too: the same x for all of them.
         if (step + 1) % trainer.log_every_n_steps == 0 and step != self._logged_step:
             self._logged_step = step
             self._log(trainer, "step", step)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what changes from epoch to epoch."""
         if self.logging_interval != "step":
             self._log(trainer, "epoch", trainer.global_step)
 
-    def _log(self, trainer: Any, interval: str, step: int) -> None:
+    def _log(self, trainer: Trainer, interval: str, step: int) -> None:
         values: dict[str, float] = {}
         for name, own_interval, optimizer in self._sources:
             if self.logging_interval == interval or own_interval == interval:
@@ -86,7 +101,7 @@ class LearningRateMonitor(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({**values, "epoch": trainer.current_epoch}, step)
 
-    def _read(self, name: str, optimizer: Any) -> dict[str, float]:
+    def _read(self, name: str, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         groups = optimizer.param_groups
         values: dict[str, float] = {}
         for number, group in enumerate(groups, start=1):
@@ -101,9 +116,9 @@ class LearningRateMonitor(Callback):
         return values
 
 
-def _sources(trainer: Any) -> list[tuple[str, str, Any]]:
+def _sources(trainer: Trainer) -> list[tuple[str, str, Any]]:
     """Name, interval and optimizer of all that has a rate, each name once."""
-    found = [
+    unnumbered = [
         (
             config.name or _name_of(config.scheduler.optimizer),
             config.interval,
@@ -111,21 +126,21 @@ def _sources(trainer: Any) -> list[tuple[str, str, Any]]:
         )
         for config in trainer.lr_scheduler_configs
     ]
-    scheduled = {id(optimizer) for _, _, optimizer in found}
-    found += [
+    scheduled = {id(optimizer) for _, _, optimizer in unnumbered}
+    unnumbered += [
         (_name_of(optimizer), "epoch", optimizer)
         for optimizer in trainer.optimizers
         if id(optimizer) not in scheduled
     ]
     seen: Counter[str] = Counter()
     sources = []
-    for name, interval, optimizer in found:
+    for name, interval, optimizer in unnumbered:
         sources.append((f"{name}-{seen[name]}" if seen[name] else name, interval, optimizer))
         seen[name] += 1
     return sources
 
 
-def _name_of(optimizer: Any) -> str:
+def _name_of(optimizer: torch.optim.Optimizer) -> str:
     return f"lr-{type(optimizer).__name__}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,10 @@ from torch import nn
 from engine.callbacks.base import Callback
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 UNKNOWN = "?"
 DEPTHS = {"top": 1, "full": -1}
@@ -73,7 +77,7 @@ class ModelSummary(Callback):
             raise ValueError(f"max_depth is a number, 'top' or 'full', not {max_depth!r}")
         self.max_depth = DEPTHS[max_depth] if isinstance(max_depth, str) else max_depth
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table, once; ranks that share a model run the example through it together."""
         if trainer.is_global_zero or not trainer.strategy.holds_all:
             rank_zero_info(str(summarize(pl_module, self.max_depth)))
@@ -124,14 +128,14 @@ def _sizes(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, tupl
     example = getattr(model, "example_input_array", None)
     if example is None:
         return {}
-    found: dict[str, tuple[str, str]] = {name: (UNKNOWN, UNKNOWN) for name in modules}
+    sizes: dict[str, tuple[str, str]] = {name: (UNKNOWN, UNKNOWN) for name in modules}
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             given = inputs[0] if len(inputs) == 1 else list(inputs)
-            found.setdefault(name, (UNKNOWN, UNKNOWN))
-            if found[name] == (UNKNOWN, UNKNOWN):
-                found[name] = (_size(given), _size(output))
+            sizes.setdefault(name, (UNKNOWN, UNKNOWN))
+            if sizes[name] == (UNKNOWN, UNKNOWN):
+                sizes[name] = (_size(given), _size(output))
 
         return hook
 
@@ -154,7 +158,7 @@ def _sizes(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, tupl
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return sizes
 
 
 @contextmanager
@@ -171,7 +175,7 @@ def _without_a_trace(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _as_of(parameter: torch.Tensor, value: Any) -> Any:
+def _as_of(parameter: torch.Tensor, value: object) -> Any:
     """The example where the model is, and in its precision, if that is another than usual."""
     if isinstance(value, torch.Tensor):
         is_other = value.is_floating_point() and parameter.dtype != torch.float32
@@ -183,7 +187,7 @@ def _as_of(parameter: torch.Tensor, value: Any) -> Any:
     return value
 
 
-def _size(value: Any) -> str:
+def _size(value: object) -> str:
     if isinstance(value, torch.Tensor):
         return str(list(value.shape))
     if isinstance(value, (list, tuple)):

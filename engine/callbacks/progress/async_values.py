@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Metrics
 
-class LaggedValues:
+
+class AsyncValues:
     """Turns metrics into numbers; those on a GPU show as they were at an earlier call.
 
     Asking a GPU for a number stops the program until all queued work is done. So a call only
@@ -21,7 +24,7 @@ class LaggedValues:
         self._copied: Any = None
         self._known: dict[str, float] = {}
 
-    def read(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, metrics: Metrics) -> dict[str, Any]:
         """The values that are known by now, in the order of `metrics`."""
         on_device = {
             name: value

@@ -8,14 +8,19 @@ import shutil
 import sys
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
 from engine.callbacks.attach import attach
-from engine.callbacks.progress.async_values import LaggedValues
+from engine.callbacks.progress.async_values import AsyncValues
 from engine.callbacks.progress.bar_counts import ProgressBarBase as ProgressBarBase
 from engine.callbacks.progress.tqdm_bars import TqdmBars, advance
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, Metrics, StepOutput
+    from engine.trainer.trainer import Trainer
 
 CLEAR = "\r\x1b[K"
 BAR_WIDTH = 20
@@ -27,6 +32,13 @@ class ProgressBar(TqdmBars):
     It looks at most every `refresh_rate` batches and every `refresh_s` seconds, and takes what is
     on the CPU already: within an epoch it never waits for the device. Override `get_metrics` to
     show other values, and `init_train_tqdm` and the like for bars of your own.
+
+    Args:
+        refresh_rate: after how many batches the line may change; 0 shows nothing. By default 1.
+        process_position: the line of the terminal, for bars of other programs above. By default 0.
+        refresh_s: the least time between two changes, in seconds. By default 0.1.
+        stream: where it is written. By default None: standard error.
+        leave: accepted and without effect: one line of each epoch stays anyway.
     """
 
     monitor = None  # it shows metrics, so its turn comes after the module's own hooks
@@ -45,7 +57,7 @@ class ProgressBar(TqdmBars):
         self._refresh_s = refresh_s
         self._stream = stream
         self._enabled = refresh_rate > 0
-        self._values = LaggedValues()
+        self._values = AsyncValues()
         self._in_fit = False
         self._line = ""
         self._began = 0.0
@@ -75,13 +87,13 @@ class ProgressBar(TqdmBars):
 
     # ------------------------------------------------------------------ training
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The training begins, perhaps in the middle of an epoch."""
         self._in_fit = True
         self._open("train", self._shows(trainer))
         self._begin(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """An epoch begins."""
         self._begin(trainer)
         if self._in_fit:
@@ -90,7 +102,13 @@ class ProgressBar(TqdmBars):
             self.main_progress_bar.set_description(f"Epoch {trainer.current_epoch}" if own else "")
 
     def _after_train_batch(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
+        batch_idx: int,
+        *_: object,
     ) -> None:
         now = perf_counter()
         if now < self._due or (batch_idx + 1) % self.refresh_rate:
@@ -99,7 +117,9 @@ class ProgressBar(TqdmBars):
         parts = (batch_idx, trainer.num_training_batches, values)
         self._move(now, "train", epoch_of(trainer), *parts)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """One line of every epoch remains."""
         # Its metrics are reduced by now. A run that picked none for the bar shows all it has.
         shown = self.get_metrics(trainer, pl_module) or dict(trainer.callback_metrics)
@@ -107,13 +127,15 @@ class ProgressBar(TqdmBars):
         batches = trainer.num_training_batches
         self._conclude(trainer, "train", epoch_of(trainer), batches, shown)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The training has ended."""
         self._in_fit = False
         self._erase()
         self._shut("train")
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """What is printed next must not stand behind half a line."""
         self._in_fit = False
         if self._line:
@@ -122,42 +144,42 @@ class ProgressBar(TqdmBars):
 
     # ------------------------------------------------------------------ the other loops
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation begins; within an epoch it takes part in the epoch's time."""
         self._begin_eval(trainer, *_validation(trainer))
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test begins."""
         self._begin_eval(trainer, "test", trainer.num_test_batches)
 
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prediction begins."""
         self._begin_eval(trainer, "predict", trainer.num_predict_batches)
 
-    def _after_validation_batch(self, trainer: Any, *_: Any) -> None:
+    def _after_validation_batch(self, trainer: Trainer, *_: object) -> None:
         kind, batches = _validation(trainer)
         self._after_eval_batch(kind, "validate", batches)
 
-    def _after_test_batch(self, trainer: Any, *_: Any) -> None:
+    def _after_test_batch(self, trainer: Trainer, *_: object) -> None:
         self._after_eval_batch("test", "test", trainer.num_test_batches)
 
-    def _after_predict_batch(self, trainer: Any, *_: Any) -> None:
+    def _after_predict_batch(self, trainer: Trainer, *_: object) -> None:
         self._after_eval_batch("predict", "predict", trainer.num_predict_batches)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation has ended; within an epoch the epoch's line says it."""
         kind, batches = _validation(trainer)
         self._end_eval(trainer, kind, "validate", batches)
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Test has ended."""
         self._end_eval(trainer, "test", "test", trainer.num_test_batches)
 
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prediction has ended."""
         self._end_eval(trainer, "predict", "predict", trainer.num_predict_batches)
 
-    def _begin_eval(self, trainer: Any, kind: str, batches: list[int | float]) -> None:
+    def _begin_eval(self, trainer: Trainer, kind: str, batches: list[int | float]) -> None:
         self._eval_batches = 0
         self._open(kind, self._shows(trainer), sum(batches))
         if not self._in_fit and not trainer.sanity_checking:
@@ -169,7 +191,7 @@ class ProgressBar(TqdmBars):
         if now >= self._due and self._eval_batches % self.refresh_rate == 0:
             self._move(now, kind, what, self._eval_batches - 1, batches, {})
 
-    def _end_eval(self, trainer: Any, kind: str, what: str, batches: Any) -> None:
+    def _end_eval(self, trainer: Trainer, kind: str, what: str, batches: Any) -> None:
         is_alone = not self._in_fit and not trainer.sanity_checking
         if is_alone or self._foreign(kind) is not None:
             self._conclude(trainer, kind, what, batches, {})
@@ -181,12 +203,12 @@ class ProgressBar(TqdmBars):
     def _out(self) -> TextIO:
         return self._stream or sys.stderr  # looked up late: tests and notebooks replace it
 
-    def _begin(self, trainer: Any) -> None:
+    def _begin(self, trainer: Trainer) -> None:
         self._first_batch = None
         self._began = perf_counter()
         self._due = self._began + self._refresh_s if self._shows(trainer) else math.inf
 
-    def _shows(self, trainer: Any) -> bool:
+    def _shows(self, trainer: Trainer) -> bool:
         return bool(self._enabled and trainer.is_global_zero)
 
     def _move(
@@ -218,7 +240,7 @@ class ProgressBar(TqdmBars):
         self._draw("  ".join([*parts, text_of(values)]).rstrip())
 
     def _conclude(
-        self, trainer: Any, kind: str, what: str, batches: Any, values: Mapping[str, Any]
+        self, trainer: Trainer, kind: str, what: str, batches: Any, values: Mapping[str, Any]
     ) -> None:
         if not self._shows(trainer):
             return
@@ -265,7 +287,7 @@ class RichProgressBar(ProgressBar):
         super().__init__(refresh_rate)
 
 
-def _validation(trainer: Any) -> tuple[str, list[int | float]]:
+def _validation(trainer: Trainer) -> tuple[str, list[int | float]]:
     """The kind of validation that runs, and its batches."""
     if trainer.sanity_checking:
         return "sanity", trainer.num_sanity_val_batches
@@ -277,7 +299,7 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def epoch_of(trainer: Any) -> str:
+def epoch_of(trainer: Trainer) -> str:
     """`epoch 3/10`, counted from one as people do."""
     last = trainer.max_epochs
     total = f"/{last}" if last is not None and last > 0 else ""
@@ -290,7 +312,7 @@ def total_of(batches: Any) -> int | None:
     return int(count) if count is not None and math.isfinite(count) else None
 
 
-def without_steps(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def without_steps(metrics: Metrics) -> dict[str, Any]:
     """An epoch's values: where a metric has `_step` and `_epoch`, the latter under its own name."""
     values: dict[str, Any] = {}
     for name, value in metrics.items():
@@ -308,7 +330,7 @@ def text_of(values: Mapping[str, Any]) -> str:
     return " ".join(f"{start}{text}" for start, text in parts)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     return f"{value:.4g}" if isinstance(value, float) else str(value)

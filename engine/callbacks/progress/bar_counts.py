@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class ProgressBarBase(Callback):
@@ -18,7 +22,7 @@ class ProgressBarBase(Callback):
     _trainer: Any = None
     _enabled = True
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """The trainer whose numbers are shown."""
         self._trainer = trainer
 
@@ -49,7 +53,7 @@ class ProgressBarBase(Callback):
         """Show nothing."""
         self._enabled = False
 
-    def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The values to show, by name: numbers, tensors or text."""
         return {**pl_module.get_progress_bar_dict(), **trainer.progress_bar_metrics}
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class PrintTableMetricsCallback(Callback):
@@ -17,11 +21,13 @@ class PrintTableMetricsCallback(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new fit has a new table."""
         self.rows = []
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Add the epoch and print."""
         if trainer.is_global_zero:
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}

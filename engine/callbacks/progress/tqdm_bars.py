@@ -50,7 +50,7 @@ class Bar:
         """Begin anew."""
         self.n, self.total = 0, total
 
-    def refresh(self, *_: Any, **__: Any) -> None:
+    def refresh(self, *_: object, **__: object) -> None:
         """Nothing: the line is drawn when it is due."""
 
     clear = close = display = unpause = refresh

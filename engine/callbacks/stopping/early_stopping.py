@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +13,11 @@ from engine.callbacks.checkpoint.top_k import MODES, mode_of
 from engine.callbacks.checks import missing_metric, validates_once_an_epoch_or_never
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Metrics, State
+    from engine.trainer.trainer import Trainer
 
 
 @dataclass
@@ -79,6 +83,32 @@ class EarlyStopping(Callback):
     A check follows each validation, or each training epoch where there is none or
     `check_on_train_epoch_end` says so. A value is looked at once: a metric that brought no new
     value costs no patience. All ranks stop together, as soon as one of them wants to.
+
+    Args:
+        monitor: the name of the logged metric that is checked. By default `"early_stop_on"`.
+        min_delta: the least change that counts as an improvement, in the metric's unit; its sign
+            does not matter. By default 0.
+        patience: how many checks in a row without an improvement end the training. By default 3.
+        verbose: whether to print why the training ends. By default False.
+        mode: `"min"` if smaller values are better, `"max"` if greater ones are, `"auto"` to tell
+            by the metric's name (accuracies: max). By default `"min"`.
+        strict: whether a `monitor` that is not logged is an error. By default True.
+        check_finite: whether nan or infinity ends the training at once. By default True.
+        stopping_threshold: a value of the metric that is good enough to end the training when it
+            is passed. By default None: no such value.
+        divergence_threshold: a value so bad that the training ends when it is passed. By default
+            None: no such value.
+        check_on_train_epoch_end: whether checks follow training epochs (True) or validations
+            (False). By default None: training epochs that are validated exactly once, or never.
+
+    Raises:
+        ArgumentError: `mode` has no meaning, or `patience` is negative.
+        RuntimeError: in the fit, if `strict` and `monitor` is not logged.
+
+    Example:
+        End the fit when the validation loss has not gone down in five validations::
+
+            Trainer(callbacks=[EarlyStopping("val_loss", patience=5)])
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the arguments are those that scripts already use)
@@ -101,7 +131,7 @@ class EarlyStopping(Callback):
         self.stopping_reason: str | None = None
         self._check_on_train_epoch_end = check_on_train_epoch_end
         self._looked_at: Any = None
-        self._metrics: Mapping[str, Any] = {}  # those of the fit that runs
+        self._metrics: Metrics = {}  # those of the fit that runs
         self._kept: dict[str, Any] = {}  # what an earlier process has looked at
         self._validated = False
         self._rule = Patience(
@@ -137,7 +167,7 @@ class EarlyStopping(Callback):
     def best_score(self, value: Any) -> None:
         self._rule.best = float(value)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What a resumed run goes on from."""
         return {
             "wait_count": self._rule.waited,
@@ -151,16 +181,17 @@ class EarlyStopping(Callback):
         # A copy is a rule, not a part of the run that it was taken from.
         return {**self.__dict__, "_metrics": {}}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from an earlier run."""
         self._rule.waited = state_dict["wait_count"]
         self._rule.best = state_dict["best_score"]
         self.stopped_epoch = state_dict["stopped_epoch"]
         self._kept = dict(state_dict)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Nothing of this fit has been looked at, but what an earlier process has. A check that was
-        due in the very hook that it saved in is made now.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew, but for what an earlier process has checked.
+
+        A check that was due in the very hook that it saved in is made now.
         """
         self._metrics, self._validated = trainer.callback_metrics, False
         kept, self._kept = self._kept, {}
@@ -172,7 +203,7 @@ class EarlyStopping(Callback):
         elif "is_present" in kept and value is not None and self._was_due(trainer):
             self._check(trainer)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check, where validation is the time for it."""
         if trainer.sanity_checking:
             return
@@ -180,12 +211,14 @@ class EarlyStopping(Callback):
         if not self._checks_on_train_epoch_end(trainer):
             self._check(trainer)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Check, where the end of an epoch is the time for it; a part of one is none."""
         if trainer.state.progress.is_last and self._checks_on_train_epoch_end(trainer):
             self._check(trainer)
 
-    def _was_due(self, trainer: Any) -> bool:
+    def _was_due(self, trainer: Trainer) -> bool:
         """Whether the last thing that was trained was followed by a check."""
         progress = trainer.state.progress
         has_ended = bool(progress.ended_at == progress.total_batches)
@@ -193,12 +226,12 @@ class EarlyStopping(Callback):
             return has_ended and not progress.batch
         return not has_ended and bool(progress.validated_at == progress.total_batches)
 
-    def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
+    def _checks_on_train_epoch_end(self, trainer: Trainer) -> bool:
         if self._check_on_train_epoch_end is not None:
             return self._check_on_train_epoch_end
         return validates_once_an_epoch_or_never(trainer)
 
-    def _check(self, trainer: Any) -> None:
+    def _check(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:
             return
         if self.monitor not in trainer.callback_metrics:

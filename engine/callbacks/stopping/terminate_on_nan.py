@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from engine.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class TerminateOnNaN(Callback):
@@ -15,7 +19,9 @@ class TerminateOnNaN(Callback):
     It looks at every batch and so waits for the device in each.
     """
 
-    def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor
+    ) -> None:
         """Look at the loss before it spoils the gradients."""
         if not bool(torch.isfinite(loss.detach()).all()):
             value = float(loss.detach().reshape(-1)[0])
@@ -25,7 +31,7 @@ class TerminateOnNaN(Callback):
                 "Trainer(detect_anomaly=True) names the operation"
             )
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Look at what the step has made of the parameters."""
         named = list(pl_module.named_parameters())
         if not named:
@@ -43,5 +49,5 @@ class TerminateOnNaN(Callback):
         )
 
 
-def _of_rank(trainer: Any) -> str:
+def _of_rank(trainer: Trainer) -> str:
     return f" on rank {trainer.global_rank}" if trainer.world_size > 1 else ""

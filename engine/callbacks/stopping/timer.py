@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.callbacks.attach import attach
 from engine.callbacks.base import Callback
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import duration as read_duration
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 STAGES = ("train", "validate", "test")
 
@@ -24,6 +29,17 @@ class Timer(Callback):
     `interval`: whether it looks after each "step" or each "epoch". The time of runs that a
     checkpoint goes on from counts. Rank zero's clock is that of all ranks, which are asked ever
     less often while there is much time left.
+
+    Args:
+        duration: how long training may take: `"DD:HH:MM:SS"`, a timedelta, or a dict of timedelta's
+            arguments such as `{"hours": 2}`. By default None: time is only measured.
+        interval: whether the limit is checked after each `"step"` or each `"epoch"`. By default
+            `"step"`.
+        verbose: whether to print that the limit was reached. By default True.
+        clock: the clock, in seconds; for tests. By default `time.monotonic`.
+
+    Raises:
+        MisconfigurationException: `duration` can't be read, or `interval` is neither of the two.
     """
 
     def __init__(
@@ -43,7 +59,7 @@ class Timer(Callback):
         self._earlier_s = 0.0  # of runs that a checkpoint goes on from
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
-        self._every: Every | None = None
+        self._every: SharedTimer | None = None
         if self._duration_s is not None:
             if interval == "step":
                 attach(self, "on_train_batch_end", self._after_batch)
@@ -70,15 +86,15 @@ class Timer(Callback):
         """Seconds that are left, None where there is no limit."""
         return None if self._duration_s is None else self._duration_s - self.time_elapsed(stage)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """How long it took so far."""
         return {"time_elapsed": {stage: self.time_elapsed(stage) for stage in STAGES}}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on counting."""
         self._earlier_s = state_dict.get("time_elapsed", {}).get("train", 0.0)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The time begins."""
         self._begin("train")
         left_s = self.time_remaining()
@@ -86,25 +102,25 @@ class Timer(Callback):
             return
         if left_s <= 0:  # all ranks read the same checkpoint
             self._stop(trainer)
-        self._every = Every(max(0.0, left_s), self._clock)
+        self._every = SharedTimer(max(0.0, left_s), self._clock)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The time ends."""
         self._ended["train"] = self._clock()
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure this validation."""
         self._begin("validate")
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """This validation is done."""
         self._ended["validate"] = self._clock()
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure this test."""
         self._begin("test")
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """This test is done."""
         self._ended["test"] = self._clock()
 
@@ -112,17 +128,17 @@ class Timer(Callback):
         self._ended.pop(stage, None)
         self._began[stage] = self._clock()
 
-    def _after_batch(self, trainer: Any, *_: Any) -> None:
+    def _after_batch(self, trainer: Trainer, *_: object) -> None:
         every = self._every
         if every is not None and every.is_due(trainer.strategy.broadcast, trainer.is_global_zero):
             self._stop(trainer)
 
-    def _after_epoch(self, trainer: Any, *_: Any) -> None:
+    def _after_epoch(self, trainer: Trainer, *_: object) -> None:
         left_s = self.time_remaining()
         if trainer.strategy.broadcast(left_s is not None and left_s <= 0):
             self._stop(trainer)
 
-    def _stop(self, trainer: Any) -> None:
+    def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
         self._every = None
         if self._verbose:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.callbacks.base import Callback
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.trainer.trainer import Trainer
 
 
 class GradientAccumulationScheduler(Callback):
@@ -14,6 +18,19 @@ class GradientAccumulationScheduler(Callback):
 
     The same as `Trainer(accumulate_grad_batches={epoch: batches})`; epochs count from 0, and before
     the first that is named each batch is a step.
+
+    Args:
+        scheduling: how many batches make up one optimizer step, by the index of the first epoch
+            that it holds for.
+
+    Raises:
+        MisconfigurationException: an epoch is negative, or a number of batches is below 1; in the
+            fit, if the Trainer has an `accumulate_grad_batches` of its own.
+
+    Example:
+        One batch a step at first, four from epoch 5 on::
+
+            Trainer(callbacks=[GradientAccumulationScheduler({5: 4})])
     """
 
     def __init__(self, scheduling: Mapping[int, int]) -> None:
@@ -35,7 +52,7 @@ class GradientAccumulationScheduler(Callback):
         """Whether there is any epoch in which a step takes several batches."""
         return max(self.scheduling.values()) > 1
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Before a fit: tell the trainer."""
         if stage != "fit":
             return

@@ -6,15 +6,20 @@ import inspect
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.runtime.distributed import world as distributed
+from engine.runtime.distributed import world
 from engine.runtime.torch_internals.torch_parts import BatchNorm
 
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch
+    from engine.trainer.trainer import Trainer
 
-def update_statistics(trainer: Any, module: Any) -> None:
+
+def update_statistics(trainer: Trainer, module: LightningModule) -> None:
     """One pass over the training batches without a step; all ranks end with the same statistics.
 
     The statistics are plain averages over those batches. Nothing is logged meanwhile.
@@ -41,10 +46,10 @@ def update_statistics(trainer: Any, module: Any) -> None:
     for layer in layers:
         for statistics in (layer.running_mean, layer.running_var):
             if statistics is not None:
-                statistics.copy_(distributed.all_reduce(statistics))
+                statistics.copy_(world.all_reduce(statistics))
 
 
-def _batches(trainer: Any, module: Any) -> Iterator[Any]:
+def _batches(trainer: Trainer, module: LightningModule) -> Iterator[Any]:
     """The training batches, on the device."""
     count, loader = trainer.num_training_batches, trainer.train_dataloader
     for order in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
@@ -58,7 +63,7 @@ def _batches(trainer: Any, module: Any) -> Iterator[Any]:
         yield _hook(trainer, module, "on_after_batch_transfer")(prepared, 0)
 
 
-def _hook(trainer: Any, module: Any, name: str) -> Any:
+def _hook(trainer: Trainer, module: LightningModule, name: str) -> Any:
     """The data module's hook if it has one of its own, else the module's."""
     data = trainer.datamodule
     method = getattr(type(data), name, None)
@@ -66,19 +71,21 @@ def _hook(trainer: Any, module: Any, name: str) -> Any:
     return getattr(data if is_own else module, name)
 
 
-def _forward(module: Any, batch: Any, index: int) -> None:
+def _forward(module: LightningModule, batch: Batch, index: int) -> None:
     arguments = _step_arguments(module, batch, index)
     if arguments:
-        module.training_step(*arguments)
+        step: Any = module.training_step
+        step(*arguments)
     else:
         module(batch[0] if isinstance(batch, (list, tuple)) else batch)
 
 
-def _step_arguments(module: Any, batch: Any, index: int) -> tuple[Any, ...]:
+def _step_arguments(module: LightningModule, batch: Batch, index: int) -> tuple[Any, ...]:
     """What the training step is called with; nothing where it would step, or is one of several."""
     if not module.automatic_optimization or len(module.trainer.optimizers) > 1:
         return ()
-    taken = inspect.signature(module.training_step)
+    step: Any = module.training_step
+    taken = inspect.signature(step)
     for arguments in ((batch, index), (batch,)):
         with suppress(TypeError):
             taken.bind(*arguments)

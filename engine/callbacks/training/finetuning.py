@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import Optimizer
@@ -14,13 +14,19 @@ from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.torch_internals.torch_parts import BatchNorm
 
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
+
 Layers = torch.nn.Module | Iterable[Any]
 
 
 class BaseFinetuning(Callback):
-    """Override `freeze_before_training(module)` and `finetune_function(module, epoch, optimizer,
-    opt_idx)`.
+    """Base of callbacks that freeze layers at first and let them learn later.
 
+    Override `freeze_before_training(module)` and
+    `finetune_function(module, epoch, optimizer, opt_idx)`.
     A resumed run has the groups of parameters that were added before, under the same names.
     """
 
@@ -29,12 +35,12 @@ class BaseFinetuning(Callback):
         self._resumed = False
         self._frozen: list[torch.nn.Parameter] = []  # when the ranks came together
 
-    def freeze_before_training(self, pl_module: Any) -> None:
+    def freeze_before_training(self, pl_module: LightningModule) -> None:
         """Freeze what is not to learn at first; called before the optimizers are made."""
         raise NotImplementedError(f"{type(self).__name__} needs `freeze_before_training`")
 
     def finetune_function(
-        self, pl_module: Any, epoch: int, optimizer: Optimizer, opt_idx: int = 0
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer, opt_idx: int = 0
     ) -> None:
         """Called at the beginning of each epoch, for each optimizer."""
         raise NotImplementedError(f"{type(self).__name__} needs `finetune_function`")
@@ -130,7 +136,7 @@ class BaseFinetuning(Callback):
 
     # ------------------------------------------------------------------ hooks
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str | None = None) -> None:
         """Freeze, before the optimizers are made."""
         if stage == "fit":
             self.freeze_before_training(pl_module)
@@ -141,12 +147,12 @@ class BaseFinetuning(Callback):
         """The groups that were added."""
         return {"added": self._added}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Take back the groups that were added."""
         self._added = {int(idx): groups for idx, groups in state_dict["added"].items()}
         self._resumed = True
 
-    def on_optimizers_made(self, trainer: Any, pl_module: Any) -> None:
+    def on_optimizers_made(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the optimizers of a resumed run the groups that they had."""
         if not self._resumed:
             self._added = {}
@@ -161,18 +167,18 @@ class BaseFinetuning(Callback):
                 trainer.optimizers[idx].add_param_group({"params": params, **options})
                 widen_schedulers(trainer, trainer.optimizers[idx])
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what is frozen when the ranks have come together."""
         self._frozen = [p for p in pl_module.parameters() if not p.requires_grad]
 
-    def _average_gradients(self, trainer: Any, pl_module: Any) -> None:
+    def _average_gradients(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # DDP averages what needed a gradient when it was made: not what was thawed since then.
         # Those accumulated before are averages already, and stay what they are.
         thawed = [p for p in self._frozen if p.requires_grad]
         if thawed and trainer.strategy.holds_all:
             trainer.strategy.average_gradients(thawed)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the subclass thaw what it wants to."""
         names = {id(p): name for name, p in pl_module.named_parameters()}
         for idx, optimizer in enumerate(trainer.optimizers):
@@ -185,7 +191,7 @@ class BaseFinetuning(Callback):
                 self._added.setdefault(idx, []).append(kept)
 
 
-def widen_schedulers(trainer: Any, optimizer: Optimizer) -> None:
+def widen_schedulers(trainer: Trainer, optimizer: Optimizer) -> None:
     """Let an optimizer's schedulers know of groups that were added after they were made.
 
     A new group's rate follows the last function that a scheduler has.
@@ -208,6 +214,20 @@ class BackboneFinetuning(BaseFinetuning):
 
     It begins with `backbone_initial_lr`, or `backbone_initial_ratio_lr` of the rate of the rest,
     and is multiplied by `lambda_func(epoch)` each epoch: up to the rest's rate, if `should_align`.
+
+    Args:
+        unfreeze_backbone_at_epoch: the index of the first epoch that the backbone learns in. By
+            default 10.
+        lambda_func: the factor of the backbone's rate for the epoch's index. By default always 2.
+        backbone_initial_ratio_lr: the backbone's first rate as a share of the rest's. By default
+            0.1.
+        backbone_initial_lr: the backbone's first rate itself. By default None: by the ratio.
+        should_align: whether the rate stops growing at that of the rest. By default True.
+        initial_denom_lr: what the rate is divided by for parameters that the optimizer gets at the
+            unfreezing. By default 10.
+        train_bn: whether batch norm layers learn while the backbone is frozen. By default True.
+        verbose: whether to print the rates in each epoch. By default False.
+        rounding: to how many decimals. By default 12.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (the arguments that scripts already use)
@@ -238,12 +258,12 @@ class BackboneFinetuning(BaseFinetuning):
         """The groups that were added, and the backbone's rate."""
         return {**super().state_dict(), "previous_backbone_lr": self.previous_backbone_lr}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state_dict)
         self.previous_backbone_lr = state_dict["previous_backbone_lr"]
 
-    def freeze_before_training(self, pl_module: Any) -> None:
+    def freeze_before_training(self, pl_module: LightningModule) -> None:
         """Freeze the backbone."""
         backbone = getattr(pl_module, "backbone", None)
         if not isinstance(backbone, torch.nn.Module):
@@ -254,7 +274,7 @@ class BackboneFinetuning(BaseFinetuning):
         self.freeze(backbone, train_bn=self.train_bn)
 
     def finetune_function(
-        self, pl_module: Any, epoch: int, optimizer: Optimizer, opt_idx: int = 0
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer, opt_idx: int = 0
     ) -> None:
         """Thaw the backbone when it is time, and let its rate grow."""
         rate = optimizer.param_groups[0]["lr"]

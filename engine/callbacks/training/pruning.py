@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils import prune
@@ -13,6 +13,11 @@ from engine.callbacks.base import Callback
 from engine.callbacks.training.whole_model import needs_whole_model
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 Place = tuple[torch.nn.Module, str]  # a layer and the name of its parameter
 _UNSTRUCTURED = {
@@ -33,6 +38,31 @@ class ModelPruning(Callback):
     `weight` and `bias` of layers. `amount` is a share, a number of values, or a function of the
     epoch. With `use_lottery_ticket_hypothesis` what is left goes back to where it began.
     Checkpoints hold plain weights, unless `make_pruning_permanent` is off.
+
+    Args:
+        pruning_fn: `"l1_unstructured"`, `"random_unstructured"`, `"ln_structured"`,
+            `"random_structured"`, or a subclass of `torch.nn.utils.prune.BasePruningMethod`.
+        parameters_to_prune: pairs of a layer and the name of its parameter. By default all
+            parameters called as in `parameter_names`.
+        parameter_names: the names to look for. By default `("weight", "bias")`.
+        use_global_unstructured: whether all parameters are pruned as one, so that some lose more
+            than others. By default True.
+        amount: how much of what is left to prune each time: a float is a share, an int a number of
+            values, a function gets the epoch's index and returns one of them. By default 0.5.
+        apply_pruning: whether to prune in an epoch, or a function of its index. By default True.
+        make_pruning_permanent: whether checkpoints, and the module after the fit, have plain
+            weights with zeros rather than masks. By default True.
+        use_lottery_ticket_hypothesis: whether the values that are left go back to what they were
+            when the fit began; or a function of the epoch's index. By default True.
+        resample_parameters: whether they go back to newly drawn values instead. By default False.
+        pruning_dim: the dimension that structured pruning removes slices of.
+        pruning_norm: the order of the norm by which `"ln_structured"` ranks them.
+        verbose: 0 for no output, 1 for the whole, 2 for each layer as well. By default 0.
+        prune_on_train_epoch_end: whether to prune after training epochs (True) or validations
+            (False). By default True.
+
+    Raises:
+        MisconfigurationException: the arguments don't fit together, or nothing can be pruned.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (the arguments that scripts already use)
@@ -70,7 +100,7 @@ class ModelPruning(Callback):
         self._resumed: dict[str, dict[str, torch.Tensor]] = {}
         self._check()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What a resumed run goes on from: files of checkpoints have plain weights."""
         masks = {
             name: getattr(layer, f"{own}_mask").bool()
@@ -80,11 +110,11 @@ class ModelPruning(Callback):
         first = dict(zip(self._names, self._first, strict=True)) if self._first else {}
         return {"masks": masks, "first": first}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on from an earlier run, once its weights are there."""
         self._resumed = state_dict
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find what to prune, and note where it began."""
         needs_whole_model(self, trainer)
         self._places = self.parameters_to_prune or list(self._found(pl_module))
@@ -102,23 +132,27 @@ class ModelPruning(Callback):
             self._first = [self._beginning(layer, name) for layer, name in self._places]
         self._go_on()
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Prune."""
         if self.prune_on_train_epoch_end:
             self._run(trainer.current_epoch)
 
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prune, if that is wanted here."""
         is_of_training = trainer.state.fn == "fit" and not trainer.sanity_checking
         if is_of_training and not self.prune_on_train_epoch_end:
             self._run(trainer.current_epoch)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the weights plain again, with their zeros."""
         if self.make_pruning_permanent_wanted:
             self.make_pruning_permanent(pl_module)
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: State
+    ) -> None:
         """Save plain weights, with their zeros."""
         if self.make_pruning_permanent_wanted:
             checkpoint["state_dict"] = plain_weights(checkpoint["state_dict"])
@@ -228,7 +262,7 @@ class ModelPruning(Callback):
             raise MisconfigurationException("ln_structured needs pruning_norm, the n of the norm")
 
 
-def plain_weights(state: dict[str, Any]) -> dict[str, Any]:
+def plain_weights(state: State) -> dict[str, Any]:
     """A module's state with each pruned weight in the place of its origin and mask."""
     plain: dict[str, Any] = {}
     for name, value in state.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,11 @@ from engine.callbacks.training.batch_norm import update_statistics
 from engine.callbacks.training.whole_model import needs_whole_model
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import MisconfigurationException
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import State
+    from engine.trainer.trainer import Trainer
 
 Average = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 NEVER = 2**62  # a scheduler of this frequency is not stepped
@@ -26,6 +31,20 @@ class StochasticWeightAveraging(Callback):
     batch norm the statistics that belong to them. `swa_epoch_start` is a share of `max_epochs`, or
     the number of the first epoch, counted from 1. The average lies on `device`, on the module's
     with None.
+
+    Args:
+        swa_lrs: the learning rate, or one for each group of parameters, that is kept while weights
+            are averaged. By default None: the rates stay as they are.
+        swa_epoch_start: the first epoch that is averaged: a float is a share of `max_epochs`, an
+            int a number counted from 1. By default 0.8.
+        annealing_epochs: how many epochs the rates take to reach `swa_lrs`. By default 10.
+        annealing_strategy: how they get there: `"cos"` or `"linear"`. By default `"cos"`.
+        avg_fn: `avg_fn(average, value, count)` returns the new average, tensors of one shape;
+            `count` is how many values are in `average`. By default None: the mean.
+        device: where the average is kept. By default the CPU; None: where the module is.
+
+    Raises:
+        MisconfigurationException: a rate, the start or the strategy has no meaning.
     """
 
     def __init__(
@@ -55,13 +74,13 @@ class StochasticWeightAveraging(Callback):
             "first_lrs": self._first_lrs,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on with an average."""
         self.n_averaged = state_dict["n_averaged"]
         self._average = dict(state_dict["average"])
         self._first_lrs = state_dict["first_lrs"]
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on where a checkpoint was taken."""
         needs_whole_model(self, trainer)
         self._start = first_epoch(self.swa_epoch_start, trainer.max_epochs)
@@ -70,7 +89,7 @@ class StochasticWeightAveraging(Callback):
         if self._first_lrs:
             self._rest_schedulers(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the learning rates of the epoch, once averaging has begun."""
         if trainer.current_epoch < self._start:
             return
@@ -88,12 +107,14 @@ class StochasticWeightAveraging(Callback):
                     self.annealing_strategy, begin, end, done, self.annealing_epochs
                 )
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Take the weights of this epoch into the average."""
         if trainer.current_epoch >= self._start:
             self._take_in(pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the module the average."""
         if not self.n_averaged:
             return
@@ -103,7 +124,7 @@ class StochasticWeightAveraging(Callback):
         update_statistics(trainer, pl_module)
         rank_zero_info(f"engine: the weights are the average of {self.n_averaged} epochs")
 
-    def _take_in(self, module: Any) -> None:
+    def _take_in(self, module: LightningModule) -> None:
         count, average = self.n_averaged, self.avg_fn or running_mean
         for name, parameter in module.named_parameters():
             value = parameter.detach()
@@ -116,7 +137,7 @@ class StochasticWeightAveraging(Callback):
                 self._average[name] = average(before.to(value.device), value, count)
         self.n_averaged += 1
 
-    def _rest_schedulers(self, trainer: Any) -> None:
+    def _rest_schedulers(self, trainer: Trainer) -> None:
         for config in trainer.lr_scheduler_configs:
             config.frequency = NEVER
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.callbacks.base import Callback
 from engine.callbacks.training.swa import Average, running_mean
 from engine.callbacks.training.whole_model import needs_whole_model
+
+if TYPE_CHECKING:
+    from engine.module.module import LightningModule
+    from engine.runtime.data.types import Batch, State, StepOutput
+    from engine.trainer.trainer import Trainer
 
 OWN = "own_weights"  # the key of a checkpoint
 
@@ -19,6 +24,13 @@ class WeightAveraging(Callback):
     The average is taken after each step for which `should_update` says so: by default every step.
     `avg_fn(average, value, count)` says how; by default it is the mean. While a validation runs
     the module has the averaged weights; full checkpoints hold them, and the others beside.
+
+    Args:
+        device: where the average is kept. By default None: where the module is.
+        use_buffers: whether buffers, such as the statistics of batch norm, are averaged, too. By
+            default True.
+        avg_fn: `avg_fn(average, value, count)` returns the new average, tensors of one shape;
+            `count` is how many values are in `average`. By default None: the mean.
     """
 
     def __init__(
@@ -44,23 +56,27 @@ class WeightAveraging(Callback):
         average = {name: value.clone() for name, value in self._average.items()}
         return {"count": self.count, "average": average}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Go on with an average."""
         self.count = state_dict["count"]
         self._average = dict(state_dict["average"])
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: State
+    ) -> None:
         """Save the average as the weights, and beside it those to train on with."""
         if self.count:
             weights = checkpoint["state_dict"]
             checkpoint[OWN] = self._own or {k: weights[k] for k in self._average if k in weights}
             checkpoint["state_dict"] = {**weights, **self._average}
 
-    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: Any
+    ) -> None:
         """Keep the weights to train on with."""
         self._own = dict(checkpoint.get(OWN, {}))
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on where a checkpoint was taken."""
         needs_whole_model(self, trainer)
         self._seen_step = trainer.global_step
@@ -70,10 +86,10 @@ class WeightAveraging(Callback):
 
     def on_train_batch_end(
         self,
-        trainer: Any,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: StepOutput,
+        batch: Batch,
         batch_idx: int,
         unused: int = 0,
     ) -> None:
@@ -84,32 +100,34 @@ class WeightAveraging(Callback):
             if self.should_update(step_idx=step - 1):
                 self._take_in(pl_module)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any, unused: Any = None) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, unused: object = None
+    ) -> None:
         """Take in the weights after an epoch."""
         if self.should_update(epoch_idx=trainer.current_epoch):
             self._take_in(pl_module)
 
-    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the average."""
         if trainer.state.fn == "fit":
             self._lend(pl_module)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train on with the module's own weights."""
         self._give_back(pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the module the average."""
         self._lend(pl_module)
         self._own = {}
 
-    def _tensors(self, module: Any) -> dict[str, torch.Tensor]:
-        found = {name: value.detach() for name, value in module.named_parameters()}
+    def _tensors(self, module: LightningModule) -> dict[str, torch.Tensor]:
+        tensors = {name: value.detach() for name, value in module.named_parameters()}
         if self.use_buffers:
-            found.update(module.named_buffers())
-        return found
+            tensors.update(module.named_buffers())
+        return tensors
 
-    def _take_in(self, module: Any) -> None:
+    def _take_in(self, module: LightningModule) -> None:
         for name, value in self._tensors(module).items():
             value = value if self.device is None else value.to(self.device)
             before = self._average.get(name)
@@ -119,7 +137,7 @@ class WeightAveraging(Callback):
                 self._average[name] = self.avg_fn(before.to(value.device), value, self.count)
         self.count += 1
 
-    def _lend(self, module: Any) -> None:
+    def _lend(self, module: LightningModule) -> None:
         if not self.count or self._own:
             return
         tensors = self._tensors(module)
@@ -127,7 +145,7 @@ class WeightAveraging(Callback):
         for name, value in tensors.items():
             value.copy_(self._average[name])
 
-    def _give_back(self, module: Any) -> None:
+    def _give_back(self, module: LightningModule) -> None:
         if self._own:
             for name, value in self._tensors(module).items():
                 value.copy_(self._own[name])
@@ -135,7 +153,16 @@ class WeightAveraging(Callback):
 
 
 class EMAWeightAveraging(WeightAveraging):
-    """An exponential moving average of the weights: `decay` of the old, the rest of the new."""
+    """An exponential moving average of the weights: `decay` of the old, the rest of the new.
+
+    Args:
+        device: where the average is kept. By default None: where the module is.
+        use_buffers: whether buffers are averaged, too. By default True.
+        decay: the weight of the old average, between 0 and 1. By default 0.999.
+        update_every_n_steps: after every how many optimizer steps the average is updated. By
+            default 1.
+        update_starting_at_step: the first optimizer step that counts. By default None: the first.
+    """
 
     def __init__(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.runtime.errors import MisconfigurationException
 
+if TYPE_CHECKING:
+    from engine.trainer.trainer import Trainer
 
-def needs_whole_model(callback: object, trainer: Any) -> None:
+
+def needs_whole_model(callback: object, trainer: Trainer) -> None:
     """Raise where the ranks divide the model among them."""
     if not trainer.strategy.holds_all:
         raise MisconfigurationException(

@@ -32,7 +32,7 @@ from engine.runtime.distributed.world import read_world
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.seed import fresh_seed, mix, seed_everything, share_random_state
 from engine.runtime.storage import checkpoint as files
-from engine.strategies.choose import joined, place
+from engine.strategies.choose import choose_strategy, join_process_group
 from engine.strategies.precision import make_precision
 
 
@@ -62,7 +62,7 @@ class LightningLite:
         try:
             said = {name: value for name, value in given.items() if value is not None}
             self._hardware = parse(said).hardware
-            self._strategy = place(self._hardware, read_world())
+            self._strategy = choose_strategy(self._hardware, read_world())
         except MisconfigurationException as error:
             name = type(self).__name__
             raise MisconfigurationException(str(error).replace("Trainer(", f"{name}(")) from None
@@ -77,7 +77,7 @@ class LightningLite:
         raise MisconfigurationException(f"{type(self).__name__} has no `run`: put your loop there")
 
     def _run(self, own: Any, *args: Any, **kwargs: Any) -> Any:
-        self._strategy = joined(self._strategy, self._hardware)
+        self._strategy = join_process_group(self._strategy, self._hardware)
         self._precision = make_precision(self._hardware.precision, self.device)
         share_random_state()
         return own(self, *args, **kwargs)

@@ -17,7 +17,7 @@ from engine.runtime.distributed.world import rank_zero_warn
 from engine.runtime.errors import MisconfigurationException, Preempted
 from engine.runtime.settings import Settings
 from engine.runtime.storage import run_folder as rundir
-from engine.strategies.base import SingleDevice
+from engine.strategies.base import Strategy
 from engine.trainer.options import description, signature
 from engine.trainer.saving.preemption import was_left_alone
 
@@ -119,7 +119,7 @@ class Trainer(OldView, FromShell):
 
     # The steps of a search, which were public once.
 
-    def join_ranks(self) -> SingleDevice:
+    def join_ranks(self) -> Strategy:
         """The strategy, with all ranks there."""
         from engine.tuner import trial
 

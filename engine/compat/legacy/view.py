@@ -15,8 +15,8 @@ from engine.compat.legacy.connectors import (
 )
 from engine.compat.legacy.fit_loop import FitLoopView
 from engine.loops.optimizers import SchedulerConfig
-from engine.module.logging.results import to_floats
-from engine.runtime.coordination.signals import notice
+from engine.module.logging.values import to_floats
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.distributed.world import rank_zero_only
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.settings import Settings
@@ -251,7 +251,7 @@ class OldView(Trainer):
     @property
     def received_sigterm(self) -> bool:
         """Whether the process was told to make room."""
-        return notice.came is not None
+        return preemption.signal is not None
 
     @rank_zero_only
     def print(self, *values: Any, **options: Any) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from engine.loggers.hparams import plain
 from engine.module.hyperparameters.hparams import AttributeDict
 from engine.runtime.storage.checkpoint import read, write
 from engine.runtime.storage.files import write_whole
+from engine.runtime.storage.hparams_file import plain
 from engine.runtime.storage.yaml_data import load_yaml, load_yaml_file
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.errors import MisconfigurationException
+from engine.runtime.storage.hparams_file import as_mapping, flat
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 
 class CometLogger(ForeignLogger):
@@ -82,7 +84,7 @@ class CometLogger(ForeignLogger):
             experiment.set_name(self._experiment_name)
         return experiment
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Send one set of values."""
         values = dict(metrics)
         epoch = values.pop("epoch", None)
@@ -90,7 +92,7 @@ class CometLogger(ForeignLogger):
             self._named(values), step=step, epoch=None if epoch is None else int(epoch)
         )
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters, nested ones as `outer/inner`."""
         self.experiment.log_parameters(flat(as_mapping(params)))
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.loggers.base import Logger, Silent
+from engine.loggers.base import Logger
+from engine.loggers.dummy import Silent
 from engine.runtime.distributed.world import on_rank_zero
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Metrics
 
 
 class ForeignLogger(Logger):
@@ -44,7 +47,7 @@ class ForeignLogger(Logger):
     def _open(self) -> Any:
         raise NotImplementedError
 
-    def _named(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def _named(self, metrics: Metrics) -> dict[str, Any]:
         """The metrics under the names they are written by."""
         if not self._prefix:
             return dict(metrics)

@@ -7,13 +7,16 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import rank_zero_warn
+from engine.runtime.storage.hparams_file import as_mapping, flat
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 MAX_VALUE_LENGTH = 250  # what the oldest servers in use accept
 MAX_PARAMS_A_CALL = 100
@@ -24,6 +27,20 @@ class MLFlowLogger(ForeignLogger):
     """Logs to MLflow: to `tracking_uri` (or MLFLOW_TRACKING_URI), else into the folder `save_dir`.
 
     `experiment` is MLflow's client; `run_id` names the run that it logs to.
+
+    Args:
+        experiment_name: the experiment's name. By default `"lightning_logs"`.
+        run_name: the run's name that the pages show. By default None: MLflow draws one.
+        tracking_uri: the server, or the `file:` of a folder. By default the variable
+            MLFLOW_TRACKING_URI, else `save_dir`.
+        tags: values that the run gets by name. By default none.
+        save_dir: the folder, where there is no server. By default `"./mlruns"`.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        artifact_location: where a new experiment keeps files. By default MLflow's own place.
+        run_id: the id of a run to go on with. By default None: a new one.
+
+    Raises:
+        ModuleNotFoundError: mlflow is not installed.
     """
 
     library = "mlflow"
@@ -102,16 +119,16 @@ class MLFlowLogger(ForeignLogger):
         return client
 
     def _experiment_of(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self._experiment_name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(self._experiment_name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(
             client.create_experiment(
                 self._experiment_name, artifact_location=self._artifact_location
             )
         )
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Send one set of values in one call."""
         from mlflow.entities import Metric
 
@@ -120,7 +137,7 @@ class MLFlowLogger(ForeignLogger):
         rows = [Metric(key, value, now_ms, step or 0) for key, value in values.items()]
         client.log_batch(self._run_id, metrics=rows)
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters; MLflow keeps the first value of each for good."""
         from mlflow.entities import Param
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.loggers.hparams import as_mapping, flat
 from engine.loggers.services.installed import ForeignLogger
+from engine.runtime.storage.hparams_file import as_mapping, flat
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 
 class NeptuneLogger(ForeignLogger):
@@ -69,13 +71,13 @@ class NeptuneLogger(ForeignLogger):
             self._run_id = run["sys/id"].fetch()
         return run
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Append one set of values to their series."""
         run = self.experiment
         for name, value in self._named(metrics).items():
             run[name].append(value, step=step)
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters."""
         run = self.experiment
         for name, value in self._named({"hyperparams": flat(as_mapping(params))}).items():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from engine.loggers.hparams import as_mapping, plain
 from engine.loggers.services.installed import ForeignLogger
 from engine.runtime.distributed.world import on_rank_zero
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.storage.files import make_folder
+from engine.runtime.storage.hparams_file import as_mapping, plain
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 STEP = "trainer/global_step"
 
@@ -23,6 +26,24 @@ class WandbLogger(ForeignLogger):
 
     `log_model=True` uploads the checkpoints that are kept when the fit ends, "all" each one when it
     is saved; as the artifact `model-ID`, whose newest and best versions have these names.
+
+    Args:
+        name: the run's name that the pages show. By default None: wandb draws one.
+        save_dir: the folder of wandb's files. By default None: where the run's other files go.
+        offline: whether nothing is sent; `wandb sync` does it later. By default False.
+        id: the run's id, to go on with an earlier one. By default None: a new one.
+        anonymous: whether runs need no account. By default None: no.
+        version: another name of `id`.
+        project: the project of the run. By default None: wandb's setting.
+        log_model: whether checkpoints are uploaded: True when the fit ends, `"all"` each when it is
+            saved. By default False.
+        experiment: a run that `wandb.init` has returned already. By default None.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        options: further arguments of `wandb.init`.
+
+    Raises:
+        MisconfigurationException: `log_model` has no meaning, or is given with `offline`.
+        ModuleNotFoundError: wandb is not installed.
     """
 
     library = "wandb"
@@ -83,7 +104,7 @@ class WandbLogger(ForeignLogger):
         """The folder that `wandb` is in."""
         return self._save_dir
 
-    def place(self, root: str | os.PathLike[str], version: str | None = None) -> None:
+    def set_root(self, root: str | os.PathLike[str], version: str | None = None) -> None:
         """Write where the trainer writes, unless a `save_dir` was given."""
         if not self._save_dir_was_given:
             self._save_dir = os.path.join(os.fspath(root), version or "")
@@ -104,12 +125,12 @@ class WandbLogger(ForeignLogger):
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Send one set of values."""
         values = self._named(metrics)
         self.experiment.log(values if step is None else {**values, STEP: step})
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Send the hyper-parameters."""
         self.experiment.config.update(plain(as_mapping(params)), allow_val_change=True)
 

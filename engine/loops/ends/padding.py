@@ -12,7 +12,7 @@ import torch
 
 from engine.loops.ends.uneven import copied, restore
 from engine.loops.run import Run
-from engine.module.logging.results import is_metric
+from engine.module.logging.values import is_metric
 from engine.runtime.data.samplers import Padding, padding_of
 from engine.runtime.distributed import world as distributed
 

@@ -6,74 +6,33 @@ once an epoch, in one collective; a logger's numbers leave the device in one cop
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from engine.module.logging.allowed_hooks import (
+    DEFAULTS,
+    ONCE_AN_EPOCH,
+    not_allowed,
+    step_and_epoch,
+)
+from engine.module.logging.collection import Collection
 from engine.module.logging.entry import (
     LOADER_MARK,
-    Collection,
     Entry,
-    as_scalar,
-    as_tensor,
     number_of,
     reduction_name,
     sync_name,
     two_metrics,
 )
-from engine.runtime.distributed import world as distributed
+from engine.module.logging.values import as_scalar, as_tensor, is_metric
+from engine.runtime.distributed import world
 from engine.runtime.errors import MisconfigurationException
 
-_STEP, _EPOCH = (True, False), (False, True)
-
-# Where logging is allowed: default of on_step and on_epoch. In hooks that run once an epoch there
-# is no step that a value could belong to.
-DEFAULTS: dict[str, tuple[bool, bool]] = {
-    **dict.fromkeys(
-        [
-            "training_step",
-            "training_step_end",
-            "on_before_backward",
-            "on_after_backward",
-            "on_before_optimizer_step",
-            "on_before_zero_grad",
-            "optimizer_step",
-            "backward",
-            "optimizer_zero_grad",
-            "configure_gradient_clipping",
-            "on_batch_start",
-            "on_batch_end",
-            "on_train_batch_start",
-            "on_train_batch_end",
-        ],
-        _STEP,
-    ),
-    **dict.fromkeys(
-        [
-            f"{hook}{stage}{end}"
-            for stage in ("validation", "test")
-            for hook, end in (("", "_step"), ("", "_step_end"), ("on_", "_batch_start"))
-        ],
-        _EPOCH,
-    ),
-    "on_validation_batch_end": _EPOCH,
-    "on_test_batch_end": _EPOCH,
-}
-ONCE_AN_EPOCH = {
-    "on_train_start",
-    "on_validation_start",
-    "on_test_start",
-    "on_epoch_start",
-    "on_epoch_end",
-    "training_epoch_end",
-    "validation_epoch_end",
-    "test_epoch_end",
-    *(f"on_{s}_epoch_{e}" for s in ("train", "validation", "test") for e in ("start", "end")),
-}
-DEFAULTS.update(dict.fromkeys(ONCE_AN_EPOCH, _EPOCH))
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 
 class Flags(NamedTuple):
@@ -89,7 +48,7 @@ class Flags(NamedTuple):
     add_dataloader_idx: bool = True
 
 
-class Logged:
+class LoggedValues:
     """All that was logged in a run: the present hook, the open collection, the last values."""
 
     def __init__(self, to_cpu: bool = False) -> None:
@@ -98,7 +57,7 @@ class Logged:
         self.hook: str | None = None
         self.module: Any = None  # the one that logs
         self.collection: Collection | None = None
-        self.batch: Any = None  # of the step that runs, for its size
+        self.batch: Batch = None  # of the step that runs, for its size
         self.repeated: Any = None  # while a batch runs that some ranks only repeat a sample for
         self.dataloader_suffix = ""
         self.epoch_callback: dict[str, torch.Tensor] = {}
@@ -107,7 +66,7 @@ class Logged:
         self.has_new_step_value = False
         self._train: Collection | None = None
         self._waits = False  # whether training has a step value that no logger has seen
-        self._noted = self._noted_mixture = self._noted_doubt = False
+        self._warned: set[str] = set()  # what a run warns of once
 
     @contextmanager
     def within(self, hook: str) -> Iterator[None]:
@@ -135,25 +94,15 @@ class Logged:
         key = name + self.dataloader_suffix if of_loader else name
         return self.collection.entries.get((self.hook, key))
 
-    def enter(self, name: str, value: Any, flags: Flags) -> Entry:
+    def enter(self, name: str, value: object, flags: Flags) -> Entry:
         """Make the entry of a name that is logged for the first time in this epoch and hook.
 
         An entry that several loaders share is looked at each time: it must stay as it was made.
         """
         collection, hook = self.collection, self.hook
         if collection is None or hook is None or hook not in DEFAULTS:
-            raise MisconfigurationException(
-                f"self.log({name!r}) was called in `{hook or _caller()}`, where nothing can be "
-                f"logged; the places for it are {', '.join(sorted(DEFAULTS))}"
-            )
-        on_step, on_epoch = DEFAULTS[hook]
-        on_step = on_step if flags.on_step is None else flags.on_step
-        on_epoch = on_epoch if flags.on_epoch is None else flags.on_epoch
-        if on_step and hook in ONCE_AN_EPOCH:
-            raise MisconfigurationException(
-                f"self.log({name!r}, on_step=True) in `{hook}`: that hook runs once an epoch, "
-                "there is no step that the value belongs to; leave on_step out"
-            )
+            raise not_allowed(name, hook)
+        on_step, on_epoch = step_and_epoch(name, hook, flags.on_step, flags.on_epoch)
         reduction = reduction_name(flags.reduce_fx)
         shown = name + (self.dataloader_suffix if flags.add_dataloader_idx else "")
         before = collection.entries.get((hook, shown))
@@ -185,24 +134,24 @@ class Logged:
             counts_samples=reduction == "mean" and hook not in ONCE_AN_EPOCH,
         )
         if entry.metric is not None:
-            self._look_for_mixtures(entry, collection)
+            self._warn_of_mixtures(entry, collection)
         collection.entries[(hook, shown)] = entry
         return entry
 
-    def _look_for_mixtures(self, new: Entry, collection: Collection) -> None:
+    def _warn_of_mixtures(self, new: Entry, collection: Collection) -> None:
         """A metric object adds up one kind of data: another loader, or stage, needs its own."""
         there = list(collection.entries.values())
         others = [e for e in there if e.name != new.name and LOADER_MARK in e.name + new.name]
         if self._train is not None and not (self._train is collection or self._train.is_finished):
             others += self._train.entries.values()
         other = next((e for e in others if e.metric is new.metric), None)
-        if other is not None and not self._noted_mixture:
-            self._noted_mixture = True
-            distributed.rank_zero_warn(
+        if other is not None:
+            self._warn_once(
+                "mixture",
                 f"self.log({new.name!r}) has the {type(new.metric).__name__} object of "
                 f"{other.name!r}{' in training' if other not in there else ''}: both are added up "
                 "in it, and neither value is right. Keep one metric object for each loader and "
-                "stage (said once)"
+                "stage",
             )
 
     def _metric_named(self, name: str) -> Any:
@@ -213,14 +162,13 @@ class Logged:
 
     def note_no_effect(self, *names: str) -> None:
         """Say once that some arguments of `self.log` are accepted and change nothing."""
-        if not self._noted:
-            self._noted = True
-            distributed.rank_zero_warn(
-                f"self.log: {' and '.join(names)} have no effect: with truncated back-propagation "
-                "each split's value counts in the epoch's as any other (said once)"
-            )
+        self._warn_once(
+            "no effect",
+            f"self.log: {' and '.join(names)} have no effect: with truncated back-propagation "
+            "each split's value counts in the epoch's as any other",
+        )
 
-    def take(self, entry: Entry, value: Any, size: int | None, keep_graph: bool) -> None:
+    def take(self, entry: Entry, value: object, size: int | None, keep_graph: bool) -> None:
         """Take in one value; `size` is the number of samples behind it, None to look."""
         if entry.metric is not None:
             if value is not entry.metric:
@@ -235,7 +183,7 @@ class Logged:
         elif value.dim():
             value = as_scalar(entry.name, value)
         if entry.on_step:
-            ranks = self.repeated or distributed
+            ranks = self.repeated or world
             latest = ranks.all_reduce(value, entry.sync_op) if entry.sync_step else value
             latest = latest.cpu() if self._to_cpu else latest
             entry.latest = latest if keep_graph else latest.detach()
@@ -250,14 +198,19 @@ class Logged:
     def _samples(self, entry: Entry) -> int:
         assert self.collection is not None
         count, doubt = self.collection.samples.of(self.batch, self.dataloader_suffix)
-        if doubt and not self._noted_doubt:
-            self._noted_doubt = True
-            distributed.rank_zero_warn(
+        if doubt:
+            self._warn_once(
+                "doubt",
                 f"self.log({entry.name!r}): the epoch's mean is over samples, and how many a batch "
-                f"has can't be told: {doubt}. {count} is taken; say it by self.log({entry.name!r}, "
-                "value, batch_size=...) (said once)"
+                f"has can't be told: {doubt}. {count} is assumed; give it as "
+                f"self.log({entry.name!r}, value, batch_size=...)",
             )
         return count
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            world.rank_zero_warn(f"{text} (said once)")
 
     # ------------------------------------------------------------------ epochs
 
@@ -367,33 +320,3 @@ class Logged:
         self._train = self.hook = None
         self.epoch_callback, self.epoch_bar, self.sent = {}, {}, {}
         self.close_training()
-
-
-def _caller() -> str:
-    """The name of the function that called `self.log`: the nearest one that is not the engine's."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("engine."):
-        frame = frame.f_back
-    return frame.f_code.co_name
-
-
-def is_metric(value: Any) -> bool:
-    """Whether this is a metric of torchmetrics."""
-    # torchmetrics is never imported by us: a metric can only come from where it is loaded.
-    torchmetrics = sys.modules.get("torchmetrics")
-    return torchmetrics is not None and isinstance(value, torchmetrics.Metric)
-
-
-def to_floats(values: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of tensors, in one copy from each device."""
-    floats: dict[str, float] = {}
-    by_device: dict[torch.device, list[str]] = {}
-    for name, value in values.items():
-        if isinstance(value, torch.Tensor):
-            by_device.setdefault(value.device, []).append(name)
-        else:
-            floats[name] = float(value)
-    for names in by_device.values():
-        stacked = torch.stack([values[name].detach().double().reshape(()) for name in names])
-        floats.update(zip(names, stacked.tolist(), strict=True))
-    return {name: floats[name] for name in values}

@@ -1,9 +1,9 @@
-"""Whether all ranks come to one place, found out before any of them waits there for the others.
+"""Whether all ranks reach one point of a program, known before any of them waits there for good.
 
 A program may save a checkpoint on rank zero alone, while the others go on and then wait for it in
-their next step: a collective would keep all of them for ever. So each rank that comes says so in
-the store by which the process group found together, and looks for the others for a while. Who first
-sees all of them, or gives up, says what holds for everyone; also for a rank that comes later.
+their next step: a collective would block all of them forever. So each rank that arrives says so in
+the store of the process group, and looks for the others for a while. The first rank that sees all
+of them, or gives up, decides for everyone; also for a rank that arrives later.
 """
 
 from __future__ import annotations
@@ -13,50 +13,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from engine.runtime.coordination import store as stores
+from engine.runtime.coordination.store import SharedStore
 from engine.runtime.distributed.world import World
-from engine.runtime.torch_internals.torch_parts import default_store
 
 PATIENCE_S = 30.0  # longer than ranks are apart that come to the same line of a program
-LOOK_EVERY_S = 0.005
 ALL, SOME = "all", "some"
 
-_all_come = False  # see `everybody`
-_calls: dict[str, int] = {}  # how many calls at a place are over, as far as this rank knows
+_all_arrive = False  # see `all_ranks_known_to_arrive`
+_calls: dict[str, int] = {}  # how many calls at a point are over, as far as this rank knows
 
 
 @contextmanager
-def everybody() -> Iterator[None]:
-    """Within, all ranks are known to come: nobody has to be called."""
-    global _all_come
-    before, _all_come = _all_come, True
+def all_ranks_known_to_arrive() -> Iterator[None]:
+    """Within, all ranks are known to take part: `all_ranks_arrive` need not ask them."""
+    global _all_arrive
+    before, _all_arrive = _all_arrive, True
     try:
         yield
     finally:
-        _all_come = before
+        _all_arrive = before
 
 
-def all_come(world: World, place: str, store: Any = None) -> bool:
-    """Whether every rank calls this with the same `place`, soon; the same answer on all that do."""
-    if _all_come:
+def all_ranks_arrive(world: World, point: str, store: Any = None) -> bool:
+    """Whether every rank calls this with the same `point`, soon; all that do get one answer."""
+    if _all_arrive:
         return True
-    call = _calls.get(place, 0)
-    here = _store_of(store, f"{place}/{call}")
-    while here.check(["verdict"]):  # it is over, and was without us
+    call = _calls.get(point, 0)
+    here = SharedStore(f"barrier/{point}/{call}", store)
+    while here.has("verdict"):  # it is over, and was without us
         call += 1
-        here = _store_of(store, f"{place}/{call}")
-    _calls[place] = call + 1
+        here = SharedStore(f"barrier/{point}/{call}", store)
+    _calls[point] = call + 1
     ranks = [str(rank) for rank in range(world.world_size)]
-    here.set(str(world.rank), "here")
+    here.set(str(world.rank))
     give_up = time.monotonic() + PATIENCE_S
-    while not here.check(ranks) and not here.check(["verdict"]):
-        if time.monotonic() > give_up:
-            break
-        time.sleep(LOOK_EVERY_S)
-    seen = ALL if here.check(ranks) else SOME
-    return bool(here.compare_set("verdict", "", seen).decode() == ALL)  # the first one's counts
-
-
-def _store_of(store: Any, name: str) -> Any:
-    from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it
-
-    return PrefixStore(f"engine/rollcall/{name}", store or default_store())
+    while not here.has(*ranks) and not here.has("verdict") and time.monotonic() <= give_up:
+        time.sleep(stores.POLL_EVERY_S)
+    return here.set_first("verdict", ALL if here.has(*ranks) else SOME) == ALL

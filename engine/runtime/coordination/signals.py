@@ -1,8 +1,8 @@
-"""Being told to make room: the signals of a preemption, and what they leave behind.
+"""The signals of a preemption, and what they leave behind.
 
 A scheduler or launcher warns by a signal, and so does a terminal that is closed. Python runs a
-signal's function between any two lines of the program, so it only sets a mark; the training looks
-at that mark after each optimizer step.
+signal's function between any two lines of the program, so it only records the signal; the
+training checks for that after each optimizer step.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from engine.runtime.errors import Preempted
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
-class Notice:
-    """Whether this process was told to make room: the name of the first signal, else None.
+class Preemption:
+    """The name of the first preemption signal that this process received, None before.
 
     It stays for the life of the process: a program with several fits stops in the next one.
     """
 
     def __init__(self) -> None:
-        self.came: str | None = None
+        self.signal: str | None = None
 
 
-notice = Notice()
+preemption = Preemption()
 _taken: tuple[int, ...] = ()  # the signals that are noted now
 
 
@@ -41,7 +41,7 @@ def is_listening() -> bool:
 
 
 @contextmanager
-def listening(wanted: bool, stays: bool = False) -> Iterator[None]:
+def listening(enabled: bool, stays: bool = False) -> Iterator[None]:
     """Note the signals instead of being ended by them; afterwards all is as it was before.
 
     With `stays` the process goes on to note them until it ends: a run that is over in time, or goes
@@ -51,10 +51,10 @@ def listening(wanted: bool, stays: bool = False) -> Iterator[None]:
     global _taken
     before: dict[int, Any] = {}
     # Only the main thread may set what a signal does.
-    if wanted and not _taken and threading.current_thread() is threading.main_thread():
-        before = {number: found[0] for number in SIGNALS if (found := _ours_to_take(number))}
+    if enabled and not _taken and threading.current_thread() is threading.main_thread():
+        before = {number: function[0] for number in SIGNALS if (function := _replaceable(number))}
         _taken = tuple(before)
-        set_all({number: _noting(found) for number, found in before.items()})
+        set_all({number: _noting(function) for number, function in before.items()})
     after = before
     if stays and before:
         # When an interpreter ends, it forgets what functions signals had.
@@ -77,18 +77,18 @@ def set_all(functions: Mapping[int, Any]) -> None:
         signal.signal(number, function)
 
 
-def _ours_to_take(number: int) -> tuple[Any] | None:
+def _replaceable(number: int) -> tuple[Any] | None:
     """What a signal does now, in a tuple; None where it is better left alone.
 
     That is a signal that the program ignores, and one whose function is not Python's, as
     faulthandler's: it could not be put back.
     """
-    found = signal.getsignal(number)
-    if found is None or found == signal.SIG_IGN:
+    function = signal.getsignal(number)
+    if function is None or function == signal.SIG_IGN:
         return None
-    if found == signal.SIG_DFL and _is_caught(number):
+    if function == signal.SIG_DFL and _is_caught(number):
         return None
-    return (found,)
+    return (function,)
 
 
 def _is_caught(number: int) -> bool:
@@ -107,26 +107,26 @@ def has_failed() -> bool:
     return path is not None and os.path.exists(f"{path}.failed")
 
 
-def _noting(found: Any) -> Any:
+def _noting(previous: Any) -> Any:
     """A signal's function: note it, then do what the program itself wants done."""
     owner = os.getpid()
 
     def note(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
             # A process that the program has forked: the signal is its own matter.
-            signal.signal(number, found)
+            signal.signal(number, previous)
             os.kill(os.getpid(), number)
             return
         if has_failed():
             # Saving would wait for a rank that is gone. The program ends as it would without us,
             # or as by sys.exit(): its `finally` blocks and `atexit` run.
-            signal.signal(number, found)
-            if callable(found):
-                found(number, frame)
+            signal.signal(number, previous)
+            if callable(previous):
+                previous(number, frame)
                 return
             raise SystemExit(128 + number)
-        notice.came = notice.came or signal.Signals(number).name
-        if callable(found):
-            found(number, frame)
+        preemption.signal = preemption.signal or signal.Signals(number).name
+        if callable(previous):
+            previous(number, frame)
 
     return note

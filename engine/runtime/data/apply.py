@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.runtime.data.samplers import mapped, move
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 
 def apply_to_collection(
@@ -42,7 +45,7 @@ def apply_to_collection(
     return changed(data)
 
 
-def move_data_to_device(batch: Any, device: torch.device | str | int) -> Any:
+def move_data_to_device(batch: Batch, device: torch.device | str | int) -> Any:
     """The batch with all its tensors, however nested, on `device`."""
     return move(batch, torch.device(device))
 

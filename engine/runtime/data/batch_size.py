@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 _DEEPEST = 5  # levels of parts within parts
 _MOST = 16  # items of a list that are looked at: the others are like them
@@ -38,7 +41,7 @@ class _Likeness(NamedTuple):
     shown: Callable[[Any], int | None]
     found: Found
 
-    def fits(self, batch: Any) -> bool:
+    def fits(self, batch: Batch) -> bool:
         """Whether a batch of the same type has as many samples."""
         try:
             is_same = self.shown(batch) == self.found.samples
@@ -57,7 +60,7 @@ class Samples:
         self._last: dict[type, _Likeness] = {}
         self._columns: dict[str, int] = {}  # of a loader whose batches are lists
 
-    def of(self, batch: Any, loader: str = "") -> Found:
+    def of(self, batch: Batch, loader: str = "") -> Found:
         """The number of samples of a batch that came from a loader."""
         last = self._last.get(type(batch))
         if last is not None and last.fits(batch):
@@ -75,9 +78,10 @@ class Samples:
         return found
 
 
-def _shown_by(batch: Any) -> Callable[[Any], int | None] | None:
-    """How to read the number of samples off a batch that holds nothing but tensors, or tells it;
-    None where each takes a closer look.
+def _shown_by(batch: Batch) -> Callable[[Any], int | None] | None:
+    """How to read the number of samples off a batch; None where each batch has to be inspected.
+
+    Batches that hold nothing but tensors, or that know their size, are read the same way each time.
     """
     if isinstance(batch, torch.Tensor):
         return len
@@ -97,7 +101,7 @@ def _shown_by(batch: Any) -> Callable[[Any], int | None] | None:
     return lambda batch: len(getattr(batch, key))
 
 
-def samples_of(batch: Any) -> Found:
+def samples_of(batch: Batch) -> Found:
     """The number of samples of a batch, by all its parts."""
     for parts in (list(_arrays(batch)), list(_lists(batch))):
         counts = {count for _, count in parts}
@@ -224,7 +228,7 @@ def _lists(item: Any, where: tuple[Any, ...] = ()) -> Iterator[Part]:
             yield from _lists(part, (*where, key))
 
 
-def _of_items(batch: Any) -> Found | None:
+def _of_items(batch: Batch) -> Found | None:
     """The number of samples where these have dimensions of their own, as images and boxes have.
 
     Then they lie in lists: one for each column, or one of all samples.
@@ -233,7 +237,7 @@ def _of_items(batch: Any) -> Found | None:
     return Found(counts.pop()) if len(counts) == 1 else None
 
 
-def _of_columns(batch: Any) -> int:
+def _of_columns(batch: Batch) -> int:
     """The length of the lists that a batch consists of, each of items that are alike."""
     counts, has_list = set(), False
     for column in _members(batch).values():
@@ -247,7 +251,7 @@ def _of_columns(batch: Any) -> int:
     return counts.pop() if has_list and len(counts) == 1 else 0
 
 
-def _of_list(batch: Any) -> int:
+def _of_list(batch: Batch) -> int:
     """The length of a list of samples: of items whose own parts differ."""
     if not isinstance(batch, list) or len({type(one) for one in batch}) != 1:
         return 0

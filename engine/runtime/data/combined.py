@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from engine.runtime.data import samplers as data
+from engine.runtime.data import samplers
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.seed import mix
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch, Loader, Loaders
 
 MODES = ("max_size_cycle", "min_size", "max_size", "sequential")
 # A loader that begins anew within an epoch draws another order: that of an epoch nobody gets to.
@@ -27,7 +30,7 @@ class CombinedLoader:
     max_size ends with the longest, shorter ones give None; sequential is one after the other.
     """
 
-    def __init__(self, loaders: Any, mode: str = "min_size") -> None:
+    def __init__(self, loaders: Loaders, mode: str = "min_size") -> None:
         if mode not in MODES:
             raise MisconfigurationException(
                 f"several loaders are combined by one of {', '.join(MODES)}, not {mode!r}"
@@ -47,7 +50,7 @@ class CombinedLoader:
         return leaves(self.loaders)
 
     def __len__(self) -> int:
-        lengths = [data.length(loader) for loader in self.flattened]
+        lengths = [samplers.length(loader) for loader in self.flattened]
         if self.mode == "sequential":
             total = sum(lengths)
         else:
@@ -56,7 +59,7 @@ class CombinedLoader:
             raise TypeError("a loader among these does not say how long it is")
         return int(total)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         with self.open(_plainly) as batches:
             yield from batches
 
@@ -76,7 +79,7 @@ class CombinedLoader:
 
     def _begin_at(self, index: int, start: int) -> bool:
         member = self.flattened[index]
-        length = data.length(member)
+        length = samplers.length(member)
         is_known = 0 < length < float("inf")
         rounds, start = divmod(start, int(length)) if is_known else (0, start)
         seed, epoch, rank = self._began[index]
@@ -96,14 +99,14 @@ class CombinedLoader:
             slots = [stack.enter_context(ExitStack()) for _ in self.flattened]
             yield self._batches(slots, opens)
 
-    def _batches(self, slots: list[ExitStack], opens: Opens) -> Iterator[Any]:
+    def _batches(self, slots: list[ExitStack], opens: Opens) -> Iterator[Batch]:
         members = self.flattened
         if self.mode == "sequential":
             for member, slot in zip(members, slots, strict=True):
                 yield from slot.enter_context(opens(member))
             return
 
-        def begin(index: int) -> Iterator[Any]:
+        def begin(index: int) -> Iterator[Batch]:
             slots[index].close()
             return slots[index].enter_context(opens(members[index]))
 
@@ -130,7 +133,7 @@ class CombinedLoader:
             yield rebuilt(self.loaders, iter(items))
 
 
-def _mapped(function: Callable[[int, Any], Any], index: int, loader: Any) -> Any:
+def _mapped(function: Callable[[int, Any], Any], index: int, loader: Loader) -> Any:
     """`function` of a loader; of each of those in it, where it combines some by itself."""
     if isinstance(loader, CombinedLoader):
         return loader.mapped(lambda inner, one: function(1000 * (index + 1) + inner, one))
@@ -138,23 +141,23 @@ def _mapped(function: Callable[[int, Any], Any], index: int, loader: Any) -> Any
 
 
 @contextmanager
-def _plainly(loader: Any) -> Iterator[Iterator[Any]]:
+def _plainly(loader: Loader) -> Iterator[Iterator[Any]]:
     yield iter(loader)
 
 
-def combined(loaders: Any, mode: str) -> Any:
+def combined(loaders: Loaders, mode: str) -> Any:
     """A dict, list or tuple of loaders as one; anything else as it is."""
     if isinstance(loaders, Mapping) or holds_loaders(loaders):
         return CombinedLoader(loaders, mode)
     return loaders
 
 
-def is_loader(item: Any) -> bool:
+def is_loader(item: object) -> bool:
     """Whether this is a loader of itself, and no list of batches."""
     return isinstance(item, (DataLoader, CombinedLoader)) or hasattr(item, "dataset")
 
 
-def holds_loaders(item: Any) -> bool:
+def holds_loaders(item: object) -> bool:
     """Whether this has loaders in it, and is not a list of batches."""
     if not isinstance(item, (Mapping, list, tuple)):
         return False
@@ -162,7 +165,7 @@ def holds_loaders(item: Any) -> bool:
     return any(is_loader(one) or holds_loaders(one) for one in members)
 
 
-def leaves(loaders: Any, is_top: bool = True) -> list[Any]:
+def leaves(loaders: Loaders, is_top: bool = True) -> list[Any]:
     """The loaders of a container, however nested."""
     if not (is_top or holds_loaders(loaders)):
         return [loaders]
@@ -170,21 +173,21 @@ def leaves(loaders: Any, is_top: bool = True) -> list[Any]:
     return [leaf for item in items for leaf in leaves(item, is_top=False)]
 
 
-def rebuilt(loaders: Any, items: Iterator[Any], is_top: bool = True) -> Any:
+def rebuilt(loaders: Loaders, items: Iterator[Any], is_top: bool = True) -> Any:
     """A container like that of the loaders, with an item for each."""
     if not (is_top or holds_loaders(loaders)):
         return next(items)
-    return data.mapped(loaders, lambda member: rebuilt(member, items, is_top=False))
+    return samplers.mapped(loaders, lambda member: rebuilt(member, items, is_top=False))
 
 
-def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
+def begin_epoch(loader: Loader, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
     """Set a loader, or all of several, to batch `start` of an epoch.
 
     Returns whether it begins there by itself; if not, the caller skips batches.
     """
     if isinstance(loader, CombinedLoader):
         return loader.begin_epoch(seed, epoch, rank, start)
-    return data.begin_epoch(loader, seed, epoch, rank, start)
+    return samplers.begin_epoch(loader, seed, epoch, rank, start)
 
 
 def own_seed(seed: int, index: int) -> int:
@@ -192,6 +195,6 @@ def own_seed(seed: int, index: int) -> int:
     return mix(seed, index) if index else seed
 
 
-def each(loader: Any, function: Callable[[int, Any], Any]) -> Any:
+def each(loader: Loader, function: Callable[[int, Any], Any]) -> Any:
     """`function(index, loader)` of a loader, or of each among several."""
     return loader.mapped(function) if isinstance(loader, CombinedLoader) else function(0, loader)

@@ -17,7 +17,7 @@ from io import IOBase
 from itertools import islice
 from pathlib import PurePath
 from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from torch.utils.data import IterableDataset, IterDataPipe
 
 from engine.runtime.distributed.world import gather_all
 from engine.runtime.torch_internals.torch_parts import ITERATOR
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
 # Names and texts in the code of what divides itself among ranks, and among workers.
 OF_RANKS = frozenset(
@@ -89,7 +92,7 @@ def words_in(*roots: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _parts(one: Any, found: set[str]) -> Iterator[Any]:
+def _parts(one: object, found: set[str]) -> Iterator[Batch]:
     """What else runs, or is read, when `one` is; names and texts are put into `found`."""
     if isinstance(one, CodeType):
         found.update(one.co_names, one.co_freevars)
@@ -114,7 +117,7 @@ def _parts(one: Any, found: set[str]) -> Iterator[Any]:
             yield from _code_of(type(one))
 
 
-def _used_by(code: CodeType, globals_: Mapping[str, Any]) -> Iterator[Any]:
+def _used_by(code: CodeType, globals_: Mapping[str, Any]) -> Iterator[Batch]:
     yield code
     for name in _names(code):
         used = globals_.get(name)
@@ -138,7 +141,7 @@ def _locals(generator: GeneratorType[Any, Any, Any]) -> dict[str, Any]:
     return {} if generator.gi_frame is None else dict(generator.gi_frame.f_locals)
 
 
-def _code_of(kind: type) -> Iterator[Any]:
+def _code_of(kind: type) -> Iterator[Batch]:
     """The functions of a class that run when one of it is read, and those that they call."""
     queue, seen = [*_READ_BY], set(_READ_BY)
     while queue:
@@ -173,11 +176,11 @@ def _is_full(cell: Any) -> bool:
     return True
 
 
-def _is_looked_at(one: Any) -> bool:
+def _is_looked_at(one: object) -> bool:
     return str(getattr(one, "__module__", "")).split(".", maxsplit=1)[0] not in _NOT_LOOKED_AT
 
 
-def _held(one: Any) -> dict[str, Any]:
+def _held(one: object) -> dict[str, Any]:
     """The attributes of an object of which something can be said."""
     is_data = isinstance(one, torch.utils.data.Dataset) or hasattr(type(one), "__iter__")
     if isinstance(one, (torch.nn.Module, ModuleType)) or not (is_data or _is_looked_at(type(one))):
@@ -205,7 +208,7 @@ def digest(data: Any) -> str:
     return summary.hexdigest()
 
 
-def _described(one: Any) -> tuple[bytes, list[Any]]:
+def _described(one: object) -> tuple[bytes, list[Any]]:
     """Bytes for an object itself, and what it holds."""
     kind = f"{type(one).__module__}.{type(one).__qualname__};".encode()
     text = _text(one)
@@ -224,9 +227,10 @@ def _described(one: Any) -> tuple[bytes, list[Any]]:
     return kind, [_held(one), *_shown(one)]
 
 
-def _shown(one: Any) -> list[Any]:
-    """What data says of itself that is not made in Python: a table, an array, an open file, an
-    iterator of Python's own.
+def _shown(one: object) -> list[Any]:
+    """What data that is not made in Python says of itself.
+
+    That is a table, an array, an open file, or a built-in iterator.
     """
     its, is_file = type(one), isinstance(one, IOBase)
     if hasattr(one, "__dict__") and not (is_file or hasattr(its, "__array__")):
@@ -243,7 +247,7 @@ def _shown(one: Any) -> list[Any]:
         return []
 
 
-def _text(one: Any) -> str | None:
+def _text(one: object) -> str | None:
     """All that is to be said of an object that holds no others; None if it may hold some."""
     if one is None or isinstance(one, (bool, int, float, complex, str, bytes, PurePath, range)):
         return repr(one)

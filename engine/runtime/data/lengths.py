@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import (
     BatchSampler,
@@ -18,6 +18,9 @@ from torch.utils.data import (
 from engine.runtime.data.combined import CombinedLoader
 from engine.runtime.data.samplers import Stripe, Turns
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Loader
+
 _EXACT: tuple[Any, ...] = (
     BatchSampler,
     DistributedSampler,
@@ -28,7 +31,7 @@ _EXACT: tuple[Any, ...] = (
 )
 
 
-def is_exact(loader: Any) -> bool:
+def is_exact(loader: Loader) -> bool:
     """Whether as many batches come as `len()` says.
 
     That is so where the length follows from the indices that are read. A stream's length, and that
@@ -46,9 +49,10 @@ def is_exact(loader: Any) -> bool:
     return is_torchs and (_is_ours(loader) or _knows_its_length(_order(loader)))
 
 
-def drawn_length(loader: Any) -> int | None:
-    """The batches of this epoch, once an order of ours has been drawn from a sampler that may have
-    another length than it says; None where `len()` is right.
+def drawn_length(loader: Loader) -> int | None:
+    """The batches of this epoch, once an order of ours has been drawn; None where `len()` is right.
+
+    The sampler that the order is drawn from may have another length than it says.
     """
     if not isinstance(loader, DataLoader) or not _is_ours(loader):
         return None

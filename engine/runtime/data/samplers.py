@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import (
@@ -29,6 +29,9 @@ from engine.runtime.distributed.world import World
 from engine.runtime.errors import MisconfigurationException
 from engine.runtime.seed import mix
 from engine.runtime.torch_internals.torch_parts import set_order
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch, Loader
 
 # ---------------------------------------------------------------------- the order of samples
 
@@ -143,7 +146,7 @@ class Turns:
             return int(total // self.world_size)
         return max(0, -(-(total - self.rank) // self.world_size))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         source = self.source
         inner = getattr(source, "sampler", None)
         in_sequence = isinstance(source, BatchSampler) and isinstance(inner, SequentialSampler)
@@ -156,7 +159,7 @@ class Turns:
         return islice(source, self.rank + self.start * self.world_size, stop, self.world_size)
 
 
-def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
+def for_training(loader: Loader, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with an order of ours: shuffled or not as the user's, striped over ranks."""
     if not _is_ours_to_order(loader, world, replace_sampler):
         return deal(loader, seed, world, replace_sampler, even=True)
@@ -173,7 +176,7 @@ def for_training(loader: Any, seed: int, world: World, replace_sampler: bool) ->
     return _with_order(loader, "batch_sampler", order)
 
 
-def for_evaluation(loader: Any, seed: int, world: World, replace_sampler: bool) -> Any:
+def for_evaluation(loader: Loader, seed: int, world: World, replace_sampler: bool) -> Any:
     """The loader with this rank's share of the batches, none twice and none left out."""
     if not _is_ours_to_order(loader, world, replace_sampler):
         if replace_sampler and world.world_size > 1:
@@ -199,11 +202,11 @@ class Own:
             return int(sampler.num_samples)
         return int(max(0, -(-(total - sampler.rank) // sampler.num_replicas)))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         return islice(iter(self.sampler), len(self))
 
 
-def _without_repeats(loader: Any) -> Any:
+def _without_repeats(loader: Loader) -> Any:
     """In evaluation a sample counts once, also where a DistributedSampler is the user's own."""
     batches = getattr(loader, "batch_sampler", None)
     if not isinstance(loader, DataLoader) or type(loader.sampler) is not DistributedSampler:
@@ -217,7 +220,7 @@ def _without_repeats(loader: Any) -> Any:
     return _with_order(loader, "batch_sampler", order)
 
 
-def in_sequence(loader: Any) -> Any:
+def in_sequence(loader: Loader) -> Any:
     """The loader without shuffling, as `overfit_batches` wants it."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
@@ -228,7 +231,7 @@ def in_sequence(loader: Any) -> Any:
     return _with_order(loader, "sampler", sampler) if loader.batch_sampler is None else loader
 
 
-def once_more(loader: Any) -> Any:
+def once_more(loader: Loader) -> Any:
     """A loader of the same batches, from the first on, for a loop within the loop over these.
 
     That loop evaluates: what was only repeated to keep step is left out.
@@ -244,7 +247,7 @@ def once_more(loader: Any) -> Any:
     return loader
 
 
-def padding_of(loader: Any) -> Padding | None:
+def padding_of(loader: Loader) -> Padding | None:
     """The batch of a training epoch that some ranks have only to keep step, if there is one.
 
     Of several loaders they must all have it in the same batch.
@@ -254,7 +257,7 @@ def padding_of(loader: Any) -> Padding | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _is_ours_to_order(loader: Any, world: World, replace_sampler: bool) -> bool:
+def _is_ours_to_order(loader: Loader, world: World, replace_sampler: bool) -> bool:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return False
     if not replace_sampler:
@@ -272,7 +275,7 @@ def _is_ours_to_order(loader: Any, world: World, replace_sampler: bool) -> bool:
     return not asks
 
 
-def _with_order(loader: Any, name: str, order: Any) -> Any:
+def _with_order(loader: Loader, name: str, order: Any) -> Any:
     # A shallow copy with one attribute set keeps all else, whatever subclass it is and however that
     # is constructed.
     loader = copy.copy(loader)
@@ -280,7 +283,7 @@ def _with_order(loader: Any, name: str, order: Any) -> Any:
     return loader
 
 
-def begin_epoch(loader: Any, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
+def begin_epoch(loader: Loader, seed: int, epoch: int, rank: int, start: int = 0) -> bool:
     """Set a loader to the beginning of an epoch, or to batch `start` of it.
 
     Returns whether the order is ours, so that the loader begins at `start` by itself; if not, the
@@ -321,7 +324,7 @@ def loaders_of(data: Any, batch_size: int, num_workers: int, shuffle: bool) -> A
 # ---------------------------------------------------------------------- how many batches
 
 
-def length(loader: Any) -> int | float:
+def length(loader: Loader) -> int | float:
     """Number of batches, infinity where the loader does not say."""
     try:
         return len(loader)
@@ -351,7 +354,7 @@ def needs_move(device: torch.device) -> bool:
     return device.type != "cpu" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch
 
 
-def move(batch: Any, device: torch.device) -> Any:
+def move(batch: Batch, device: torch.device) -> Any:
     """The batch with all its tensors, however nested, on `device`."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
@@ -360,14 +363,14 @@ def move(batch: Any, device: torch.device) -> Any:
     return mapped(batch, lambda item: move(item, device))
 
 
-def with_type(batch: Any, dtype: torch.dtype) -> Any:
+def with_type(batch: Batch, dtype: torch.dtype) -> Any:
     """The batch with all numbers that float, however nested, of one type."""
     if isinstance(batch, torch.Tensor):
         return batch.to(dtype) if batch.is_floating_point() else batch
     return mapped(batch, lambda item: with_type(item, dtype))
 
 
-def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
+def mapped(batch: Batch, function: Callable[[Any], Any]) -> Any:
     """A container of the same kind with `function` of every member; anything else as it is."""
     if isinstance(batch, (str, bytes)):
         return batch

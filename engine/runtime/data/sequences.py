@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.runtime.data.samplers import mapped
 from engine.runtime.errors import MisconfigurationException
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch
 
-def split_batch(batch: Any, size: int) -> list[Any]:
+
+def split_batch(batch: Batch, size: int) -> list[Any]:
     """Parts of `size` steps of a batch whose second dimension is time.
 
     Tensors of two and more dimensions are cut along the second; in a list or tuple inside of the

@@ -1,5 +1,4 @@
-"""Data that can only be walked through, divided among ranks: every rank reads all, and keeps its
-own.
+"""Data that can only be iterated over, divided among ranks: each reads all, and keeps its part.
 
 Ranks must read the same in the same order, and so must workers that deal with one another. Whatever
 the data draws at random while it is read, it draws from a random state that is a function of seed
@@ -14,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +29,9 @@ from engine.runtime.data.division import OF_WORKERS, why_divided, words_in
 from engine.runtime.distributed.world import World, rank_zero_info, rank_zero_warn
 from engine.runtime.seed import mix
 from engine.runtime.torch_internals.torch_parts import forget_iterator
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch, Loader
 
 Opens = Callable[[Any], AbstractContextManager[Iterator[Any]]]
 _NOTHING = object()
@@ -59,7 +61,7 @@ class Items(IterableDataset[Any]):
         self._seed.share_memory_().fill_(seed)  # type: ignore[no-untyped-call]  # torch
         self._apart = apart
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         info, (rank, world_size, block) = get_worker_info(), self._ways
         worker, workers = (0, 1) if info is None or self._by_worker else (info.id, info.num_workers)
         if world_size == 1:
@@ -82,7 +84,7 @@ class Items(IterableDataset[Any]):
             raise AttributeError(name)
         return getattr(self._inner, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in _OWN:
             self.__dict__[name] = value
         else:
@@ -91,7 +93,7 @@ class Items(IterableDataset[Any]):
 
 def share(
     items: Iterable[Any], rank: int, world_size: int, worker: int, workers: int
-) -> Iterator[Any]:
+) -> Iterator[Batch]:
     """One item of each round for each rank, the rounds to workers in turn.
 
     A round that is not complete is left out: all ranks train on as many.
@@ -105,7 +107,7 @@ def share(
             yield mine
 
 
-def blocks(items: Iterable[Any], size: int, worker: int, workers: int) -> Iterator[Any]:
+def blocks(items: Iterable[Any], size: int, worker: int, workers: int) -> Iterator[Batch]:
     """So many items in a row to each worker in turn: batches are those of a single process."""
     for index, item in enumerate(items):
         if index // size % workers == worker:
@@ -119,7 +121,7 @@ class Dealt:
     """
 
     def __init__(
-        self, loader: Any, seed: int, rank: int, world_size: int, even: bool, by_worker: bool
+        self, loader: Loader, seed: int, rank: int, world_size: int, even: bool, by_worker: bool
     ) -> None:
         self.seed = seed
         self.epoch = 0
@@ -167,7 +169,7 @@ class Dealt:
         size = self._loader.batch_size or 1
         return int(count // size if self._loader.drop_last else -(-count // size))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         with self.open(_plainly) as batches:
             yield from batches
 
@@ -193,7 +195,7 @@ class Dealt:
         else:
             context.__exit__(None, None, None)
 
-    def _mine(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _mine(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         rank, world_size = self._place
         if not self._even:
             yield from islice(batches, rank, None, world_size)
@@ -210,7 +212,7 @@ class Dealt:
             )
 
 
-def complete(batches: Iterator[Any], rank: int, world_size: int) -> Iterator[Any]:
+def complete(batches: Iterator[Batch], rank: int, world_size: int) -> Iterator[Batch]:
     """A rank's batch of each round that has one for every rank."""
     while True:
         mine = None
@@ -248,7 +250,7 @@ class Draws:
         yield
         _set_states(before)
 
-    def reading(self, items: Iterator[Any]) -> Iterator[Any]:
+    def reading(self, items: Iterator[Any]) -> Iterator[Batch]:
         """The items, each read within."""
         while True:
             with self:
@@ -269,16 +271,16 @@ def _set_states(states: tuple[Any, Any, Any]) -> None:
 
 
 @contextmanager
-def _plainly(loader: Any) -> Iterator[Iterator[Any]]:
+def _plainly(loader: Loader) -> Iterator[Iterator[Any]]:
     yield iter(loader)
 
 
-def is_stream(loader: Any) -> bool:
+def is_stream(loader: Loader) -> bool:
     """Whether this is torch's loader of data that can only be walked through."""
     return isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset)
 
 
-def deal(loader: Any, seed: int, world: World, replace_sampler: bool, even: bool) -> Any:
+def deal(loader: Loader, seed: int, world: World, replace_sampler: bool, even: bool) -> Any:
     """What can only be walked through is dealt to the ranks, unless it is divided already."""
     ranks = world.world_size
     is_ordered = isinstance(loader, DataLoader) and not is_stream(loader)

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,10 +21,13 @@ from torch.utils.data import DataLoader
 from engine.runtime.coordination.signals import SIGNALS, is_listening
 from engine.runtime.torch_internals.torch_parts import shutdown_of, worker_processes
 
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Batch, Loader
+
 _iterators: weakref.WeakSet[Any] | None = None  # with workers of ours
 
 
-def begin(loader: Any) -> Iterator[Any]:
+def begin(loader: Loader) -> Iterator[Batch]:
     """`iter(loader)`; workers that it makes while a preemption is listened for are steady ones."""
     if not isinstance(loader, DataLoader) or not loader.num_workers or not is_listening():
         return iter(loader)
@@ -60,7 +63,7 @@ class SteadyWorker:
             self.own(worker_id)
 
 
-def _nothing(*_: Any) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing."""
 
 

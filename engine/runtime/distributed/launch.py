@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.distributed import door
 from engine.runtime.distributed.world import OF_ENGINE, World, rank_zero_warn
 from engine.runtime.errors import MisconfigurationException
@@ -66,9 +66,9 @@ class Others:
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK_EVERY_S):
-            if notice.came is not None and not self._told:
+            if preemption.signal is not None and not self._told:
                 self._told = True
-                self._signal(signal.Signals[notice.came])
+                self._signal(signal.Signals[preemption.signal])
             self.failed = self._look()
             if self.failed is not None:
                 break
@@ -82,7 +82,7 @@ class Others:
         for rank, process in self._processes.items():
             code = process.poll()
             is_early = code == 0 and not self.joined
-            makes_room = code == PREEMPTED and notice.came is not None
+            makes_room = code == PREEMPTED and preemption.signal is not None
             if code is not None and (code or is_early) and not makes_room:
                 return rank, code
         return None

@@ -25,7 +25,7 @@ class Letter:
         self.rest_size = max(0, size - (FIRST - _HEAD))
 
     @classmethod
-    def of(cls, value: Any) -> Letter:
+    def of(cls, value: object) -> Letter:
         """A message that says `value`; or why it can't, which all are then to raise."""
         try:
             body, is_value = pack(value), True

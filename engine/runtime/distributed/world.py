@@ -270,7 +270,7 @@ class RankZeroOnly:
 rank_zero_only = RankZeroOnly()
 
 
-def rank_zero_info(message: Any, *args: Any, **_: Any) -> None:
+def rank_zero_info(message: Any, *args: Any, **_: object) -> None:
     """One line to stderr, from rank zero; `args` are put in the place of `%s` and the like."""
     if on_rank_zero():
         sys.stderr.write(f"{str(message) % args if args else message}\n")
@@ -278,7 +278,7 @@ def rank_zero_info(message: Any, *args: Any, **_: Any) -> None:
 
 
 def rank_zero_warn(
-    message: Any, category: type[Warning] = UserWarning, stacklevel: int | None = None, **_: Any
+    message: Any, category: type[Warning] = UserWarning, stacklevel: int | None = None, **_: object
 ) -> None:
     """A warning from rank zero, which shows the line of the user's that led to it."""
     if on_rank_zero():

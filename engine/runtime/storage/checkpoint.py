@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,6 +29,9 @@ from engine.runtime.storage.archive import archive
 from engine.runtime.storage.files import file_mode, make_folder
 from engine.runtime.storage.hparams_data import kind_of, objects_of, to_plain
 from engine.runtime.storage.rehearsal import rehearse, rehearse_old
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State
 
 VERSION_KEY = "engine_version"
 VERSION = "0.1.0"
@@ -40,7 +43,7 @@ _own: dict[bytes, None] = {}  # digests of what this process wrote, or its rank 
 _OWN_MOST = 10_000
 
 
-def write(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> bytes:
+def write(checkpoint: State, path: str | os.PathLike[str]) -> bytes:
     """Write a file that is there whole or not at all, even if the machine stops meanwhile.
 
     Returns the digest by which `note_own` lets it be read in full.
@@ -220,7 +223,7 @@ def _as_it_stands(file: Any) -> Iterator[Any]:
         file.seek(place)
 
 
-def weights_in(checkpoint: dict[str, Any], name: str = "the file") -> dict[str, Any]:
+def weights_in(checkpoint: State, name: str = "the file") -> dict[str, Any]:
     """The module's weights that a checkpoint holds."""
     if "state_dict" in checkpoint:
         weights: dict[str, Any] = checkpoint["state_dict"]
@@ -271,14 +274,14 @@ def _first_line(error: BaseException) -> str:
 # ---------------------------------------------------------------------- hyper-parameters
 
 
-def put_hparams(checkpoint: dict[str, Any], module: Any, datamodule: Any) -> None:
+def put_hparams(checkpoint: State, module: Any, datamodule: Any) -> None:
     """Add the hyper-parameters of module and data module."""
     _put(checkpoint, "", module)
     if datamodule is not None:
         _put(checkpoint, "datamodule_", datamodule)
 
 
-def _put(checkpoint: dict[str, Any], prefix: str, owner: Any) -> None:
+def _put(checkpoint: State, prefix: str, owner: object) -> None:
     key, params = f"{prefix}hyper_parameters", getattr(owner, "hparams", None)
     left_out = getattr(owner, "_hparams_left_out", None)
     if left_out:
@@ -299,9 +302,9 @@ def _put(checkpoint: dict[str, Any], prefix: str, owner: Any) -> None:
 # ---------------------------------------------------------------------- callbacks
 
 
-def callback_states(callbacks: list[Any], call_save: Any) -> dict[str, Any]:
+def callback_states(callbacks: list[Any], call_save: Any) -> State:
     """The states of all callbacks; `call_save` calls a callback's `on_save_checkpoint`."""
-    states: dict[str, Any] = {}
+    states: State = {}
     for callback in callbacks:
         state, legacy = callback.state_dict(), call_save(callback)
         if state:
@@ -311,7 +314,7 @@ def callback_states(callbacks: list[Any], call_save: Any) -> dict[str, Any]:
     return states
 
 
-def restore_callbacks(callbacks: list[Any], states: dict[str, Any]) -> None:
+def restore_callbacks(callbacks: list[Any], states: State) -> None:
     """Give callbacks their states back; says which states nobody took."""
     keys = {callback.state_key for callback in callbacks}
     left = [key for key in states if key not in keys]

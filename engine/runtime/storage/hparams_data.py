@@ -17,8 +17,9 @@ _TYPE = "__type__"
 
 
 def to_plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters as data that a checkpoint can hold without pickled classes; what is no
-    plain data is left out.
+    """Hyper-parameters as data that a checkpoint can hold without pickled classes.
+
+    What is no plain data is left out.
     """
     plain = {}
     for name, value in params.items():

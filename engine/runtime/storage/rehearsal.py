@@ -117,13 +117,13 @@ class _Thing:
         """As of a function; torch runs none that it does not know."""
         return self
 
-    def append(self, item: Any) -> None:
+    def append(self, item: object) -> None:
         """As of a list."""
 
     def extend(self, items: Any) -> None:
         """As of a list."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         """As of a dict."""
 
 
@@ -284,11 +284,11 @@ for _code, _nbytes in (
     _Rehearsal.dispatch[_code[0]] = _costing(_Rehearsal.dispatch[_code[0]], _nbytes)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _inside(value: Any) -> Any:
+def _inside(value: object) -> Any:
     if isinstance(value, dict):
         return (*value.keys(), *value.values())
     return value if isinstance(value, (list, tuple, set)) else ()

@@ -11,10 +11,13 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.runtime.errors import CheckpointError
 from engine.runtime.storage.files import replacing
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import State
 
 INDEX = "engine.json"
 
@@ -123,5 +126,5 @@ class Index:
         root = self.folder.parent.resolve()
         return str(absolute.relative_to(root) if absolute.is_relative_to(root) else absolute)
 
-    def _found(self, checkpoint: dict[str, Any]) -> Path:
+    def _found(self, checkpoint: State) -> Path:
         return self.folder.parent / str(checkpoint["path"])

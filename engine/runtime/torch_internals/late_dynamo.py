@@ -52,7 +52,7 @@ class Part:
             raise AttributeError(name)
         return getattr(getattr(bring(), self._name), name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         setattr(getattr(bring(), self._name), name, value)
 
 

@@ -7,10 +7,13 @@ the torch that it runs with for each, so that it is a name that fails, not a tra
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Loader
 
 __all__ = ["BatchNorm"]
 
@@ -89,13 +92,13 @@ def compiler_of(model: Any, default: Any) -> Any:
     return getattr(model, "dynamo_ctx", default)
 
 
-def set_order(loader: Any, name: str, order: Any) -> None:
+def set_order(loader: Loader, name: str, order: Any) -> None:
     """Set `sampler` or `batch_sampler` of a DataLoader that has none of its workers yet."""
     loader.__dict__[name] = order  # from below: it refuses a new one after it was made
     forget_iterator(loader)
 
 
-def forget_iterator(loader: Any) -> None:
+def forget_iterator(loader: Loader) -> None:
     """Let a DataLoader with persistent workers make new ones next time."""
     loader.__dict__[ITERATOR] = None
 

@@ -27,13 +27,36 @@ class _Strategies(type):
 
     word: str
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         asks = super().__instancecheck__(instance)
         return asks or (getattr(instance, "runs_as", None) == cls.word)
 
 
 class DDPStrategy(metaclass=_Strategies):
-    """Data parallel training, with options of DistributedDataParallel."""
+    """Data parallel training, with options of DistributedDataParallel.
+
+    Args:
+        accelerator: as the Trainer's argument. By default None: the Trainer's.
+        parallel_devices: torch devices, in place of the Trainer's `devices`. By default None.
+        cluster_environment: an object that knows ranks and addresses. By default None: they are
+            read from the environment variables of the launcher.
+        process_group_backend: such as `"nccl"` or `"gloo"`. By default None: what fits the device.
+        sync_batchnorm: whether batch norm layers use the statistics of all ranks in a fit. By
+            default None: what the Trainer says.
+        num_nodes: as the Trainer's argument. By default None: the Trainer's.
+        options: arguments of DistributedDataParallel (`bucket_cap_mb`, `find_unused_parameters`,
+            `gradient_as_bucket_view`, `static_graph`, `broadcast_buffers`), a hook for its
+            communication (`ddp_comm_hook`, `ddp_comm_state`), and `start_method`.
+
+    Raises:
+        TypeError: there is no such option.
+
+    Example:
+        Skip the search for unused parameters, and view gradients in DDP's buckets::
+
+            strategy = DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True)
+            Trainer(devices=2, strategy=strategy)
+    """
 
     word: ClassVar[str] = "ddp"
     known: ClassVar[tuple[str, ...]] = (
@@ -118,7 +141,7 @@ class DDPFullyShardedStrategy(FSDPStrategy):
 class DeepSpeedStrategy:
     """Not here: says what is."""
 
-    def __init__(self, *_: Any, **__: Any) -> NoReturn:
+    def __init__(self, *_: object, **__: object) -> NoReturn:
         raise MisconfigurationException(
             f"{type(self).__name__} is not supported: strategy='fsdp' divides parameters, "
             "gradients and optimizer states among the ranks, as its stage 3 does"

@@ -1,4 +1,4 @@
-"""From what was said of strategy and plugins to what is wanted. Pure."""
+"""From the Trainer's strategy and plugins to one request, without side effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.strategies.declared.objects import DDPStrategy, FSDPStrategy
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StrategyRequest:
     """A strategy by its kind (auto, single, ddp, fsdp) and options, and what to say of it."""
 
     kind: str = "auto"
@@ -75,7 +75,7 @@ INSTEAD = {
 }
 
 
-def wanted(strategy: Any, plugins: Any = None) -> Wanted:
+def strategy_request(strategy: Any, plugins: Any = None) -> StrategyRequest:
     """What `strategy` and `plugins` ask for; raises for what there is not."""
     environment: ClusterEnvironment | None = None
     for plugin in plugins if isinstance(plugins, (list, tuple)) else [plugins]:
@@ -100,7 +100,7 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
         kind, options, remark = _of_word(strategy.word)
         options = {**options, **strategy.options}
         start = _STARTS.get(options.pop("start_method", None)) or _start_of(strategy.word)
-        return Wanted(
+        return StrategyRequest(
             kind,
             options,
             strategy.sync_batchnorm,
@@ -111,14 +111,14 @@ def wanted(strategy: Any, plugins: Any = None) -> Wanted:
         )
     kind, options, remark = _of_word("auto" if strategy is None else strategy)
     start = _start_of(strategy)
-    return Wanted(kind, options, environment=environment, remark=remark, start=start)
+    return StrategyRequest(kind, options, environment=environment, remark=remark, start=start)
 
 
 # "popen" is a script once more; where there is none, the default is as good.
 _STARTS = {"fork": "fork", "spawn": "spawn", "forkserver": "spawn"}
 
 
-def _start_of(word: Any) -> str | None:
+def _start_of(word: object) -> str | None:
     """The start method that a word names: "fork" is what a notebook needs."""
     parts = str(word).split("_")
     if "spawn" in parts:
@@ -131,7 +131,7 @@ def _kind(strategy: Any) -> str:
     return _of_word(strategy.word if isinstance(strategy, DDPStrategy) else strategy)[0]
 
 
-def _of_word(word: Any) -> tuple[str, dict[str, Any], str | None]:
+def _of_word(word: object) -> tuple[str, dict[str, Any], str | None]:
     if isinstance(word, str) and word in WORDS:
         kind, options, remark = WORDS[word]
         said = None if remark is None else f"{word!r} runs as {kind!r}: {remark}"

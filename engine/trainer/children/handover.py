@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import torch
 
-from engine.loggers.base import FolderLogger
+from engine.loggers.folders.base import FolderLogger
 from engine.loops.optimizers import Optimization, SchedulerConfig
 from engine.runtime.distributed import world as distributed
 from engine.runtime.distributed.world import rank_zero_warn

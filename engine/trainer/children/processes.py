@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.trainer.children.rank import Files, Job, forked
 
 LOOK_EVERY_S = 0.05
@@ -167,9 +167,9 @@ def wait(children: Sequence[Child], relay: Relay) -> bool:
                     child.code, child.ended_at = code, now
                     if code and not (was_told and code == 75):
                         end_by = min(end_by, now + GRACE_S)
-            if notice.came is not None and not was_told:
+            if preemption.signal is not None and not was_told:
                 was_told = True
-                send(children, signal.Signals[notice.came])
+                send(children, signal.Signals[preemption.signal])
             if now > end_by:
                 kill(children)
         except KeyboardInterrupt:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from engine.loggers.base import settle_versions
+from engine.loggers.folders.versions import settle_versions
 from engine.runtime.coordination.signals import listening
 from engine.strategies.choose import start_method
 from engine.trainer import lifecycle
 from engine.trainer.defaults import with_module_callbacks
-from engine.trainer.saving.preemption import is_wanted
+from engine.trainer.saving.preemption import handles_preemption
 
 
 class Returned(NamedTuple):
@@ -37,7 +37,7 @@ def run_apart(
     replaces = verb == "fit" or trainer.lightning_module is None
     settle_versions(trainer.loggers)
     given = {**given, "model": model, "datamodule": datamodule}
-    outcome = run_verb(trainer, verb, given, method, listening(is_wanted(trainer, verb)))
+    outcome = run_verb(trainer, verb, given, method, listening(handles_preemption(trainer, verb)))
     trainer._notices.clear()  # the ranks have said them
     if outcome.back:
         run = trainer._assemble(verb, module, datamodule)

@@ -1,4 +1,4 @@
-"""Making room: when the process is told to, save between two steps and end with exit code 75."""
+"""Preemption: after a signal, save between two steps and end with exit code 75."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from engine.callbacks.checkpoint.file_names import SUFFIX, free_path
 from engine.loops.run import Run
-from engine.module.logging.results import to_floats
-from engine.runtime.coordination.barrier import everybody
-from engine.runtime.coordination.consensus import Agreement
-from engine.runtime.coordination.signals import notice
+from engine.module.logging.values import to_floats
+from engine.runtime.coordination.barrier import all_ranks_known_to_arrive
+from engine.runtime.coordination.consensus import StopConsensus
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.distributed import world as distributed
 from engine.runtime.distributed.world import rank_zero_info
 from engine.runtime.errors import Preempted
@@ -21,8 +21,8 @@ from engine.trainer.lifecycle import report
 PREFIX = "preempted-step="
 
 
-def is_wanted(trainer: Any, verb: str) -> bool:
-    """Whether a run makes room when it is told to.
+def handles_preemption(trainer: Any, verb: str) -> bool:
+    """Whether a run stops after a preemption signal.
 
     Under a launcher always, since that runs it again; else a fit that keeps checkpoints does.
     """
@@ -33,13 +33,13 @@ def is_wanted(trainer: Any, verb: str) -> bool:
 
 
 def was_left_alone(verb: str, error: BaseException) -> bool:
-    """Whether an evaluation broke because the others make room already, as this rank is told to.
+    """Whether an evaluation failed because other ranks were preempted already, as this one is.
 
     It has nothing to save, so ranks leave it without agreeing first.
     """
     has_others = distributed.is_connected()
-    told = notice.came is not None and verb != "fit"
-    return told and has_others and isinstance(error, RuntimeError)
+    is_preempted = preemption.signal is not None and verb != "fit"
+    return is_preempted and has_others and isinstance(error, RuntimeError)
 
 
 def remove_outdated(index: Index) -> None:
@@ -50,41 +50,45 @@ def remove_outdated(index: Index) -> None:
             index.remove_others(newest, PREFIX)
 
 
-class Watch:
-    """Looks between the steps of a fit whether it is time to save and go."""
+class PreemptionWatch:
+    """Checks between the steps of a fit whether it is time to save and stop."""
 
     def __init__(self, trainer: Any, run: Run, ordinal: int, index: Index | None) -> None:
         self._trainer = trainer
         self._run = run
         self._ordinal = ordinal
         self._index = index
-        self._is_wanted = is_wanted(trainer, "fit")
-        # A later fit, or a later start of the program, must not find the words of this one.
+        self._handles = handles_preemption(trainer, "fit")
+        # A later fit, or a later start of the program, must not find the messages of this one.
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._agreement = Agreement(run.strategy.world, f"{start}/{ordinal}")
+        self._consensus = StopConsensus(run.strategy.world, f"{start}/{ordinal}")
 
     def before_training(self) -> None:
-        """A process alone that was told so early goes at once: there is nothing new to save."""
-        if notice.came is None or not self._is_wanted or self._run.strategy.world.world_size > 1:
+        """Stop a single process that is preempted so early: there is nothing new to save."""
+        if (
+            preemption.signal is None
+            or not self._handles
+            or self._run.strategy.world.world_size > 1
+        ):
             return
-        rank_zero_info(f"engine: {notice.came}: stopped before the first step")
+        rank_zero_info(f"engine: {preemption.signal}: stopped before the first step")
         raise Preempted
 
-    def look(self) -> None:
-        """Save and go, if this is the boundary that all ranks stop at; call it once told to."""
+    def stop_if_agreed(self) -> None:
+        """Save and stop, if this is the boundary that all ranks stop at; call it after a signal."""
         progress = self._run.state.progress
-        if not self._is_wanted or not self._agreement.stops_at(progress.total_batches):
+        if not self._handles or not self._consensus.stops_at(progress.total_batches):
             return
         path = self._run.strategy.broadcast(self._free_path())
-        with everybody():  # they have agreed to
+        with all_ranks_known_to_arrive():  # they have agreed to
             self._trainer.save_checkpoint(path)  # none returns before it is written and recorded
         if self._index is not None and self._run.is_global_zero:
             remove_outdated(self._index)
         report(self._trainer, to_floats(self._trainer.callback_metrics))
         further = "run again" if self._index is not None else "fit with this ckpt_path"
         rank_zero_info(
-            f"engine: {notice.came}: stopped at step {progress.step} and saved {path}; to go on, "
-            + further
+            f"engine: {preemption.signal}: stopped at step {progress.step} and saved {path}; "
+            f"to go on, {further}"
         )
         raise Preempted
 

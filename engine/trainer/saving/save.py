@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from engine.loops.run import Run
-from engine.runtime.coordination import barrier as rollcall
+from engine.runtime.coordination import barrier
 from engine.runtime.distributed import world as distributed
 from engine.runtime.distributed.agent_client import line
 from engine.runtime.distributed.world import rank_zero_info, rank_zero_warn
@@ -38,16 +38,17 @@ def save(trainer: Any, run: Run | None, index: Index | None, path: Any, weights_
     line().progress(progress.step, progress.epoch, path)
 
 
-def save_if_all_come(
+def save_if_all_arrive(
     trainer: Any, run: Run | None, index: Index | None, path: Any, weights_only: bool
 ) -> None:
     """`save`, also where a program asks for it on rank zero alone: nobody waits for ever."""
-    if run is None or not distributed.is_connected() or _all_come(run):
+    if run is None or not distributed.is_connected() or _all_arrive(run):
         save(trainer, run, index, path, weights_only)
         return
     problem = (
-        f"trainer.save_checkpoint({os.fspath(path)!r}) was not called on all ranks: none else came "
-        f"within {rollcall.PATIENCE_S:.0f} s. Call it on every rank, rank zero writes the file"
+        f"trainer.save_checkpoint({os.fspath(path)!r}) was not called on all ranks: no other "
+        f"rank arrived within {barrier.PATIENCE_S:.0f} s. Call it on every rank, rank zero writes "
+        "the file"
     )
     if not run.strategy.holds_all:
         raise MisconfigurationException(f"{problem}; what is divided can't be saved by one")
@@ -59,9 +60,9 @@ def save_if_all_come(
         save(trainer, run, index, path, weights_only)
 
 
-def _all_come(run: Run) -> bool:
+def _all_arrive(run: Run) -> bool:
     progress = run.state.progress
-    return rollcall.all_come(run.strategy.world, f"{progress.step}/{progress.total_batches}")
+    return barrier.all_ranks_arrive(run.strategy.world, f"{progress.step}/{progress.total_batches}")
 
 
 def load_for(
@@ -73,7 +74,7 @@ def load_for(
         content = resume.read_for(run, checkpoint, weights_only)
         resume.load_weights(run, content, checkpoint)
     path = path_or_name(checkpoint)
-    run.strategy.place(run.module)
-    run.strategy.share_weights(run.module)
+    run.strategy.to_device(run.module)
+    run.strategy.broadcast_parameters(run.module)
     rank_zero_info(f"engine: {run.state.fn} with {path or 'the present weights'}")
     return path

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from engine import LightningModule, Trainer, seed_everything
 from engine.callbacks import ModelCheckpoint
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 
 ENOUGH = Path(os.environ["PLAUNCH_RUN_DIR"], "enough")
 
@@ -32,7 +32,7 @@ class Slow(LightningModule):
     def training_step(self, batch, batch_idx):
         if self.global_step == self.began + 15:
             print(f"rank {self.trainer.global_rank} is at step {self.global_step}", flush=True)
-            while notice.came is None and not ENOUGH.exists():
+            while preemption.signal is None and not ENOUGH.exists():
                 time.sleep(0.02)
         features, targets = batch
         return torch.nn.functional.mse_loss(self.net(features), targets)

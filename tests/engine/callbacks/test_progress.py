@@ -9,7 +9,7 @@ import torch
 
 from engine.callbacks import PrintTableMetricsCallback, ProgressBar, TQDMProgressBar
 from engine.callbacks.base import Callback
-from engine.callbacks.progress.async_values import LaggedValues
+from engine.callbacks.progress.async_values import AsyncValues
 from engine.callbacks.progress.bar import CLEAR, is_terminal, text_of, total_of, without_steps
 from engine.callbacks.progress.print_table import table_of
 from tests.engine.support.scripted import Scripted, trainer_for
@@ -215,7 +215,7 @@ def test_between_two_looks_a_batch_only_reads_the_clock():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_values_on_a_gpu_are_shown_without_waiting():
     """No call makes the device wait, and a later call shows what an earlier one copied."""
-    values, loss = LaggedValues(), torch.tensor(0.5, device="cuda")
+    values, loss = AsyncValues(), torch.tensor(0.5, device="cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
         assert values.read({"loss": loss, "n": 3}) == {"n": 3}
@@ -230,7 +230,7 @@ def test_values_on_the_cpu_are_shown_at_once():
     """Tensors become numbers; everything else stays."""
     values = {"a": torch.tensor(0.5), "b": 1, "c": "x"}
 
-    assert LaggedValues().read(values) == {"a": 0.5, "b": 1, "c": "x"}
+    assert AsyncValues().read(values) == {"a": 0.5, "b": 1, "c": "x"}
 
 
 def test_an_epoch_shows_its_own_values():

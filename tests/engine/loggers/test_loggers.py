@@ -21,7 +21,7 @@ from engine.loggers import (
     next_version,
     settle_versions,
 )
-from engine.loggers.base import Silent
+from engine.loggers.dummy import Silent
 
 
 def rows_of(logger: CSVLogger) -> list[dict[str, str]]:
@@ -62,13 +62,13 @@ def test_without_a_save_dir_it_goes_where_the_run_is(tmp_path, monkeypatch):
     logger = CSVLogger()
     assert logger.root_dir == str(tmp_path / "lightning_logs")
 
-    logger.place(tmp_path / "run")
+    logger.set_root(tmp_path / "run")
     assert logger.log_dir == str(tmp_path / "run" / "lightning_logs" / "version_0")
     (tmp_path / "other" / "lightning_logs" / "version_4").mkdir(parents=True)
-    logger.place(tmp_path / "other")
+    logger.set_root(tmp_path / "other")
     assert logger.version == 5
     given = CSVLogger(tmp_path / "mine")
-    given.place(tmp_path / "run")
+    given.set_root(tmp_path / "run")
     assert given.save_dir == str(tmp_path / "mine")
 
 
@@ -77,7 +77,7 @@ def test_a_run_that_has_a_folder_already_is_logged_there(tmp_path):
     logger, named = CSVLogger(), CSVLogger(name="exp")
     for fit in ("fit-0", "fit-1"):
         for one in (logger, named):
-            one.place(tmp_path, fit)
+            one.set_root(tmp_path, fit)
             settle_versions([one])
             one.log_metrics({"a": 1.0}, step=0)
             one.finalize("success")

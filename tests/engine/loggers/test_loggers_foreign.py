@@ -26,7 +26,7 @@ from engine.loggers import (
     TensorBoardLogger,
     WandbLogger,
 )
-from engine.loggers.base import Silent
+from engine.loggers.dummy import Silent
 from tests.engine.support.foreign_fakes import Noted, install
 from tests.engine.support.toy import Toy, loader, quiet
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine import loggers
 from engine.loggers import CodeSnapshotLogger
-from engine.loggers.snapshot import read_code
+from engine.loggers.folders.snapshot import read_code
 from tests.engine.support.toy import Toy, loader, quiet
 
 PROGRAM = """
@@ -69,7 +69,7 @@ def test_the_code_of_a_run_can_be_had_again(checkout, tmp_path):
 
 def test_without_a_repository_the_run_goes_on(tmp_path, monkeypatch):
     """S225: no git checkout, or no git, is a warning; metrics are logged as ever."""
-    monkeypatch.setattr("engine.loggers.snapshot.script_folder", lambda: tmp_path)
+    monkeypatch.setattr("engine.loggers.folders.snapshot.script_folder", lambda: tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     logger = CodeSnapshotLogger(tmp_path / "logs")
     with pytest.warns(UserWarning, match="the state of the code is not kept: .*not a git repo"):

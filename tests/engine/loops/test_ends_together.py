@@ -9,10 +9,10 @@ import json, os, sys
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from engine.callbacks import Callback
-from engine.loops import together
+from engine.runtime.coordination import epoch_end
 from tests.engine.support.toy import Toy, loader, quiet, samples
 
-together.PATIENCE_S = float(os.environ["PATIENCE_S"])
+epoch_end.PATIENCE_S = float(os.environ["PATIENCE_S"])
 rank = int(os.environ["RANK"])
 
 class Stream(IterableDataset):

@@ -109,7 +109,7 @@ def test_two_ranks_share_one_model(run_ranks, tmp_path):
     saved = torch.load(tmp_path / "of-two-ranks.ckpt", weights_only=True)
     (alone,) = run_ranks(PROGRAM, ranks=1)
 
-    assert (first["kind"], alone["kind"]) == ("FSDP", "SingleDevice")
+    assert (first["kind"], alone["kind"]) == ("FSDP", "Strategy")
     assert (first["kinds"], alone["kinds"]) == ([True], [False])
     assert first["weights"] == second["weights"]
     for mine, other in zip(first["weights"], alone["weights"], strict=True):

@@ -24,15 +24,15 @@ from engine.strategies import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from engine.strategies.choose import place
-from engine.strategies.declared.requested import INSTEAD, WORDS, wanted
+from engine.strategies.choose import choose_strategy
+from engine.strategies.declared.requested import INSTEAD, WORDS, strategy_request
 from tests.engine.support.toy import Toy, loader, quiet
 
 LAUNCHED = World(rank=1, local_rank=1, world_size=2, local_world_size=2, launched=True)
 
 
 def placed(world: World = LAUNCHED, **arguments: object) -> SingleDevice:
-    return place(parse(arguments).hardware, world)
+    return choose_strategy(parse(arguments).hardware, world)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_is_not_there_says_what_is(word):
     """S157, S241: TPUs and their like are refused with a sentence, never ignored."""
     known = word.split("_s")[0]
     with pytest.raises(MisconfigurationException, match="not supported") as error:
-        wanted(word)
+        strategy_request(word)
     assert INSTEAD[known] in str(error.value)
     if word in ("tpu", "ipu", "hpu"):
         with pytest.raises(MisconfigurationException, match=r"no .* support; give accelerator"):
@@ -91,14 +91,16 @@ def test_what_is_not_there_says_what_is(word):
 def test_an_unknown_word_or_plugin_lists_the_known():
     """S157: the error has the words that there are."""
     with pytest.raises(MisconfigurationException, match="ddp_find_unused_parameters_true"):
-        wanted("pdd")
+        strategy_request("pdd")
     with pytest.raises(MisconfigurationException, match=r"DDPStrategy\(\)"):
-        wanted(DDPStrategy)
+        strategy_request(DDPStrategy)
     with pytest.raises(MisconfigurationException, match="object is not supported; there are DDPPl"):
-        wanted(None, [object()])
+        strategy_request(None, [object()])
     with pytest.raises(MisconfigurationException, match="both name a strategy"):
-        wanted("fsdp", DDPPlugin())
-    assert wanted("ddp", DDPPlugin(find_unused_parameters=True)).options  # as 1.x wrote it
+        strategy_request("fsdp", DDPPlugin())
+    assert strategy_request(
+        "ddp", DDPPlugin(find_unused_parameters=True)
+    ).options  # as 1.x wrote it
     with pytest.raises(MisconfigurationException, match=r"'fsdp' divides|strategy='fsdp'"):
         DeepSpeedStrategy(stage=2)
     with pytest.raises(TypeError, match="no option 'find_unused'; there are broadcast_buffers"):
@@ -127,11 +129,11 @@ def test_objects_in_place_of_words(arguments, monkeypatch):
         arguments.pop("strategy")
         assert placed(World(), **arguments).world == World(world_size=2, local_world_size=2)
         return
-    plan = wanted(arguments.get("strategy"), arguments.get("plugins"))
+    plan = strategy_request(arguments.get("strategy"), arguments.get("plugins"))
     assert plan.kind == "ddp"
     assert plan.options["find_unused_parameters"] is False
     assert type(placed(**arguments)).__name__ == "DDP"
-    assert wanted(None, DataParallelPlugin()).remark.startswith("'dp' runs as 'ddp'")
+    assert strategy_request(None, DataParallelPlugin()).remark.startswith("'dp' runs as 'ddp'")
 
 
 @pytest.mark.parametrize(

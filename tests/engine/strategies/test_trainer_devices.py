@@ -12,7 +12,7 @@ import torch
 from engine import MisconfigurationException, Trainer
 from engine.compat.arguments import parse
 from engine.runtime.distributed.world import World, read_world
-from engine.strategies.choose import device_indices, place
+from engine.strategies.choose import choose_strategy, device_indices
 
 
 def hardware_of(**arguments):
@@ -70,7 +70,7 @@ def test_no_gpus_is_the_cpu(gpus, monkeypatch):
     """S136, S181: also on a machine that has GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert place(hardware_of(gpus=gpus), World()).root_device == torch.device("cpu")
+    assert choose_strategy(hardware_of(gpus=gpus), World()).root_device == torch.device("cpu")
 
 
 @pytest.mark.parametrize("gpus", ["two", [0, 0], [-1], 1.5, True, "1;2", -2], ids=repr)
@@ -109,28 +109,30 @@ def test_the_cpu_is_the_default_and_a_gpu_must_be_there(monkeypatch):
     """S124, S242, S285: also where there is a GPU, unless a launcher gave it to the job; `gpus=[0]`
     is all that a script needs for it, and an error that says so where there is none.
     """
-    assert place(hardware_of(), World()).root_device == torch.device("cpu")
+    assert choose_strategy(hardware_of(), World()).root_device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    assert place(hardware_of(), World()).root_device == torch.device("cpu")
-    assert place(hardware_of(), LAUNCHED).root_device == torch.device("cuda", 1)
-    assert place(hardware_of(gpus=[1]), World()).root_device == torch.device("cuda", 1)
-    assert place(hardware_of(accelerator="auto"), World()).root_device == torch.device("cuda", 0)
+    assert choose_strategy(hardware_of(), World()).root_device == torch.device("cpu")
+    assert choose_strategy(hardware_of(), LAUNCHED).root_device == torch.device("cuda", 1)
+    assert choose_strategy(hardware_of(gpus=[1]), World()).root_device == torch.device("cuda", 1)
+    assert choose_strategy(hardware_of(accelerator="auto"), World()).root_device == torch.device(
+        "cuda", 0
+    )
     with pytest.raises(MisconfigurationException, match="0 to 1"):
-        place(hardware_of(gpus=[2]), World())
+        choose_strategy(hardware_of(gpus=[2]), World())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(MisconfigurationException, match=r"torch sees none on .* Leave gpus"):
-        place(hardware_of(gpus=[0]), World())
+        choose_strategy(hardware_of(gpus=[0]), World())
 
 
 def test_the_launchers_world_counts(capsys):
     """S134: one line says so where the Trainer's numbers differ, none where they agree."""
     assert LAUNCHED.num_nodes == 2
-    strategy = place(hardware_of(accelerator="cpu", devices=3), LAUNCHED)
+    strategy = choose_strategy(hardware_of(accelerator="cpu", devices=3), LAUNCHED)
     assert strategy.world.world_size == 4
     assert capsys.readouterr().err.count("4 it is") == 1
-    place(hardware_of(accelerator="cpu", devices=2, num_nodes=2), LAUNCHED)
+    choose_strategy(hardware_of(accelerator="cpu", devices=2, num_nodes=2), LAUNCHED)
     assert not capsys.readouterr().err
 
 
@@ -151,7 +153,7 @@ def test_gpus_on_each_of_four_nodes(asked, local_rank, gpu, gpus, capsys):
     """S134, S185, S186: eight ranks, each node's on its GPUs; a launcher has started them so, and
     there is nothing to be said."""
     world = World(6 + local_rank, local_rank, 8, 2, node_rank=3, launched=True)
-    strategy = place(hardware_of(gpus=asked, num_nodes=4), world)
+    strategy = choose_strategy(hardware_of(gpus=asked, num_nodes=4), world)
     assert strategy.root_device == torch.device("cuda", gpu)
     assert (strategy.world.world_size, strategy.world.num_nodes) == (8, 4)
     assert not capsys.readouterr().err
@@ -176,7 +178,7 @@ def test_numbers_that_a_launcher_has_changed(
     found = []
     for rank in range(local_ranks):
         world = World(rank, rank, local_ranks, local_ranks, launched=True)
-        found.append(place(hardware_of(gpus=asked), world).root_device.index)
+        found.append(choose_strategy(hardware_of(gpus=asked), world).root_device.index)
     assert found == taken
     lines = capsys.readouterr().err.splitlines()
     as_named = len(asked) == local_ranks and max(asked) < available
@@ -190,12 +192,12 @@ def test_gpus_are_numbered_in_the_order_of_the_bus(gpus, monkeypatch):
     """S183: as nvidia-smi does it; what the user set stays, and nothing is set for the CPU."""
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")  # so that it is unset in the end, too
     monkeypatch.delenv("CUDA_DEVICE_ORDER")
-    place(hardware_of(), World())
+    choose_strategy(hardware_of(), World())
     assert "CUDA_DEVICE_ORDER" not in os.environ
-    place(hardware_of(gpus="1, 4"), World())
+    choose_strategy(hardware_of(gpus="1, 4"), World())
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    place(hardware_of(gpus=[1, 4]), World())
+    choose_strategy(hardware_of(gpus=[1, 4]), World())
     assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
@@ -203,14 +205,14 @@ def test_gpus_are_numbered_in_the_order_of_the_bus(gpus, monkeypatch):
 def test_devices_auto_is_every_gpu_but_one_process_of_a_cpu(accelerator, gpus, capsys, monkeypatch):
     """C5: as in 2.x; a launcher's number counts without a word."""
     hardware = hardware_of(accelerator=accelerator, devices="auto")
-    assert place(hardware, World()).world.world_size == 8
+    assert choose_strategy(hardware, World()).world.world_size == 8
     assert "GPU 0, 1, 2, 3, 4, 5, 6, 7" in capsys.readouterr().err
-    assert place(hardware, LAUNCHED).root_device == torch.device("cuda", 1)
+    assert choose_strategy(hardware, LAUNCHED).root_device == torch.device("cuda", 1)
     assert not capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for word in ("auto", "cpu"):
         hardware = hardware_of(accelerator=word, devices="auto")
-        assert place(hardware, World()).world.world_size == 1
+        assert choose_strategy(hardware, World()).world.world_size == 1
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_devices_auto_is_every_gpu_but_one_process_of_a_cpu(accelerator, gpus, c
 )
 def test_the_gpus_that_are_taken_are_said(asked, said, gpus, capsys):
     """C13, S190: "3" is a count and "3," a list, as in 1.5; one line says what it came to."""
-    place(hardware_of(gpus=asked), World())
+    choose_strategy(hardware_of(gpus=asked), World())
     assert capsys.readouterr().err == f"engine: GPU {said}\n"
 
 

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from engine import Callback, LightningModule, Trainer, seed_everything
 from engine.callbacks import ModelCheckpoint
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 
 options = json.loads(sys.argv[1])
 rank = int(os.environ.get("RANK", 0))
@@ -30,7 +30,7 @@ def wait_to_be_told(name):
     # Waits here until a signal has come to this very process; "NAME-RANK" says that it is here.
     Path(f"{name}-{rank}").write_text(str(os.getpid()))
     give_up = time.monotonic() + 120
-    while notice.came is None:
+    while preemption.signal is None:
         assert time.monotonic() < give_up, "nobody told us"
         time.sleep(0.005)
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from engine import LightningModule, MisconfigurationException, Trainer
 from engine.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
 from engine.loggers import CSVLogger, DummyLogger, MemoryLogger, TensorBoardLogger
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 from tests.engine.support.toy import Toy, loader, quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:there is a validation_step")
@@ -70,7 +70,7 @@ def test_a_list_of_loggers_gets_every_metric(tmp_path):
 @pytest.mark.parametrize("make", [CSVLogger, TensorBoardLogger])
 def test_loggers_write_when_it_is_time(tmp_path, make, monkeypatch):
     """S155: their files grow at every flush_logs_every_n_steps-th step."""
-    monkeypatch.setattr("engine.loggers.csv.MAX_UNFLUSHED_S", 1e9)  # however slow this machine is
+    monkeypatch.setattr("engine.loggers.folders.csv.MAX_UNFLUSHED_S", 1e9)  # for slow machines
     logger, sizes = make(tmp_path), []
 
     class Watch(Toy):
@@ -262,7 +262,7 @@ def test_intervals_of_validation(tmp_path, options, at):
 def test_intervals_of_time(tmp_path, monkeypatch, form):
     """S154, C5: from the last validation's end on; none where check_val_every_n_epoch has none."""
     now, steps = [0.0], []
-    monkeypatch.setattr("engine.loops.fit.Every", partial(Every, clock=lambda: now[0]))
+    monkeypatch.setattr("engine.loops.fit.SharedTimer", partial(SharedTimer, clock=lambda: now[0]))
 
     class Watch(Toy):
         def on_train_batch_start(self, batch, batch_idx):

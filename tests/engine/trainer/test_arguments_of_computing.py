@@ -267,7 +267,7 @@ def test_idle_gpus_are_chosen(driver, monkeypatch):
 
     def chosen(gpus, world=ALONE):
         hardware = parse({"gpus": gpus, "auto_select_gpus": True}).hardware
-        return devices.place(hardware, world).root_device.index
+        return devices.choose_strategy(hardware, world).root_device.index
 
     assert chosen(1) == 1  # the driver's GPU-c: torch counts from the other end here
     assert chosen([2]) == 2

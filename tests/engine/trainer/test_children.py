@@ -21,7 +21,7 @@ from engine.callbacks import EarlyStopping, ModelCheckpoint
 from engine.runtime.distributed.world import read_world
 from engine.runtime.errors import Preempted, RankFailed, RankTraceback
 from engine.strategies import DDPSpawnStrategy, DDPStrategy
-from engine.strategies.declared.requested import wanted
+from engine.strategies.declared.requested import strategy_request
 from engine.trainer.children import processes
 from engine.trainer.children.safety import why_not_fork
 from tests.engine.support.toy import Toy, loader
@@ -323,7 +323,7 @@ class thread_named:
 )
 def test_how_ranks_start_is_in_the_words(strategy, start, unused):
     """Those of 1.x and 2.x, and the argument of the objects."""
-    plan = wanted(strategy)
+    plan = strategy_request(strategy)
     assert (plan.kind, plan.start) == ("ddp", start)
     assert plan.options.get("find_unused_parameters") is unused
     assert "start_method" not in plan.options

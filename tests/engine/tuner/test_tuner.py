@@ -19,7 +19,7 @@ from engine.callbacks import (
     LearningRateFinder,
     StochasticWeightAveraging,
 )
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.errors import MisconfigurationException, Preempted
 from engine.runtime.seed import random_state
 from engine.runtime.storage.run_folder import coming_ordinal
@@ -332,7 +332,7 @@ def test_a_process_that_makes_room_leaves_a_search(tmp_path):
     class Told(Traced):
         def training_step(self, batch, batch_idx):
             if self.global_step == 3:
-                notice.came = "SIGTERM"
+                preemption.signal = "SIGTERM"
             return super().training_step(batch, batch_idx)
 
     model = Told()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.callbacks.checkpoint.file_names import checkpoint_name, fields_of, numbered
 from engine.callbacks.checkpoint.top_k import TopK
-from engine.runtime.coordination.interval import Every
+from engine.runtime.coordination.timer import SharedTimer
 
 # ------------------------------------------------------------------ names
 
@@ -87,7 +87,7 @@ def test_an_interval_is_agreed_on_with_few_questions():
         asked.append(value)
         return value
 
-    every = Every(100.0, clock)
+    every = SharedTimer(100.0, clock)
     due = []
     for _ in range(10_000):
         clock.now += 0.1
@@ -102,7 +102,7 @@ def test_an_interval_is_agreed_on_with_few_questions():
 def test_other_ranks_follow_the_clock_of_rank_zero():
     """A rank with a clock of its own ends its intervals at the very same calls."""
     clock, wrong_clock = StepClock(), StepClock()
-    zero, other = Every(5.0, clock), Every(5.0, wrong_clock)
+    zero, other = SharedTimer(5.0, clock), SharedTimer(5.0, wrong_clock)
     line: list[object] = []
 
     def send(value: object) -> object:

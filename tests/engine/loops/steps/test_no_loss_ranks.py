@@ -134,10 +134,10 @@ import json, os, sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from engine import Trainer
-from engine.strategies import nothing
+from engine.strategies import no_loss
 from tests.engine.support.toy import Toy, loader
 
-nothing.PATIENCE_S = 3.0
+no_loss.PATIENCE_S = 3.0
 rank, seen, error = int(os.environ["RANK"]), [], ""
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from engine import Callback, MisconfigurationException
 from engine.callbacks import EarlyStopping, ModelCheckpoint
-from engine.module.logging.results import DEFAULTS, ONCE_AN_EPOCH, to_floats
+from engine.module.logging.allowed_hooks import DEFAULTS, ONCE_AN_EPOCH
+from engine.module.logging.values import to_floats
 from tests.engine.support.logs import Logs, logged_by, names_like_it, series
 from tests.engine.support.toy import Toy, loader, quiet
 

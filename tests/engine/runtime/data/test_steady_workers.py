@@ -96,7 +96,7 @@ if __name__ == "__main__":
             assert loader.worker_init_fn is own
         storm.kill()
         storm.wait()
-        assert signals.notice.came
+        assert signals.preemption.signal
     print("done", flush=True)
 """
 STORM_DATA = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runtime.coordination.signals import SIGNALS, is_listening, listening, notice
+from engine.runtime.coordination.signals import SIGNALS, is_listening, listening, preemption
 from engine.runtime.errors import Preempted
 
 ROOT = Path(__file__).parents[4]
@@ -22,10 +22,10 @@ def test_signals_are_noted_and_then_what_they_were():
     with listening(True):
         with listening(True):
             pass
-        assert notice.came is None
+        assert preemption.signal is None
         os.kill(os.getpid(), signal.SIGUSR2)
         os.kill(os.getpid(), signal.SIGTERM)
-    assert notice.came == "SIGUSR2"
+    assert preemption.signal == "SIGUSR2"
     assert not is_listening()
     assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL] * len(SIGNALS)
 
@@ -35,7 +35,7 @@ def test_a_function_of_the_programs_own_is_called_too():
     heard = []
 
     def mine(number, frame):
-        heard.append((number, notice.came))
+        heard.append((number, preemption.signal))
         raise KeyError
 
     signal.signal(signal.SIGTERM, mine)
@@ -61,7 +61,7 @@ def test_a_failure_elsewhere_is_no_preemption(tmp_path, monkeypatch, own):
         except SystemExit as error:
             seen = error.code
     assert (seen, heard) == ((None, [signal.SIGTERM]) if own else (143, []))
-    assert notice.came is None
+    assert preemption.signal is None
 
 
 def test_what_is_ignored_stays_ignored():
@@ -70,7 +70,7 @@ def test_what_is_ignored_stays_ignored():
     with listening(True):
         assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
         os.kill(os.getpid(), signal.SIGUSR1)
-    assert notice.came is None
+    assert preemption.signal is None
 
 
 def test_on_the_way_out_signals_do_nothing():
@@ -92,7 +92,7 @@ atexit.register(late)
 with signals.listening(True, stays=True): pass
 with signals.listening(True, stays=True): pass
 os.kill(os.getpid(), signal.SIGTERM)
-print(signals.notice.came, signals.is_listening())
+print(signals.preemption.signal, signals.is_listening())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.returncode) == ("SIGTERM True\n", 0), done.stderr

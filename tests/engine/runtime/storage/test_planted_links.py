@@ -11,9 +11,9 @@ import pytest
 
 from engine.callbacks import PredictionWriter
 from engine.loggers import CSVLogger
-from engine.loggers.csv import MetricsFile
-from engine.loggers.hparams import write_hparams
+from engine.loggers.folders.csv import MetricsFile
 from engine.runtime.storage import files
+from engine.runtime.storage.hparams_file import write_hparams
 from tests.engine.support.toy import Toy, loader, quiet
 
 

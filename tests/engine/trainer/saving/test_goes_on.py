@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from engine import Callback, LightningModule
 from engine.callbacks import EarlyStopping, ModelCheckpoint, OnExceptionCheckpoint
 from engine.loggers import MemoryLogger
-from engine.runtime.coordination.signals import notice
+from engine.runtime.coordination.signals import preemption
 from engine.runtime.errors import Preempted
 from tests.engine.support.toy import quiet, weights
 
@@ -185,7 +185,7 @@ class Raises(Callback):
                 setattr(self, hook, lambda *_: None)
                 if not told:
                     raise RuntimeError("broken")
-                notice.came = "SIGUSR1"
+                preemption.signal = "SIGUSR1"
 
         setattr(self, hook, broken)
 
@@ -208,7 +208,7 @@ def test_after_an_end_that_nobody_planned(tmp_path, place, told):
     whole = fit(tmp_path, "half")
     with pytest.raises(Preempted if told else RuntimeError):
         fit(tmp_path, "half", *callbacks, keeps, enable_checkpointing=True)
-    notice.came = None
+    preemption.signal = None
     left = (
         list((tmp_path / "kept").glob("preempted-*")) if told else [tmp_path / "on_exception.ckpt"]
     )

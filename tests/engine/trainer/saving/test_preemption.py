@@ -192,7 +192,7 @@ def tell():
 
 found = []
 for moment in range(25):
-    signals.notice.came = None
+    signals.preemption.signal = None
     for number in signals.SIGNALS:
         signal.signal(number, lambda *_: None)  # for what comes when a fit is over already
     windows = 3 if moment % 2 else 1

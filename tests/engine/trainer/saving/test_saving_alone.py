@@ -4,10 +4,11 @@ from __future__ import annotations
 
 PROGRAM = """
 import json, os, sys, warnings
+from engine import Callback
+from engine.runtime.coordination import barrier
 from tests.engine.support.toy import Toy, loader, quiet
-from engine import Callback, rollcall
 
-rollcall.PATIENCE_S = 2.0
+barrier.PATIENCE_S = 2.0
 warnings.simplefilter("ignore")
 
 class Saves(Callback):
@@ -50,10 +51,10 @@ def test_nobody_waits_for_ever(run_ranks, tmp_path):
 
 SHARDED = """
 import json, sys, warnings
+from engine.runtime.coordination import barrier
 from tests.engine.support.toy import Toy, loader, quiet
-from engine.runtime.coordination import barrier as rollcall
 
-rollcall.PATIENCE_S = 1.0
+barrier.PATIENCE_S = 1.0
 warnings.simplefilter("ignore")
 trainer = quiet(".", strategy="fsdp")
 trainer.fit(Toy(), loader())

@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.loggers.base import DEFAULT_NAME, FolderLogger
-from engine.loggers.hparams import as_mapping, write_hparams
+from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.runtime.storage.files import open_to_append, replacing
+from engine.runtime.storage.hparams_file import as_mapping, write_hparams
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 METRICS_FILE = "metrics.csv"
 FIRST_COLUMNS = ("epoch", "step")
@@ -22,7 +25,21 @@ MAX_UNFLUSHED_S = 5.0
 
 
 class CSVLogger(FolderLogger):
-    """Writes `metrics.csv` and `hparams.yaml` into the run's folder."""
+    """Writes `metrics.csv` and `hparams.yaml` into the run's folder.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it; "" or None for none. By default `"lightning_logs"`.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        flush_logs_every_n_steps: after how many optimizer steps rows are written to the file; at
+            the latest after 5 seconds. By default 100.
+
+    Example:
+        A table in `results/lightning_logs/version_0/metrics.csv`::
+
+            Trainer(logger=CSVLogger("results"))
+    """
 
     def __init__(
         self,
@@ -42,7 +59,7 @@ class CSVLogger(FolderLogger):
     def _open(self) -> MetricsFile:
         return MetricsFile(Path(self.log_dir) / METRICS_FILE)
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Add one row."""
         self.experiment.add({**self._named(metrics), "step": step})
         self._step = self._step if step is None else step
@@ -50,7 +67,7 @@ class CSVLogger(FolderLogger):
         if steps_behind >= self._flush_every or time.monotonic() >= self._flush_due:
             self.save()
 
-    def log_hyperparams(self, params: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, **kwargs: Any) -> None:
         """Keep the hyper-parameters in `hparams.yaml`."""
         self.hparams.update(as_mapping(params))
         self.experiment.write_hparams(self.hparams)
@@ -184,7 +201,7 @@ class MetricsFile:
         return self._open()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     """A value as it stands in the table."""
     return value.item() if isinstance(value, torch.Tensor) else value
 

@@ -66,6 +66,43 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | 
     return result
 
 
+def flatten(
+    params: Mapping[Any, Any], delimiter: str = "/", parent_key: str = ""
+) -> dict[str, Any]:
+    """Nested hyper-parameters in one level, named `outer/inner`, their values as they are."""
+    result: dict[str, Any] = {}
+    for key, value in params.items():
+        name = f"{parent_key}{delimiter}{key}" if parent_key else str(key)
+        value = vars(value) if isinstance(value, argparse.Namespace) else value
+        if isinstance(value, Mapping):
+            result.update(flatten(value, delimiter, name))
+        else:
+            result[name] = value
+    return result
+
+
+def simple_values(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Text in the place of what is no number, text or tensor."""
+    kinds = (bool, int, float, str, torch.Tensor)
+    return {
+        name: value if isinstance(value, kinds) else str(value) for name, value in params.items()
+    }
+
+
+def called_values(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A name in the place of each function; of one without arguments what it returns."""
+    values: dict[str, Any] = {}
+    for name, value in params.items():
+        if callable(value):
+            try:
+                value = value()
+            except Exception:  # it needs arguments, or anything else
+                value = getattr(value, "__name__", str(value))
+            value = getattr(value, "__name__", str(value)) if callable(value) else value
+        values[name] = value
+    return values
+
+
 def write_hparams(folder: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
     """Write `hparams.yaml` into `folder`, whole or not at all."""
     import yaml  # only rank zero, only when a run starts

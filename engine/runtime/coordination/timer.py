@@ -1,4 +1,4 @@
-"""An interval of time on which all ranks agree, without asking each other at every step."""
+"""A timer that all ranks share, without asking each other at every step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Every:
-    """Says when `interval_s` has passed since it last said so.
+class SharedTimer:
+    """Fires on all ranks in the same step, once `interval_s` seconds have passed since it last did.
 
-    Clocks differ between ranks, so rank zero's counts. It also says how many calls the next
-    question can wait: about half of those that the rest of the interval will take.
+    Clocks differ between ranks, so rank zero's counts. With each answer it tells the others how
+    many calls the next question can wait: about half of those that the rest of the interval takes.
+
+    Args:
+        interval_s: the interval in seconds.
+        clock: a clock in seconds, for tests.
     """
 
     def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,12 +36,12 @@ class Every:
         if self._to_skip > 0:
             self._to_skip -= 1
             return False
-        due, self._to_skip = broadcast(self._look() if is_rank_zero else None)
+        due, self._to_skip = broadcast(self._state() if is_rank_zero else None)
         if due:
             self.start()
         return bool(due)
 
-    def _look(self) -> tuple[bool, int]:
+    def _state(self) -> tuple[bool, int]:
         passed = self._clock() - self._began
         if passed >= self.interval_s:
             return True, 0

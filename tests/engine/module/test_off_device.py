@@ -8,8 +8,8 @@ import pytest
 import torch
 import torchmetrics
 
-from engine.module.off_device import stray_tensors, warn_of_stray_tensors
-from tests.engine.support.toy import Toy, loader, quiet
+from engine.module.off_device import off_device_tensors, warn_of_off_device_tensors
+from tests.engine.toy import Toy, loader, quiet
 
 
 class Layer(torch.nn.Module):
@@ -45,8 +45,8 @@ def test_tensors_left_on_the_cpu_are_named():
     """S244: each by its attribute, file and line, with what to do; buffers, parameters and single
     numbers are no mistake, and on a CPU nothing is."""
     model = Forgets().to("meta")
-    found = dict(stray_tensors(model, torch.device("meta")))
-    places = {path: place.rpartition("test_stray.py:")[2] for path, place in found.items()}
+    found = dict(off_device_tensors(model, torch.device("meta")))
+    places = {path: place.rpartition("test_off_device.py:")[2] for path, place in found.items()}
     assert places == {
         "layer.scale": str(line("LAYER")),
         "mask": str(line("MASK")),
@@ -56,19 +56,19 @@ def test_tensors_left_on_the_cpu_are_named():
         "_private": str(line("PRIVATE")),
         "prior": str(line("PRIOR")),
     }
-    with pytest.warns(UserWarning, match=r"self\.mask, .*test_stray\.py:\d+") as said:
-        warn_of_stray_tensors(model, torch.device("meta"))
+    with pytest.warns(UserWarning, match=r"self\.mask, .*test_off_device\.py:\d+") as said:
+        warn_of_off_device_tensors(model, torch.device("meta"))
     assert "register_buffer" in str(said[0].message)
-    assert list(stray_tensors(Forgets(), torch.device("cpu"))) == []
+    assert list(off_device_tensors(Forgets(), torch.device("cpu"))) == []
 
 
 def test_classes_without_a_source_and_clean_models(recwarn):
-    """S244: a class that was made by other means is named by its class; without a stray nothing
-    is said."""
+    """S244: a class that was made by other means is named by its class; without such a tensor
+    nothing is said."""
     made = type("Made", (torch.nn.Module,), {})()
     made.left = torch.ones(2)
-    assert dict(stray_tensors(made, torch.device("meta"))) == {"left": "an attribute of Made"}
-    warn_of_stray_tensors(Toy().to("meta"), torch.device("meta"))
+    assert dict(off_device_tensors(made, torch.device("meta"))) == {"left": "an attribute of Made"}
+    warn_of_off_device_tensors(Toy().to("meta"), torch.device("meta"))
     assert not recwarn
 
 

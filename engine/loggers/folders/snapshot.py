@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.loggers.base import TEST_TUBES_NAME
-from engine.loggers.tensorboard import TensorBoardLogger
+from engine.loggers.dummy import Silent
+from engine.loggers.folders.base import TEST_TUBES_NAME
+from engine.loggers.folders.tensorboard import TensorBoardLogger
 from engine.runtime.distributed.world import on_rank_zero, rank_zero_warn
 from engine.runtime.storage.files import write_whole
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters
 
 FOLDER = "code"
 GIT_TIMEOUT_S = 30
@@ -32,6 +36,17 @@ class CodeSnapshotLogger(TensorBoardLogger):
     that git does not know (`untracked.txt`). To see the code of a run again: check out the commit,
     then `git apply changes.diff`. The repository itself is only read, so `create_git_tag`, which
     TestTubeLogger had for the same end, sets no tag.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it. By default `"default"`.
+        description: a text that is kept beside the code. By default None.
+        debug: whether nothing at all is written. By default False.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        create_git_tag: accepted and without effect.
+        log_graph: whether the model's graph is written. By default False.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        options: further arguments of `TensorBoardLogger`.
     """
 
     def __init__(
@@ -56,8 +71,6 @@ class CodeSnapshotLogger(TensorBoardLogger):
     def experiment(self) -> Any:
         """TensorBoard's writer; nothing is written with `debug=True`."""
         if self._debug:
-            from engine.loggers.base import Silent
-
             return Silent()
         return super().experiment
 
@@ -70,7 +83,7 @@ class CodeSnapshotLogger(TensorBoardLogger):
         if not self._debug:
             super().log_metrics(metrics, step)
 
-    def log_hyperparams(self, params: Any, metrics: Any = None, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Hyperparameters, metrics: Any = None, **kwargs: Any) -> None:
         """Keep the hyper-parameters."""
         if not self._debug:
             super().log_hyperparams(params, metrics, **kwargs)

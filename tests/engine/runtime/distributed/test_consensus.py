@@ -8,8 +8,8 @@ import threading
 import pytest
 from torch.distributed import HashStore
 
-from engine.runtime.coordination import consensus as agreement
-from engine.runtime.coordination.consensus import Agreement
+from engine.runtime.coordination import consensus, store
+from engine.runtime.coordination.consensus import StopConsensus
 from engine.runtime.distributed.world import World
 
 DEADLINE_S = 60
@@ -32,7 +32,7 @@ class Training:
 
     def train(self, rank: int) -> None:
         world = World(rank=rank, world_size=len(self.done))
-        mine = Agreement(world, "0/0", self.store)
+        mine = StopConsensus(world, "0/0", self.store)
         for step in range(1, self.steps + 1):
             with self.moved:
                 self.done[rank] = step
@@ -60,10 +60,10 @@ class Training:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """The waits of a test's ranks, whose steps take no time."""
-    monkeypatch.setattr(agreement, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(agreement, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(agreement, "LONGEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(agreement, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(consensus, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(consensus, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(consensus, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(store, "POLL_EVERY_S", 0.001)
 
 
 @pytest.mark.parametrize("ranks", range(1, 9))

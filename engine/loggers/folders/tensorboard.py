@@ -6,14 +6,17 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.loggers.base import DEFAULT_NAME, FolderLogger
-from engine.loggers.hparams import as_mapping, flat, write_hparams
+from engine.loggers.folders.base import DEFAULT_NAME, FolderLogger
 from engine.runtime.distributed.world import on_rank_zero
+from engine.runtime.storage.hparams_file import as_mapping, flat, write_hparams
 from engine.runtime.torch_internals.torch_parts import file_writer
+
+if TYPE_CHECKING:
+    from engine.runtime.data.types import Hyperparameters, Metrics
 
 
 class TensorBoardLogger(FolderLogger):
@@ -21,6 +24,18 @@ class TensorBoardLogger(FolderLogger):
 
     TensorBoard's writer takes long to import: that waits until there is something to write.
     Further keyword arguments go to `torch.utils.tensorboard.SummaryWriter`.
+
+    Args:
+        save_dir: the folder of all experiments. By default None: where the run's other files go.
+        name: the folder within it; "" or None for none. By default `"lightning_logs"`.
+        version: the run's number, or the name of its folder. By default None: the next number.
+        log_graph: whether the model's graph is written; the module needs an
+            `example_input_array` for it. By default False.
+        default_hp_metric: whether hyper-parameters that are logged without metrics get the value
+            `hp_metric=-1`, so that the HPARAMS page shows them. By default True.
+        prefix: text before each metric's name, with a hyphen in between. By default none.
+        sub_dir: a folder within the run's for the event files. By default None.
+        writer_options: further arguments of `SummaryWriter`, such as `flush_secs`.
     """
 
     def __init__(
@@ -61,7 +76,7 @@ class TensorBoardLogger(FolderLogger):
             self._unwritten_hparams = None
         return writer
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
         """Write each value as a scalar; a dict of values becomes one chart with several lines."""
         if not on_rank_zero():
             return
@@ -75,7 +90,7 @@ class TensorBoardLogger(FolderLogger):
             _write_scalars(self.experiment, scalars, step)
 
     def log_hyperparams(
-        self, params: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+        self, params: Hyperparameters, metrics: Metrics | None = None, **kwargs: Any
     ) -> None:
         """Keep the hyper-parameters in `hparams.yaml` and for TensorBoard's HPARAMS page."""
         self.hparams.update(as_mapping(params))
@@ -127,9 +142,7 @@ def _write_scalars(writer: Any, scalars: Mapping[str, float], step: int | None) 
     file_writer(writer).add_summary(Summary(value=row), step)
 
 
-def _write_hparams_summary(
-    writer: Any, params: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> None:
+def _write_hparams_summary(writer: Any, params: Mapping[str, Any], metrics: Metrics) -> None:
     from torch.utils.tensorboard.summary import hparams
 
     if not params and not metrics:

@@ -1,0 +1,1 @@
+"""Loggers that write files into the folder of the run. May import: `engine.loggers`, `runtime`."""
