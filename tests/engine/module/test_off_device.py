@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 
 from engine.module.off_device import off_device_tensors, warn_of_off_device_tensors
-from tests.engine.toy import Toy, loader, quiet
+from tests.engine.support.toy import Toy, loader, quiet
 
 
 class Layer(torch.nn.Module):
