@@ -14,7 +14,7 @@ import sys
 TYPE_CHECKING = False  # as type checkers know it: a program may bring a typing.py of its own
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import Any
 
     from launcher.agent.ranks.torch_parts import watch_imports  # one name space with ours
 
@@ -267,9 +267,3 @@ def plain(value: Any) -> Any:
         f"the function returned a {type(value).__name__}, which is no JSON data: "
         "return numbers, strings, lists and dicts, or save it to a file and return the path"
     )
-
-
-def fail_start(error: BaseException) -> NoReturn:
-    """The rank could not even begin."""
-    sys.excepthook(type(error), error, error.__traceback__)
-    os._exit(1)
