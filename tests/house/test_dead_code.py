@@ -15,7 +15,7 @@ USED = {
     "__class__": "isinstance of a stand-in",
     "__dir__": "dir()",
     "_after_": "the bar attaches what its settings ask for",
-    "_tuple _frozenset _Size _complex _namespace _sparse _enum": "plain_data calls by a kind's name",
+    "_tuple _frozenset _Size _complex _namespace _sparse _enum": "plain_data, by the kind of data",
     "create_module get_source": "the import system and tracebacks",
     "find_class persistent_load": "pickle's Unpickler",
     "host_store": "the text that an interpreter runs (launcher/agent/ranks/processes.py)",
