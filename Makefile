@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Three at a time, for two processors: many tests wait. tests/conftest.py says which stay together.
 WORKERS ?= --numprocesses 3 --no-loadscope-reorder
 
-.PHONY: demo test test-quick test-torch check format bench clean
+.PHONY: demo test test-quick test-torch check format picture bench clean
 
 demo: $(STAMP)
 	$(BIN)/plaunch --nodes 2 --procs 2 examples/digits.py
@@ -27,6 +27,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The packages in docs/architecture.md, from the import contracts and the packages' docstrings.
+picture: $(STAMP)
+	$(BIN)/python docs/picture.py
 
 # Engine and launcher on another torch, in an environment of its own: `make test-torch VERSION=2.14.1`.
 # The plain wheels bring gigabytes of CUDA libraries. What torch itself pins is not constrained.

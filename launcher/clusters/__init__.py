@@ -1,1 +1,1 @@
-"""Backends: one kind of cluster, one file."""
+"""Backends, one for each kind of cluster: a file, or a folder where it needs several."""
