@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from engine.loggers.folders.versions import settle_versions
 from engine.runtime.coordination.signals import listening
 from engine.strategies.choose import start_method
 from engine.trainer import lifecycle
@@ -30,6 +29,7 @@ def run_apart(
     method = start_method(trainer.strategy, trainer._settings.hardware)
     if method is None:
         return None
+    from engine.loggers.folders.versions import settle_versions
     from engine.trainer.children.handover import take_over
     from engine.trainer.children.verb import run_verb
 
