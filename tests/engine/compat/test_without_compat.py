@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ENGINE = Path(__file__).parents[2] / "engine"
+ENGINE = Path(__file__).parents[3] / "engine"
 
 PROGRAM = """
 import json

@@ -15,7 +15,7 @@ from launcher.core.protocol import checks
 from launcher.core.protocol.messages import FromAgent, FromRank, ToAgent
 from tests.launcher.controller.test_messages import monitor_in, quiet  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RANK_FILES = (
     "launcher/report.py",
     "launcher/agent/ranks/rank.py",

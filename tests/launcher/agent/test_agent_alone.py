@@ -12,7 +12,7 @@ import pytest
 from launcher.agent import agent
 from launcher.agent.forkserver.client import SERVER
 from launcher.agent.system import System
-from tests.launcher.fake_node import FakeNode, Process
+from tests.launcher.support.fake_node import FakeNode, Process
 
 SOURCES = {name: "" for name in (*SERVER, "launcher.agent.rendezvous.door")}
 CONFIG: dict[str, Any] = {

@@ -174,7 +174,7 @@ class FakeCluster:
 def run(folder: Path, play: Play, **options: Any) -> tuple[Result, str]:
     """A run of one rank on each node from start to end; what it said to people comes with it."""
     world = World()
-    job = Job("j", Program("program", "train"), str(folder / "run"), procs=1, **options)
+    job = Job("j", Program("program", "train"), run_dir=str(folder / "run"), procs=1, **options)
     inbox, cluster = WorldInbox(world), FakeCluster()
     rundir = RunDir(job)
     with (folder / "out").open("w") as file:
