@@ -160,6 +160,7 @@ class FakeCluster:
     """Two nodes that nothing has to be started for."""
 
     name, first_words_s, inherited_stdin = "fake", 1.0, None
+    one_machine = in_slurm_job = False
 
     def prepare(self, nodes: Sequence[Node]) -> None:
         """They are there."""
