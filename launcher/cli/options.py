@@ -52,7 +52,19 @@ class Parser(argparse.ArgumentParser):
         unknown = first_unknown(words, takes_value)
         if unknown is not None:
             self.no_such_option(unknown)
-        return self.parse_args(list(words))
+        at = end_of_options(words, takes_value)
+        typed = self.parse_args(list(words[:at]))
+        rest = list(words[at:])
+        if rest[:1] == ["--"]:
+            del rest[0]
+        typed.program, typed.args = (rest[0], rest[1:]) if rest else (None, [])
+        return typed
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """What an option is given; argparse itself drops a value that is ``--``."""
+        if action.nargs is None and arg_strings == ["--"]:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
 
 def first_unknown(words: Sequence[str], takes_value: Mapping[str, bool]) -> str | None:
@@ -60,16 +72,20 @@ def first_unknown(words: Sequence[str], takes_value: Mapping[str, bool]) -> str 
 
     ``takes_value`` has all our options and whether each needs a value.
     """
-    rest = iter(words)
-    for word in rest:
-        if word in ("-", "--") or not word.startswith("-"):
-            return None
-        name, equals, _ = word.partition("=")
+    at = end_of_options(words, takes_value)
+    word = words[at] if at < len(words) else "-"
+    return word if word.startswith("-") and word not in ("-", "--") else None
+
+
+def end_of_options(words: Sequence[str], takes_value: Mapping[str, bool]) -> int:
+    """The place of the first word that is no option of ours, nor the value of one."""
+    at = 0
+    while at < len(words):
+        name, equals, _ = words[at].partition("=")
         if name not in takes_value:
-            return word
-        if takes_value[name] and not equals:
-            next(rest, None)
-    return None
+            return at
+        at += 2 if takes_value[name] and not equals else 1
+    return len(words)
 
 
 def shown(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from launcher.batch.options import BatchOptions, directives, merge
@@ -124,6 +124,8 @@ ODD = st.lists(
 WORDS = BYTES.map(os.fsdecode) | ODD
 
 
+@example("t.py", ["--"], "f", "m", "--")
+@example("t.py", ["--", "a", "--"], "f", "--", "r")
 @given(WORDS.filter(bool), st.lists(WORDS, max_size=4), WORDS.filter(bool), WORDS, WORDS)
 @settings(max_examples=150)
 def test_every_word_arrives_as_it_was(
@@ -139,7 +141,7 @@ def test_every_word_arrives_as_it_was(
     words = received(request)
 
     assert words[0] == "-c"
-    options = run_parser().parse_args(words[2:])
+    options = run_parser().parse_program(words[2:])
     assert (options.program, options.args) == (target, args)
     assert (options.preload, options.result_file) == ([module], result)
     assert options.run_dir in (folder, f"./{folder}")
