@@ -125,7 +125,7 @@ def _of_signature(cls: type) -> list[Argument]:
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # asked of this very class
     parameters = [one for one in signature.parameters.values() if one.kind in kinds][1:]
     try:
-        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # as above
     except (NameError, TypeError):  # annotations that only type checkers can resolve
         hints = {}
     arguments = []
